@@ -1,0 +1,106 @@
+//! Object identifiers of the TI (gemSpec_OID) and the few others we name.
+
+use der::asn1::ObjectIdentifier as Oid;
+
+macro_rules! oids {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: Oid = Oid::new_unwrap($text);)*
+    };
+}
+
+oids! {
+    /// brainpoolP256r1.
+    BRAINPOOL_P256R1 = "1.3.36.3.3.2.8.1.1.7";
+    /// NIST P-256.
+    NIST_P256 = "1.2.840.10045.3.1.7";
+    /// id-ecPublicKey.
+    EC_PUBLIC_KEY = "1.2.840.10045.2.1";
+    /// rsaEncryption.
+    RSA_ENCRYPTION = "1.2.840.113549.1.1.1";
+    /// ecdsa-with-SHA256.
+    ECDSA_WITH_SHA256 = "1.2.840.10045.4.3.2";
+    /// sha256WithRSAEncryption.
+    SHA256_WITH_RSA = "1.2.840.113549.1.1.11";
+    /// RSASSA-PSS.
+    RSA_PSS = "1.2.840.113549.1.1.10";
+    /// SHA-1, only as the hash of an OCSP CertID.
+    SHA1 = "1.3.14.3.2.26";
+    /// SHA-256.
+    SHA256 = "2.16.840.1.101.3.4.2.1";
+    /// Admission extension of Common PKI.
+    ADMISSION = "1.3.36.8.3.3";
+    /// CertHash extension of an OCSP answer.
+    CERT_HASH = "1.3.36.8.3.13";
+    /// id-pkix-ocsp-basic.
+    OCSP_BASIC = "1.3.6.1.5.5.7.48.1.1";
+    /// id-pkix-ocsp-nonce.
+    OCSP_NONCE = "1.3.6.1.5.5.7.48.1.2";
+    /// id-ad-ocsp.
+    AD_OCSP = "1.3.6.1.5.5.7.48.1";
+    /// id-kp-OCSPSigning.
+    KP_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9";
+    /// id-kp-serverAuth.
+    KP_SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
+    /// id-kp-clientAuth.
+    KP_CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
+    /// id-tsl-kp-tslSigning.
+    KP_TSL_SIGNING = "0.4.0.2231.3.0";
+    /// oid_policy_gem_or_cp.
+    POLICY_GEM_OR_CP = "1.2.276.0.76.4.163";
+
+    // certificate types
+    /// C.CH.AUT.
+    EGK_AUT = "1.2.276.0.76.4.70";
+    /// C.CH.ENC.
+    EGK_ENC = "1.2.276.0.76.4.68";
+    /// C.HP.QES.
+    HBA_QES = "1.2.276.0.76.4.72";
+    /// C.HP.ENC.
+    HBA_ENC = "1.2.276.0.76.4.74";
+    /// C.HP.AUT.
+    HBA_AUT = "1.2.276.0.76.4.75";
+    /// C.HCI.ENC.
+    SMC_B_ENC = "1.2.276.0.76.4.76";
+    /// C.HCI.AUT.
+    SMC_B_AUT = "1.2.276.0.76.4.77";
+    /// C.HCI.OSIG.
+    SMC_B_OSIG = "1.2.276.0.76.4.78";
+    /// C.AK.AUT.
+    AK_AUT = "1.2.276.0.76.4.79";
+    /// C.NK.VPN.
+    NK_VPN = "1.2.276.0.76.4.80";
+    /// C.VPNK.VPN.
+    VPNK_VPN = "1.2.276.0.76.4.81";
+    /// C.SMKT.AUT.
+    SMKT_AUT = "1.2.276.0.76.4.82";
+    /// C.SAK.AUT.
+    SAK_AUT = "1.2.276.0.76.4.113";
+    /// C.FD.TLS-S.
+    FD_TLS_S = "1.2.276.0.76.4.169";
+
+    // technical roles
+    /// Versichertenstammdatendienst.
+    ROLE_VSDD = "1.2.276.0.76.4.97";
+    /// OCSP responder.
+    ROLE_OCSP = "1.2.276.0.76.4.99";
+    /// Anwendungskonnektor.
+    ROLE_AK = "1.2.276.0.76.4.103";
+    /// Netzkonnektor.
+    ROLE_NK = "1.2.276.0.76.4.104";
+    /// Card terminal.
+    ROLE_KT = "1.2.276.0.76.4.105";
+    /// Signaturanwendungskomponente.
+    ROLE_SAK = "1.2.276.0.76.4.119";
+    /// Intermediär VSDM.
+    ROLE_INT_VSDM = "1.2.276.0.76.4.159";
+    /// VPN-Zugangsdienst TI.
+    ROLE_VPNZ_TI = "1.2.276.0.76.4.161";
+
+    // professions and institutions
+    /// Ärztin/Arzt.
+    PROFESSION_ARZT = "1.2.276.0.76.4.30";
+    /// Versicherte/-r.
+    PROFESSION_VERSICHERTER = "1.2.276.0.76.4.49";
+    /// Betriebsstätte Arzt.
+    INSTITUTION_PRAXIS_ARZT = "1.2.276.0.76.4.50";
+}

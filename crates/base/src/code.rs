@@ -1,0 +1,239 @@
+use std::fmt;
+
+/// Severity of an error (gemSpec_OM; the `Severity` of a trace).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+    Fatal,
+}
+
+/// Kind of an error (the `ErrorType` of a trace).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ErrorKind {
+    Technical,
+    Security,
+}
+
+/// A numbered error of the specifications. The number decides; the German text is what practice staff read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Code {
+    number: u16,
+    kind: ErrorKind,
+    severity: Severity,
+    text: &'static str,
+}
+
+impl Code {
+    /// The number on the wire.
+    pub fn number(self) -> u16 {
+        self.number
+    }
+
+    /// Technical or security error.
+    pub fn kind(self) -> ErrorKind {
+        self.kind
+    }
+
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        self.severity
+    }
+
+    /// The German text for users.
+    pub fn text(self) -> &'static str {
+        self.text
+    }
+
+    /// The entry with this number.
+    pub fn by_number(number: u16) -> Option<Code> {
+        Self::ALL.iter().copied().find(|code| code.number == number)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.number, self.text)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code({})", self.number)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $kind:ident, $severity:ident, $text:literal;)*) => {
+        impl Code {
+            $(
+                #[doc = concat!(stringify!($number), ": ", $text)]
+                pub const $name: Code = Code {
+                    number: $number,
+                    kind: ErrorKind::$kind,
+                    severity: Severity::$severity,
+                    text: $text,
+                };
+            )*
+            /// Every code that Langlauf can answer with.
+            pub const ALL: &[Code] = &[$(Code::$name),*];
+        }
+    };
+}
+
+// 4xxx: gemSpec_Kon 5.18 appendix; 1xxx: gemSpec_PKI (TUC_PKI_*); 1xx and 3xxx: VSDM
+codes! {
+    SYNTAX = 4000, Technical, Error, "Die Anfrage entspricht nicht dem Schema";
+    INTERNAL = 4001, Technical, Error, "Interner Fehler";
+    CRITICAL_STATE = 4002, Security, Fatal, "Der Konnektor befindet sich in einem kritischen Betriebszustand";
+    USER_ID_MISSING = 4003, Technical, Error, "UserId fehlt";
+    UNKNOWN_MANDANT = 4004, Technical, Error, "Mandant unbekannt";
+    UNKNOWN_CLIENT_SYSTEM = 4005, Technical, Error, "Clientsystem unbekannt";
+    UNKNOWN_WORKPLACE = 4006, Technical, Error, "Arbeitsplatz unbekannt";
+    UNKNOWN_TERMINAL = 4007, Technical, Error, "Kartenterminal unbekannt";
+    CARD_NOT_INSERTED = 4008, Technical, Error, "Karte nicht gesteckt";
+    SMB_NOT_MANAGED = 4009, Security, Error, "SM-B ist nicht als SM-B_Verwaltet eingetragen";
+    CLIENT_NOT_OF_MANDANT = 4010, Security, Error, "Clientsystem ist dem Mandanten nicht zugeordnet";
+    WORKPLACE_NOT_OF_MANDANT = 4011, Security, Error, "Arbeitsplatz ist dem Mandanten nicht zugeordnet";
+    TERMINAL_NOT_OF_MANDANT = 4012, Security, Error, "Kartenterminal ist dem Mandanten nicht zugeordnet";
+    SMB_NOT_OF_MANDANT = 4013, Security, Error, "SM-B ist dem Mandanten nicht zugeordnet";
+    WORKPLACE_NOT_OF_CLIENT = 4014, Security, Error, "Arbeitsplatz ist dem Clientsystem im Mandanten nicht zugeordnet";
+    TERMINAL_NOT_NEAR_WORKPLACE = 4015, Security, Error, "Kartenterminal ist weder lokal noch entfernt dem Arbeitsplatz zugeordnet";
+    TERMINAL_NOT_LOCAL = 4016, Security, Error, "Kartenterminal ist nicht lokal dem Arbeitsplatz zugeordnet";
+    EGK_AT_OTHER_WORKPLACE = 4017, Security, Error, "Die eGK hat eine Kartensitzung an einem anderen Arbeitsplatz";
+    HBA_OF_OTHER_USER = 4018, Security, Error, "Der HBA hat eine freigeschaltete Kartensitzung eines anderen Benutzers";
+    NO_ACCESS_RULE = 4019, Technical, Error, "Für diese Parameter gibt es keine Zugriffsregel";
+    TERMINAL_NOT_OF_CLIENT = 4020, Security, Error, "Kartenterminal ist von keinem Arbeitsplatz des Clientsystems erreichbar";
+    CONTEXT_INCOMPLETE = 4021, Technical, Error, "Pflichtparameter des Aufrufkontexts fehlen oder sind unbekannt";
+    TERMINAL_CONNECTION = 4028, Technical, Error, "Verbindung zum Kartenterminal fehlgeschlagen";
+    TERMINAL_AUTHENTICATION = 4029, Security, Error, "Kartenterminal konnte nicht authentisiert werden, mögliche Manipulation";
+    TERMINAL_ADMIN_LOGIN = 4030, Security, Error, "Administrator-Zugangsdaten des Kartenterminals falsch";
+    TERMINAL_NO_ANSWER = 4033, Technical, Error, "Kartenterminal antwortet nicht und wurde nicht hinzugefügt";
+    TERMINAL_OTHER_MAC = 4035, Technical, Error, "Die IP-Adresse gehört zu einer anderen MAC-Adresse";
+    TERMINAL_OTHER_NAME = 4036, Technical, Error, "Die IP-Adresse gehört zu einem anderen Hostnamen";
+    TERMINAL_INCONSISTENT = 4037, Technical, Error, "Kartenterminalverwaltung inkonsistent";
+    TERMINAL_BUSY = 4039, Technical, Error, "Kartenterminal ist durch andere Nutzung belegt";
+    PAIRING_CONNECTION = 4040, Security, Error, "Verbindungsaufbau zum Kartenterminal beim Pairing fehlgeschlagen";
+    PAIRING_FAILED = 4041, Technical, Error, "Pairing fehlgeschlagen";
+    TERMINAL_VERSION = 4042, Technical, Error, "Version des Kartenterminals wird nicht unterstützt";
+    PIN_TIMEOUT = 4043, Technical, Warning, "Zeitüberschreitung bei der PIN-Eingabe";
+    TERMINAL_ACCESS = 4044, Technical, Error, "Fehler beim Zugriff auf das Kartenterminal";
+    C2C_FAILED = 4048, Technical, Error, "Card-to-Card-Authentisierung fehlgeschlagen";
+    USER_CANCELLED = 4049, Technical, Error, "Abbruch durch den Benutzer";
+    WRONG_CARD_TYPE = 4051, Technical, Error, "Falscher Kartentyp";
+    REMOTE_PIN_IMPOSSIBLE = 4053, Security, Error, "Remote-PIN-Eingabe nicht möglich";
+    C2C_SOURCE = 4056, Technical, Error, "Card-to-Card-Authentisierung fehlgeschlagen, Quellkarte";
+    C2C_TARGET = 4057, Technical, Error, "Card-to-Card-Authentisierung fehlgeschlagen, Zielkarte";
+    NOT_PERMITTED = 4058, Security, Error, "Aufruf nicht zulässig";
+    RESOURCE_BUSY = 4060, Technical, Error, "Ressource belegt";
+    PIN_BLOCKED = 4063, Security, Error, "PIN bereits blockiert";
+    PUK_BLOCKED = 4064, Security, Error, "PUK bereits blockiert";
+    TRANSPORT_PIN = 4065, Technical, Warning, "PIN ist transportgeschützt, Änderung erforderlich";
+    NO_PIN_PAD = 4066, Technical, Error, "PIN-Pad nicht verfügbar";
+    NEW_PIN_DIFFERS = 4067, Security, Error, "Neue PIN nicht identisch wiederholt";
+    NEW_PIN_LENGTH = 4068, Security, Error, "Neue PIN zu kurz oder zu lang";
+    NO_C2C_CARD = 4071, Technical, Error, "Keine Karte für Card-to-Card-Authentisierung gesetzt";
+    BAD_PIN_REFERENCE = 4072, Technical, Error, "Ungültige PIN-Referenz";
+    KEY_MISSING = 4079, Technical, Error, "Schlüsseldaten fehlen";
+    ACCESS_CONDITION = 4085, Security, Error, "Zugriffsbedingungen nicht erfüllt";
+    DIRECTORY_DEACTIVATED = 4086, Technical, Error, "Verzeichnis deaktiviert";
+    FILE_MISSING = 4087, Technical, Error, "Datei nicht vorhanden";
+    RECORD_TOO_BIG = 4088, Technical, Error, "Datensatz zu groß";
+    WRONG_FILE_TYPE = 4089, Technical, Error, "Falscher Dateityp";
+    EGK_NOT_ALLOWED = 4090, Security, Error, "Zugriff auf die eGK nicht gestattet";
+    RECORD_MISSING = 4091, Technical, Error, "Datensatz nicht vorhanden";
+    NO_REMOTE_PIN_TERMINAL = 4092, Technical, Error, "Remote-PIN-Kartenterminal benötigt, aber nicht definiert";
+    CARD_RESERVED = 4093, Technical, Error, "Karte wird in einer anderen Kartensitzung exklusiv verwendet";
+    CARD_TIMEOUT = 4094, Technical, Error, "Zeitüberschreitung beim Kartenzugriff";
+    XPATH = 4095, Technical, Error, "Fehler bei der Auswertung des XPath-Ausdrucks";
+    BAD_SLOT = 4097, Technical, Error, "Ungültige Kartenslot-ID";
+    SLOT_EMPTY = 4098, Technical, Error, "Keine Karte im angegebenen Slot gefunden";
+    ICCSN_NOT_FOUND = 4099, Technical, Error, "Keine Karte zur angegebenen Iccsn gefunden";
+    BAD_CARD_HANDLE = 4101, Technical, Error, "Karten-Handle ungültig";
+    BAD_SUBSCRIPTION = 4102, Technical, Error, "SubscriptionId ungültig";
+    TSL_IMPORT = 4127, Security, Error, "Import der TSL-Datei fehlgeschlagen";
+    CERTIFICATE_MISSING = 4147, Technical, Error, "Zertifikat nicht vorhanden";
+    CERTIFICATE_UNREADABLE = 4148, Technical, Error, "Fehler beim Extrahieren von Zertifikatsinformationen";
+    BAD_CERT_REF = 4149, Technical, Error, "Ungültige Zertifikatsreferenz";
+    CVC_CHECK = 4196, Technical, Error, "CV-Zertifikat konnte nicht geprüft werden";
+    REQUEST_CARD_TIMEOUT = 4202, Technical, Error, "Es wurde keine Karte in der vorgegebenen Zeit gesteckt";
+    CARD_NOT_REMOVED = 4203, Technical, Error, "Karte deaktiviert, aber nicht entnommen";
+    CLIENT_NOT_AUTHENTICATED = 4204, Security, Error, "Clientsystem aus dem Aufrufkontext konnte nicht authentisiert werden";
+    CARD_TYPE_NOT_SUPPORTED = 4209, Technical, Error, "Kartentyp wird durch diese Operation nicht unterstützt";
+    TERMINAL_NOT_ACTIVE = 4221, Technical, Error, "Kartenterminal nicht aktiv";
+    TERMINAL_NOT_CONNECTED = 4222, Technical, Error, "Kartenterminal nicht verbunden";
+    CROSS_CVC_MISSING = 4228, Technical, Error, "Cross-CV-Zertifikat fehlt";
+    CARD_NOT_LOCKED = 4232, Technical, Error, "Aufrufer besitzt keine Reservierung der Karte";
+    CVC_IN_FUTURE = 4233, Security, Error, "Ausstellungsdatum des CV-Zertifikats liegt in der Zukunft";
+    LOG_ONLY_EGK = 4251, Technical, Error, "Zugriffsprotokollierung nur auf der eGK möglich";
+    CERTIFICATE_NOT_ON_CARD = 4256, Technical, Warning, "Zertifikat nicht auf der Karte vorhanden";
+    ECC_NOT_ON_CARDS = 4257, Technical, Warning, "ECC-Zertifikate nicht auf allen Karten vorhanden";
+    ECC_NOT_ON_CARD = 4258, Technical, Error, "ECC-Zertifikate nicht auf der Karte vorhanden";
+    NOT_IN_TSL = 4260, Security, Error, "Zertifikat nicht in der TSL enthalten";
+    DOCUMENT_DIMENSIONS = 4280, Security, Error, "Dimensionen des Dokuments nicht unterstützt";
+    FORBIDDEN_CONTENT = 4281, Security, Error, "Dokument enthält unzulässige Inhalte";
+    DOCUMENT_TOO_BIG = 4283, Technical, Error, "Dokument zu groß";
+    CERT_EXPIRED = 1021, Security, Error, "Zertifikat zeitlich nicht gültig";
+    ISSUER_NOT_IN_TSL = 1027, Security, Error, "Aussteller-CA nicht in der TSL vorhanden";
+    STATUS_UNKNOWN = 1036, Technical, Warning, "Sperrstatus nicht ermittelbar";
+    CERT_HASH_MISSING = 1040, Security, Error, "CertHash fehlt in der OCSP-Antwort";
+    CERT_HASH_MISMATCH = 1041, Security, Error, "CertHash der OCSP-Antwort stimmt nicht überein";
+    CERT_REVOKED = 1047, Security, Error, "Zertifikat gesperrt";
+    CERT_SIGNATURE = 1023, Security, Error, "Mathematische Prüfung der Zertifikatssignatur fehlgeschlagen";
+    CERT_TYPE_MISMATCH = 1018, Security, Error, "Zertifikatstyp stimmt nicht überein";
+    KEY_USAGE_MISMATCH = 1016, Security, Error, "KeyUsage nicht wie erwartet";
+    EXT_KEY_USAGE_MISMATCH = 1017, Security, Error, "ExtendedKeyUsage nicht wie erwartet";
+    CERT_UNREADABLE = 1000, Technical, Error, "Zertifikat nicht auswertbar";
+    TSL_SIGNATURE = 1013, Security, Error, "Signatur der TSL ungültig";
+    TSL_FORMAT = 1011, Technical, Error, "TSL nicht wohlgeformt oder nicht schemakonform";
+    OCSP_SIGNATURE = 1031, Security, Error, "Signatur der OCSP-Antwort ungültig";
+    OCSP_UNREACHABLE = 1032, Technical, Warning, "OCSP-Responder nicht erreichbar";
+    OCSP_TIME = 1029, Security, Error, "Zeitangaben der OCSP-Antwort nicht akzeptabel";
+    EGK_UNREADABLE = 105, Technical, Error, "eGK nicht lesbar";
+    EGK_REVOKED = 106, Security, Error, "Zertifikat der eGK gesperrt";
+    EGK_CERT_INVALID = 107, Security, Error, "Zertifikat der eGK ungültig";
+    EGK_LOG_FAILED = 108, Technical, Error, "Protokollierung auf der eGK fehlgeschlagen";
+    SMC_HBA_UNREADABLE = 109, Technical, Error, "SMC oder HBA nicht lesbar";
+    EGK_COMMAND = 110, Technical, Error, "Kommando an die eGK fehlgeschlagen";
+    EGK_READ = 111, Technical, Error, "Lesen der eGK fehlgeschlagen";
+    EGK_WRITE = 112, Technical, Error, "Schreiben auf die eGK fehlgeschlagen";
+    EGK_TOO_OLD = 113, Technical, Error, "Generation der eGK wird nicht unterstützt";
+    HEALTH_APP_BLOCKED = 114, Security, Error, "Gesundheitsanwendung auf der eGK gesperrt";
+    VSD_INCONSISTENT = 3001, Technical, Error, "Versichertenstammdaten auf der eGK inkonsistent";
+    VSD_READ = 3011, Technical, Error, "Versichertenstammdaten konnten nicht gelesen werden";
+    KVK_READ = 3020, Technical, Error, "KVK konnte nicht gelesen werden";
+    KVK_CHECKSUM = 3021, Technical, Error, "Prüfsumme der KVK falsch";
+    RECEIPT_UNDECRYPTABLE = 3039, Technical, Error, "Prüfungsnachweis nicht entschlüsselbar";
+    RECEIPT_MISSING = 3040, Technical, Error, "Kein Prüfungsnachweis auf der eGK vorhanden";
+    SMCB_NOT_VERIFIED = 3041, Technical, Error, "SM-B nicht freigeschaltet";
+    HBA_NOT_VERIFIED = 3042, Technical, Error, "HBA nicht freigeschaltet";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique() {
+        let mut numbers: Vec<_> = Code::ALL.iter().map(|code| code.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), Code::ALL.len());
+        assert_eq!(Code::by_number(4093), Some(Code::CARD_RESERVED));
+    }
+}

@@ -1,0 +1,147 @@
+use crate::ec::EC_PUBLIC_KEY;
+use crate::{Curve, EcPrivate, EcPublic, Error, RsaPrivate, RsaPublic};
+use der::asn1::{Any, BitString, ObjectIdentifier};
+use der::{Decode, Encode};
+use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+use std::fmt::Debug;
+use zeroize::Zeroizing;
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
+const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+
+/// The signature algorithms of the TI, all with SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignatureScheme {
+    /// ECDSA, as ECDSA-Sig-Value.
+    Ecdsa,
+    /// RSASSA-PKCS1-v1_5.
+    RsaPkcs1,
+    /// RSASSA-PSS, salt 32 bytes.
+    RsaPss,
+}
+
+impl SignatureScheme {
+    /// Object identifier as in certificates and CMS.
+    pub fn oid(self) -> ObjectIdentifier {
+        match self {
+            SignatureScheme::Ecdsa => ECDSA_WITH_SHA256,
+            SignatureScheme::RsaPkcs1 => SHA256_WITH_RSA,
+            SignatureScheme::RsaPss => RSA_PSS,
+        }
+    }
+
+    /// The scheme with this object identifier.
+    pub fn from_oid(oid: ObjectIdentifier) -> Result<Self, Error> {
+        let all = [SignatureScheme::Ecdsa, SignatureScheme::RsaPkcs1, SignatureScheme::RsaPss];
+        all.into_iter().find(|scheme| scheme.oid() == oid).ok_or(Error::Unsupported)
+    }
+}
+
+/// A private key that signs and never shows itself: in software here; on a card or behind PKCS#11 elsewhere.
+pub trait Key: Send + Sync + Debug {
+    /// The public half.
+    fn public(&self) -> PublicKey;
+    /// Signs `message` (hashing it first with SHA-256).
+    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Error>;
+}
+
+/// A public key of either kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicKey {
+    /// Elliptic curve.
+    Ec(EcPublic),
+    /// RSA.
+    Rsa(RsaPublic),
+}
+
+impl PublicKey {
+    /// From SubjectPublicKeyInfo.
+    pub fn from_spki(der: &[u8]) -> Result<Self, Error> {
+        let info = SubjectPublicKeyInfoOwned::from_der(der).map_err(|_| Error::BadKey)?;
+        let bits = info.subject_public_key.raw_bytes();
+        match info.algorithm.oid {
+            EC_PUBLIC_KEY => {
+                let curve = info.algorithm.parameters.and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
+                let curve = curve.and_then(Curve::from_oid).ok_or(Error::Unsupported)?;
+                EcPublic::from_point(curve, bits).map(Self::Ec)
+            }
+            RSA_ENCRYPTION => RsaPublic::from_pkcs1(bits).map(Self::Rsa),
+            _ => Err(Error::Unsupported),
+        }
+    }
+
+    /// SubjectPublicKeyInfo.
+    pub fn to_spki(&self) -> Result<Vec<u8>, Error> {
+        let (oid, parameters, bits) = match self {
+            PublicKey::Ec(key) => (EC_PUBLIC_KEY, Any::from(&key.curve().oid()), key.point()),
+            PublicKey::Rsa(key) => (RSA_ENCRYPTION, Any::null(), key.to_pkcs1()?),
+        };
+        let info = SubjectPublicKeyInfoOwned {
+            algorithm: AlgorithmIdentifierOwned { oid, parameters: Some(parameters) },
+            subject_public_key: BitString::from_bytes(&bits).map_err(|_| Error::BadKey)?,
+        };
+        info.to_der().map_err(|_| Error::BadKey)
+    }
+
+    /// Checks a signature as certificates, OCSP and CMS carry it.
+    pub fn verify(&self, scheme: SignatureScheme, message: &[u8], signature: &[u8]) -> Result<(), Error> {
+        match (self, scheme) {
+            (PublicKey::Ec(key), SignatureScheme::Ecdsa) => key.verify_der(message, signature),
+            (PublicKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.verify_pkcs1(message, signature),
+            (PublicKey::Rsa(key), SignatureScheme::RsaPss) => key.verify_pss(message, signature),
+            _ => Err(Error::Unsupported),
+        }
+    }
+}
+
+/// A private key in memory.
+#[derive(Debug, Clone)]
+pub enum SoftKey {
+    /// Elliptic curve.
+    Ec(EcPrivate),
+    /// RSA.
+    Rsa(RsaPrivate),
+}
+
+impl SoftKey {
+    /// From PKCS#8 DER.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, Error> {
+        EcPrivate::from_pkcs8(der).map(Self::Ec).or_else(|_| RsaPrivate::from_pkcs8(der).map(Self::Rsa))
+    }
+
+    /// PKCS#8 DER.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match self {
+            SoftKey::Ec(key) => key.to_pkcs8(),
+            SoftKey::Rsa(key) => key.to_pkcs8(),
+        }
+    }
+
+    /// The scheme this key signs certificates with.
+    pub fn scheme(&self) -> SignatureScheme {
+        match self {
+            SoftKey::Ec(_) => SignatureScheme::Ecdsa,
+            SoftKey::Rsa(_) => SignatureScheme::RsaPkcs1,
+        }
+    }
+}
+
+impl Key for SoftKey {
+    fn public(&self) -> PublicKey {
+        match self {
+            SoftKey::Ec(key) => PublicKey::Ec(key.public()),
+            SoftKey::Rsa(key) => PublicKey::Rsa(key.public()),
+        }
+    }
+
+    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Error> {
+        match (self, scheme) {
+            (SoftKey::Ec(key), SignatureScheme::Ecdsa) => key.sign_der(message),
+            (SoftKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.sign_pkcs1(message),
+            (SoftKey::Rsa(key), SignatureScheme::RsaPss) => key.sign_pss_prehash(&crate::sha256([message])),
+            _ => Err(Error::Unsupported),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The only room that names a curve or a cipher.
+//!
+//! * [`EcPrivate`], [`EcPublic`]: brainpoolP256r1 and P-256, signatures and key agreement.
+//! * [`RsaPrivate`], [`RsaPublic`]: RSA as cards and old certificates use it.
+//! * [`PublicKey`], [`SoftKey`], [`Key`]: either kind, as it stands in a certificate or a key store.
+//! * [`card`]: the symmetric cryptography of cards: key derivation, secure messaging primitives, ELC encryption.
+//! * [`tls`]: the rustls provider with brainpool, and the choice of certificate per ClientHello.
+//!
+//! Specification: gemSpec_Krypt, gemSpec_COS chapter 6, RFC 5639, RFC 8734. The curve arithmetic is RustCrypto's,
+//! which nobody has audited; `docs/security.md` says what follows from that.
+
+mod bp256fast;
+pub mod card;
+mod ec;
+mod hash;
+mod key;
+mod random;
+mod rsakey;
+pub mod tls;
+
+pub use ec::{Curve, EcPrivate, EcPublic};
+pub use hash::{hmac_sha256, sha1, sha256};
+pub use key::{Key, PublicKey, SignatureScheme, SoftKey};
+pub use random::{random, random_bytes};
+pub use rsakey::{RsaPrivate, RsaPublic};
+
+/// Why a cryptographic operation gave nothing. Deliberately says little: the details belong to nobody outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A key is not one: wrong length, not on the curve, zero.
+    #[error("bad key")]
+    BadKey,
+    /// A signature or MAC does not belong to these data and this key.
+    #[error("verification failed")]
+    Verification,
+    /// Data of the wrong length or form for this operation.
+    #[error("bad input")]
+    BadInput,
+    /// The algorithm is not one of ours.
+    #[error("algorithm not supported")]
+    Unsupported,
+    /// The operating system gives no randomness.
+    #[error("random generator not available")]
+    Random,
+}
