@@ -23,6 +23,12 @@ impl RsaPublic {
         rsa::PublicKey::from_pkcs1_der(der).map(Self).map_err(|_| Error::BadKey)
     }
 
+    /// From modulus and exponent, big endian.
+    pub fn from_numbers(n: &[u8], e: &[u8]) -> Result<Self, Error> {
+        let number = |bytes: &[u8]| BoxedUint::from_be_slice(bytes, (bytes.len() * 8) as u32).map_err(|_| Error::BadKey);
+        rsa::PublicKey::new(number(n)?, number(e)?).map(Self).map_err(|_| Error::BadKey)
+    }
+
     /// PKCS#1 DER.
     pub fn to_pkcs1(&self) -> Result<Vec<u8>, Error> {
         use rsa::pkcs1::EncodeRsaPublicKey;
