@@ -91,6 +91,7 @@ impl Command {
                     _ => return Err(BadApdu("trailing bytes")),
                 };
             }
+            [0, ..] => return Err(BadApdu("Lc")),
             [lc, rest @ ..] => {
                 let (data, tail) = rest.split_at_checked(usize::from(*lc)).ok_or(BadApdu("Lc beyond the end"))?;
                 command.data = data.to_vec();
@@ -227,7 +228,7 @@ mod tests {
 
     #[test]
     fn broken_apdus() {
-        for hex in ["", "00A404", "00A4040C06D276", "00A4040C020102030405", "00A4040C000000", "00A4040C00000501"] {
+        for hex in ["", "00A404", "00A4040C06D276", "00A4040C020102030405", "00A4040C0002", "00A4040C00000501"] {
             assert!(Command::parse(&hex::decode(hex).unwrap()).is_err(), "{hex}");
         }
         assert!(Response::parse(&[0x90]).is_err());

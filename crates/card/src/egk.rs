@@ -122,8 +122,7 @@ fn bcd_version(bytes: &[u8]) -> Option<(u16, u16, u16)> {
 
 /// `YYYYMMDDhhmmss`, UTC.
 pub fn format_timestamp(time: Timestamp) -> String {
-    let t = time.to_zoned(TimeZone::UTC);
-    format!("{:04}{:02}{:02}{:02}{:02}{:02}", t.year(), t.month(), t.day(), t.hour(), t.minute(), t.second())
+    time.strftime("%Y%m%d%H%M%S").to_string()
 }
 
 /// Reads what [`format_timestamp`] writes.
@@ -135,7 +134,7 @@ pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let small = |range| part(range).map(|number| number as i8);
     let time =
         DateTime::new(part(0..4)?, small(4..6)?, small(6..8)?, small(8..10)?, small(10..12)?, small(12..14)?, 0);
-    Some(time.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    TimeZone::UTC.to_timestamp(time.ok()?).ok()
 }
 
 /// One record of EF.Logging (46 bytes).
