@@ -257,6 +257,11 @@ impl Trust {
     }
 }
 
+/// Did `issuer` sign `certificate`? For devices that know CAs but no trust list.
+pub fn signed_by(certificate: &X509, issuer: &X509) -> bool {
+    verify_signature(certificate, issuer).is_ok()
+}
+
 /// Did `issuer` sign `certificate`?
 pub(crate) fn verify_signature(certificate: &X509, issuer: &X509) -> Result<(), CheckError> {
     let (algorithm, signature) = certificate.signature();

@@ -17,5 +17,5 @@ pub mod issue;
 pub mod status;
 pub mod tsl;
 
-pub use check::{CheckError, Purpose, StatusEvidence, Trust, Verdict};
+pub use check::{CheckError, Purpose, StatusEvidence, Trust, Verdict, signed_by};
 pub use cvc::{CvcAuthority, CvcError, CvcTrust};

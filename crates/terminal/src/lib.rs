@@ -1,1 +1,21 @@
-//! wip
+//! Card terminals: the SICCT wire, the Konnektor's side of it, and a virtual eHealth terminal.
+//!
+//! * [`wire`]: envelopes, events and discovery datagrams: bytes to types and back, pure.
+//! * [`command`]: the SICCT commands a Konnektor sends; [`texts`]: what they show (TAB_KON_090).
+//! * [`Session`]: a connection to a terminal, with any number of commands on their way; [`SlotChannel`]: a card in it.
+//! * [`pairing`]: pairing, proof of pairing, maintenance pairing (TUC_KON_053, TUC_KON_050).
+//! * [`discover`]: asking one address or a network for terminals.
+//! * [`simulator`]: the virtual terminal with four slots, display, PIN pad and pairing blocks, and its page.
+//!
+//! Specification: SICCT 1.3, gemSpec_KT 3.17; `cards-and-terminals` digest section 1.
+
+pub mod command;
+mod discover;
+pub mod pairing;
+mod session;
+pub mod simulator;
+pub mod texts;
+pub mod wire;
+
+pub use discover::{Discovered, discover};
+pub use session::{Session, SlotChannel, TerminalError, TerminalEvent};

@@ -6,11 +6,13 @@
 //! not offer stands in `docs/divergences.md`.
 
 mod choose;
+mod judge;
 mod kx;
 mod sign;
 mod verify;
 
 pub use choose::{CertificateRule, ServerChoice};
+pub use judge::{ClientCertificate, Judge, PeerVerifier, client_config};
 pub use sign::{Identity, certified};
 pub use verify::{algorithms, verify_handshake};
 
