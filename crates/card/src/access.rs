@@ -1,3 +1,5 @@
+//! Access rules as they stand in card images: which command needs which security state.
+
 use asn1::{Chat, Flags, ListKind};
 use std::fmt;
 

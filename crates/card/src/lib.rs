@@ -26,4 +26,4 @@ pub mod sm;
 
 pub use apdu::{BadApdu, Command, Expect, Response};
 pub use channel::{Channel, ChannelError, Counting};
-pub use inspect::{CardKind, Inspection, Version, inspect};
+pub use inspect::{AID_ESIGN, CardKind, Inspection, Version, inspect};

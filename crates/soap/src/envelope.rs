@@ -91,7 +91,7 @@ mod tests {
                 continue;
             }
             let name = path.file_name().unwrap().to_string_lossy().to_lowercase();
-            if !name.contains("request") || path.extension().is_none_or(|e| e != "xml") {
+            if name.contains("response") || path.extension().is_none_or(|e| e != "xml") {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();

@@ -16,8 +16,7 @@ const DEPTH: usize = 256;
 
 /// The canonical form of `apex` and everything below it, without comments and without the subtree `omit`.
 pub fn canonicalize(apex: Node<'_, '_>, mode: &Mode, omit: Option<NodeId>) -> Result<Vec<u8>, Error> {
-    let source = apex.document().input_text();
-    let mut writer = Writer { source, mode, omit, out: Vec::new(), apex: apex.id() };
+    let mut writer = Writer { mode, omit, out: Vec::new(), apex: apex.id() };
     writer.node(apex, &BTreeMap::new(), 0)?;
     Ok(writer.out)
 }
@@ -25,8 +24,7 @@ pub fn canonicalize(apex: Node<'_, '_>, mode: &Mode, omit: Option<NodeId>) -> Re
 /// Prefix (empty for the default namespace) to URI.
 type Scope<'a> = BTreeMap<&'a str, &'a str>;
 
-struct Writer<'s, 'm> {
-    source: &'s str,
+struct Writer<'m> {
     mode: &'m Mode,
     omit: Option<NodeId>,
     out: Vec<u8>,
@@ -35,7 +33,7 @@ struct Writer<'s, 'm> {
 
 const XML_NS: &str = "http://www.w3.org/XML/1998/namespace";
 
-impl Writer<'_, '_> {
+impl Writer<'_> {
     fn node<'a>(&mut self, node: Node<'a, '_>, rendered: &Scope<'a>, depth: usize) -> Result<(), Error>
     where
         Self: 'a,

@@ -36,10 +36,6 @@ impl Blocks {
         self.0.len()
     }
 
-    pub fn knows(&self, key: &[u8]) -> bool {
-        self.secret_of(key).is_some()
-    }
-
     pub fn secret_of(&self, key: &[u8]) -> Option<&[u8]> {
         self.0.iter().find(|block| block.keys.iter().any(|known| known == key)).map(|block| block.secret.as_slice())
     }

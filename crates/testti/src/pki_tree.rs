@@ -1,0 +1,320 @@
+use crate::Error;
+use asn1::{Admission, Chat, CvcDate, Flags, ListKind, X509, oid};
+use base::Timestamp;
+use crypto::tls::Identity;
+use crypto::{Curve, EcPrivate, Key, PublicKey, SoftKey};
+use der::asn1::ObjectIdentifier as Oid;
+use pki::issue::{Authority, Name, Profile, Request, profile};
+use pki::{CvcAuthority, tsl};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Rights that the CA of HBA and SMC-B may pass on (digest 2.8): all role and device profiles.
+const FLAGS_PROFESSIONAL_CA: [u8; 7] = [0x80, 0xFF, 0x3B, 0xDF, 0xE1, 0xFF, 0x0C];
+/// Rights that the CA of gSMC may pass on: SAK and remote PIN sender.
+const FLAGS_DEVICE_CA: [u8; 7] = [0x80, 0, 0, 0, 0, 0, 0x03];
+/// An eGK has no rights, so its CA has none to pass on.
+const FLAGS_EGK_CA: [u8; 7] = [0x80, 0, 0, 0, 0, 0, 0];
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// Private keys of the whole tree by name, PKCS#8 in hex: what must be stored to have the same TI again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SavedKeys {
+    /// When the tree was made, RFC 3339.
+    made: String,
+    keys: BTreeMap<String, String>,
+    /// Certificates with random serial numbers, DER in hex, so that a restart shows the same.
+    certificates: BTreeMap<String, String>,
+}
+
+/// The certificates of the test TI.
+pub struct TestPki {
+    /// Certifies components: Konnektor, terminals, services. On brainpoolP256r1.
+    pub component_ca: Authority,
+    /// The same on P-256.
+    pub component_ca_nist: Authority,
+    /// Certifies SMC-B.
+    pub smcb_ca: Authority,
+    /// Certifies HBA.
+    pub hba_ca: Authority,
+    /// Certifies eGK.
+    pub egk_ca: Authority,
+    /// Certifies VPN concentrators.
+    pub vpn_ca: Authority,
+    /// Signs OCSP answers.
+    pub ocsp_signer: (X509, SoftKey),
+    /// The trust anchor: certifies signers of trust lists.
+    pub tsl_ca: Authority,
+    tsl_signer: (Vec<u8>, SoftKey),
+    roots: Vec<Vec<u8>>,
+    /// Root of the card world.
+    pub cvc_root: CvcAuthority,
+    cvc_links: Vec<Vec<u8>>,
+    /// Certifies HBA and SMC-B, with rights to pass on.
+    pub cvc_professional: CvcAuthority,
+    /// Certifies eGK.
+    pub cvc_egk: CvcAuthority,
+    /// Certifies gSMC-K and gSMC-KT.
+    pub cvc_device: CvcAuthority,
+    /// Validity of everything issued.
+    pub validity: (Timestamp, Timestamp),
+    /// The same in the calendar of cards.
+    pub cvc_validity: (CvcDate, CvcDate),
+    ocsp_url: String,
+}
+
+/// The Konnektor's own identities (gSMC-K), on both curves.
+#[derive(Debug, Clone)]
+pub struct KonnektorIdentities {
+    /// ID.AK.AUT on brainpoolP256r1: server towards practice systems.
+    pub ak_brainpool: Identity,
+    /// ID.AK.AUT on P-256.
+    pub ak_nist: Identity,
+    /// ID.SAK.AUT: client towards terminals.
+    pub sak: Identity,
+    /// ID.NK.VPN.
+    pub nk: Identity,
+}
+
+/// Reads keys and certificates that exist and makes those that do not.
+struct Maker<'a> {
+    saved: &'a mut SavedKeys,
+}
+
+impl Maker<'_> {
+    fn key(&mut self, name: &str, curve: Curve) -> Result<SoftKey, Error> {
+        if let Some(text) = self.saved.keys.get(name) {
+            let der = hex::decode(text).map_err(|error| Error::Stored(error.to_string()))?;
+            return Ok(SoftKey::from_pkcs8(&der)?);
+        }
+        let key = SoftKey::Ec(EcPrivate::generate(curve)?);
+        self.saved.keys.insert(name.into(), hex::encode(&key.to_pkcs8()?[..]));
+        Ok(key)
+    }
+
+    fn ec_key(&mut self, name: &str) -> Result<EcPrivate, Error> {
+        match self.key(name, Curve::BrainpoolP256r1)? {
+            SoftKey::Ec(key) => Ok(key),
+            SoftKey::Rsa(_) => Err(Error::Stored(name.into())),
+        }
+    }
+
+    fn certificate(&mut self, name: &str, make: impl FnOnce() -> Result<Vec<u8>, Error>) -> Result<Vec<u8>, Error> {
+        if let Some(text) = self.saved.certificates.get(name) {
+            return hex::decode(text).map_err(|error| Error::Stored(error.to_string()));
+        }
+        let der = make()?;
+        self.saved.certificates.insert(name.into(), hex::encode(&der));
+        Ok(der)
+    }
+
+    fn authority(
+        &mut self,
+        issuer: Option<&Authority>,
+        name: &str,
+        curve: Curve,
+        ocsp: &str,
+        validity: (Timestamp, Timestamp),
+    ) -> Result<Authority, Error> {
+        let key = self.key(name, curve)?;
+        let subject = Name::new("Langlauf TEST-ONLY NOT-VALID", &format!("LANGLAUF.{name} TEST-ONLY"));
+        let mut made = match issuer {
+            None => Authority::root(subject, key, ocsp, validity.0, validity.1)?,
+            Some(issuer) => issuer.subordinate(subject, key, validity.0, validity.1)?,
+        };
+        made.certificate = self.certificate(name, || Ok(made.certificate.clone()))?;
+        Ok(made)
+    }
+}
+
+fn cvc_date(time: Timestamp) -> Result<CvcDate, Error> {
+    let text = time.strftime("%Y %m %d").to_string();
+    let mut parts = text.split(' ').map(|part| part.parse::<u16>());
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) => Ok(CvcDate::from_ymd(year, month as u8, day as u8)?),
+        _ => Err(Error::Date(text)),
+    }
+}
+
+impl TestPki {
+    /// The tree of `saved`, completed where something is missing; a new one is valid from a day before `now` for
+    /// eight years. `ocsp_url` goes into every certificate that has a status.
+    pub fn open(saved: &mut SavedKeys, now: Timestamp, ocsp_url: &str) -> Result<Self, Error> {
+        if saved.made.is_empty() {
+            saved.made = now.to_string();
+        }
+        let made: Timestamp = saved.made.parse().map_err(|_| Error::Stored("date".into()))?;
+        let date = |error: jiff::Error| Error::Date(error.to_string());
+        let from = made.checked_sub(Duration::from_secs(86_400)).map_err(date)?;
+        let to = made.checked_add(YEAR * 8).map_err(date)?;
+        let validity = (from, to);
+        let (cvc_from, cvc_to) = (cvc_date(from)?, cvc_date(to)?);
+        let mut maker = Maker { saved };
+        let (bp, nist) = (Curve::BrainpoolP256r1, Curve::NistP256);
+        let root = maker.authority(None, "RCA8", bp, ocsp_url, validity)?;
+        let root_nist = maker.authority(None, "RCA7", nist, ocsp_url, validity)?;
+        let cross = |maker: &mut Maker<'_>, name: &str, by: &Authority, of: &Authority| {
+            maker.certificate(name, || Ok(by.cross(&of.name, &of.key().public(), from, to)?))
+        };
+        let cross_a = cross(&mut maker, "RCA8-by-RCA7", &root_nist, &root)?;
+        let cross_b = cross(&mut maker, "RCA7-by-RCA8", &root, &root_nist)?;
+        let component_ca = maker.authority(Some(&root), "KOMP-CA9", bp, ocsp_url, validity)?;
+        let component_ca_nist = maker.authority(Some(&root_nist), "KOMP-CA8", nist, ocsp_url, validity)?;
+        let smcb_ca = maker.authority(Some(&root), "SMCB-CA", bp, ocsp_url, validity)?;
+        let hba_ca = maker.authority(Some(&root), "HBA-CA", bp, ocsp_url, validity)?;
+        let egk_ca = maker.authority(Some(&root), "EGK-CA", bp, ocsp_url, validity)?;
+        let vpn_ca = maker.authority(Some(&root), "VPNK-CA", bp, ocsp_url, validity)?;
+        let tsl_ca = maker.authority(Some(&root), "TSL-CA", bp, ocsp_url, validity)?;
+        let signer = |maker: &mut Maker<'_>, ca: &Authority, name: &str, profile: &Profile| {
+            let key = maker.key(name, bp)?;
+            let request = Request {
+                profile,
+                subject: Name::new("Langlauf TEST-ONLY NOT-VALID", name),
+                key: key.public(),
+                admission: None,
+                dns: &[],
+                addresses: &[],
+                from,
+                to,
+            };
+            let certificate = maker.certificate(name, || Ok(ca.issue(&request)?))?;
+            Ok::<_, Error>((certificate, key))
+        };
+        let ocsp = signer(&mut maker, &component_ca, "OCSP Signer 1", &profile::OCSP_SIGNER)?;
+        let tsl_signer = signer(&mut maker, &tsl_ca, "TSL Signing Unit 1", &profile::TSL_SIGNER)?;
+
+        let chat = |flags| Chat { kind: ListKind::Ti, flags: Flags(flags) };
+        let all = chat([0xFF; 7]);
+        let reference = |number: u8, year: u8| [b'L', b'L', b'X', b'X', b'X', number, 0x02, year];
+        let key_old = maker.ec_key("CVC-root-old")?;
+        let cvc_old = CvcAuthority::root(reference(0x87, 0x24), key_old, all, cvc_from, cvc_to)?;
+        let cvc_root = CvcAuthority::root(reference(0x88, 0x26), maker.ec_key("CVC-root")?, all, cvc_from, cvc_to)?;
+        let link_up = cvc_old.issue(&cvc_root.reference, &cvc_root.public(), all, cvc_from, cvc_to)?;
+        let link_down = cvc_root.issue(&cvc_old.reference, &cvc_old.public(), all, cvc_from, cvc_to)?;
+        let mut cvc_ca = |name: &str, number: u8, flags| {
+            let key = maker.ec_key(name)?;
+            Ok::<_, Error>(cvc_root.subordinate(reference(number, 0x26), key, chat(flags), cvc_from, cvc_to)?)
+        };
+        let cvc_professional = cvc_ca("CVC-HPC-SMC", 0x11, FLAGS_PROFESSIONAL_CA)?;
+        let cvc_egk = cvc_ca("CVC-eGK", 0x12, FLAGS_EGK_CA)?;
+        let cvc_device = cvc_ca("CVC-gSMC", 0x13, FLAGS_DEVICE_CA)?;
+        Ok(Self {
+            roots: vec![root.certificate.clone(), root_nist.certificate.clone(), cross_a, cross_b],
+            component_ca,
+            component_ca_nist,
+            smcb_ca,
+            hba_ca,
+            egk_ca,
+            vpn_ca,
+            ocsp_signer: (X509::parse(&ocsp.0)?, ocsp.1),
+            tsl_ca,
+            tsl_signer,
+            cvc_links: vec![cvc_old.certificate.clone(), cvc_root.certificate.clone(), link_up, link_down],
+            cvc_root,
+            cvc_professional,
+            cvc_egk,
+            cvc_device,
+            validity,
+            cvc_validity: (cvc_from, cvc_to),
+            ocsp_url: ocsp_url.into(),
+        })
+    }
+
+    /// Root certificates and cross certificates between them.
+    pub fn roots(&self) -> &[Vec<u8>] {
+        &self.roots
+    }
+
+    /// A signed trust list.
+    pub fn trust_list(&self, sequence: u64, issued: Timestamp, location: &str) -> Result<String, Error> {
+        let date = |error: jiff::Error| Error::Date(error.to_string());
+        let next = issued.checked_add(Duration::from_secs(30 * 86_400)).map_err(date)?;
+        let whole_second = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+        let components = vec![
+            oid::AK_AUT, oid::NK_VPN, oid::SMKT_AUT, oid::SAK_AUT, oid::FD_TLS_S,
+        ];
+        let ca = |authority: &Authority, types: Vec<Oid>| (authority.certificate.clone(), types);
+        let contents = tsl::Contents {
+            cas: vec![
+                ca(&self.component_ca, components.clone()),
+                ca(&self.component_ca_nist, components),
+                ca(&self.smcb_ca, vec![oid::SMC_B_AUT, oid::SMC_B_ENC, oid::SMC_B_OSIG]),
+                ca(&self.hba_ca, vec![oid::HBA_AUT, oid::HBA_ENC, oid::HBA_QES]),
+                ca(&self.egk_ca, vec![oid::EGK_AUT, oid::EGK_ENC]),
+                ca(&self.vpn_ca, vec![oid::VPNK_VPN]),
+            ],
+            responders: vec![self.ocsp_signer.0.der().to_vec()],
+            cvcs: self.cvc_links.clone(),
+            ocsp: self.ocsp_url.clone(),
+            location: location.into(),
+        };
+        let (signer, key) = &self.tsl_signer;
+        Ok(tsl::write(&contents, sequence, whole_second(issued), whole_second(next), signer, key)?)
+    }
+
+    /// One certificate of a component with a fresh key.
+    pub fn component(
+        &self,
+        curve: Curve,
+        profile: &Profile,
+        role: Oid,
+        name: &str,
+        dns: &[&str],
+        addresses: &[IpAddr],
+    ) -> Result<Identity, Error> {
+        let key = SoftKey::Ec(EcPrivate::generate(curve)?);
+        let ca = match curve {
+            Curve::BrainpoolP256r1 => &self.component_ca,
+            Curve::NistP256 => &self.component_ca_nist,
+        };
+        let admission = Admission { items: vec!["TEST-ONLY".into()], oids: vec![role], registration: None };
+        let certificate = ca.issue(&Request {
+            profile,
+            subject: Name::new("Langlauf TEST-ONLY NOT-VALID", name),
+            key: key.public(),
+            admission: Some(admission),
+            dns,
+            addresses,
+            from: self.validity.0,
+            to: self.validity.1,
+        })?;
+        Ok(Identity { chain: vec![certificate, ca.certificate.clone()], key })
+    }
+
+    /// A new Konnektor's identities; the common name is `<ICCSN>-<date>` (GS-A_4610).
+    pub fn konnektor(&self, iccsn: &str, addresses: &[IpAddr]) -> Result<KonnektorIdentities, Error> {
+        let name = format!("{iccsn}-{}", self.validity.0.strftime("%Y%m%d"));
+        let dns = &["konnektor.konlan", "localhost"];
+        let (bp, nist) = (Curve::BrainpoolP256r1, Curve::NistP256);
+        Ok(KonnektorIdentities {
+            ak_brainpool: self.component(bp, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
+            ak_nist: self.component(nist, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
+            sak: self.component(bp, &profile::SAK_AUT, oid::ROLE_SAK, &name, &[], &[])?,
+            nk: self.component(bp, &profile::NK_VPN, oid::ROLE_NK, &name, &[], &[])?,
+        })
+    }
+
+    /// A certificate for somebody's existing key from one of the card CAs.
+    pub(crate) fn personal(
+        &self,
+        ca: &Authority,
+        profile: &Profile,
+        subject: Name,
+        key: PublicKey,
+        admission: Admission,
+    ) -> Result<Vec<u8>, Error> {
+        Ok(ca.issue(&Request {
+            profile,
+            subject,
+            key,
+            admission: Some(admission),
+            dns: &[],
+            addresses: &[],
+            from: self.validity.0,
+            to: self.validity.1,
+        })?)
+    }
+}
