@@ -1,11 +1,12 @@
-use super::sign::{Identity, certified};
+use super::sign::{Identity, certified, certified_by};
+use crate::Key;
 use super::verify::{algorithms, verify_handshake};
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,9 +44,17 @@ impl PeerVerifier {
 
     fn decide(&self, end_entity: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
         let chain: Vec<&[u8]> = std::iter::once(end_entity).chain(others).map(AsRef::as_ref).collect();
-        (self.judge)(&chain).map_err(Error::General)
+        (self.judge)(&chain).map_err(|reason| {
+            let reason = rustls::OtherError(Arc::new(Refused(reason)));
+            Error::InvalidCertificate(CertificateError::Other(reason))
+        })
     }
 }
+
+/// Why a peer was refused, on its way through rustls.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
 
 impl fmt::Debug for PeerVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,11 +150,17 @@ pub fn client_config(identity: Option<&Identity>, judge: Judge) -> Result<Arc<Cl
         .with_custom_certificate_verifier(PeerVerifier::servers(judge));
     Ok(Arc::new(match identity {
         None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let key = certified(identity)?;
-            builder.with_client_cert_resolver(Arc::new(ShowIdentity(key)))
-        }
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(ShowIdentity(certified(identity)?))),
     }))
+}
+
+/// A client configuration whose key is somewhere else, on a card for instance. Signing blocks.
+pub fn client_config_with_key(chain: &[Vec<u8>], key: Arc<dyn Key>, judge: Judge) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(super::provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(PeerVerifier::servers(judge));
+    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(ShowIdentity(certified_by(chain, key))))))
 }
 
 /// Shows the one identity whenever its key can sign what the server accepts.

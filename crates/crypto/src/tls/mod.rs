@@ -12,7 +12,7 @@ mod sign;
 mod verify;
 
 pub use choose::{CertificateRule, ServerChoice};
-pub use judge::{ClientCertificate, Judge, PeerVerifier, client_config};
+pub use judge::{ClientCertificate, Judge, PeerVerifier, client_config, client_config_with_key};
 pub use sign::{Identity, certified};
 pub use verify::{algorithms, verify_handshake};
 

@@ -1,5 +1,5 @@
 use super::verify::BRAINPOOL_TLS13_SCHEME;
-use crate::{Curve, EcPrivate, SoftKey};
+use crate::{Curve, Key, SoftKey};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
@@ -19,7 +19,9 @@ pub struct Identity {
 pub fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, Error> {
     let chain = identity.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let key: Arc<dyn SigningKey> = match &identity.key {
-        SoftKey::Ec(key) if key.curve() == Curve::BrainpoolP256r1 => Arc::new(BrainpoolKey(key.clone())),
+        SoftKey::Ec(key) if key.curve() == Curve::BrainpoolP256r1 => {
+            Arc::new(BrainpoolKey(Arc::new(SoftKey::Ec(key.clone()))))
+        }
         other => {
             let pkcs8 = other.to_pkcs8().map_err(|error| Error::General(error.to_string()))?;
             let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pkcs8.to_vec()));
@@ -29,8 +31,14 @@ pub fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, Error> {
     Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
+/// A chain with a brainpool key that lies elsewhere.
+pub(super) fn certified_by(chain: &[Vec<u8>], key: Arc<dyn Key>) -> Arc<CertifiedKey> {
+    let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    Arc::new(CertifiedKey::new(chain, Arc::new(BrainpoolKey(key))))
+}
+
 #[derive(Debug, Clone)]
-struct BrainpoolKey(EcPrivate);
+struct BrainpoolKey(Arc<dyn Key>);
 
 impl SigningKey for BrainpoolKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
@@ -47,13 +55,13 @@ impl SigningKey for BrainpoolKey {
 
 #[derive(Debug)]
 struct BrainpoolSigner {
-    key: EcPrivate,
+    key: Arc<dyn Key>,
     scheme: SignatureScheme,
 }
 
 impl Signer for BrainpoolSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.key.sign_der(message).map_err(|error| Error::General(error.to_string()))
+        self.key.sign(crate::SignatureScheme::Ecdsa, message).map_err(|error| Error::General(error.to_string()))
     }
 
     fn scheme(&self) -> SignatureScheme {
