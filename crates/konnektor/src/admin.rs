@@ -1,0 +1,308 @@
+//! Administration as a REST interface (`docs/admin-api.yaml`): its own listener, TLS, user and password with lock-out.
+
+use crate::config::TerminalConfig;
+use crate::model::Model;
+use crate::terminals::Correlation;
+use crate::{Failure, Inner, Konnektor, VERSION, password};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use base::Code;
+use base::id::CtId;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// Wrong passwords in a row before the door stays closed.
+const TRIES: u32 = 5;
+/// How long it stays closed.
+const LOCKED: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+struct Admin {
+    inner: Arc<Inner>,
+    lock: Arc<Mutex<Lock>>,
+}
+
+#[derive(Default)]
+struct Lock {
+    failures: u32,
+    until: Duration,
+}
+
+impl Konnektor {
+    /// Sets the administrator's password.
+    pub fn set_admin_password(&self, text: &str) -> Result<(), Failure> {
+        if text.chars().count() < 12 {
+            return Err(Failure::new(Code::SYNTAX, "the administrator's password needs 12 characters or more"));
+        }
+        self.inner().store.put("admin", "password", &password::hash(text)?)?;
+        Ok(())
+    }
+
+    /// Serves administration until the task is dropped.
+    pub async fn serve_admin(&self, listener: TcpListener) -> std::io::Result<()> {
+        let inner = self.inner().clone();
+        let key = crypto::tls::certified(&inner.identities.ak_nist).map_err(std::io::Error::other)?;
+        let config = rustls::ServerConfig::builder_with_provider(crypto::tls::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(std::io::Error::other)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let router = router(Admin { inner: inner.clone(), lock: Arc::default() });
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let (acceptor, router, clock) = (acceptor.clone(), router.clone(), inner.clock.clone());
+            tokio::spawn(async move {
+                if let Some(Ok(stream)) = clock.timeout(PATIENCE, acceptor.accept(stream)).await {
+                    // a broken connection is the caller's to notice
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(PATIENCE)
+                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+                        .await;
+                }
+            });
+        }
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/api/v1/state", get(state))
+        .route("/api/v1/model", get(model).put(set_model))
+        .route("/api/v1/terminals", get(terminals).post(add_terminal))
+        .route("/api/v1/terminals/discover", post(discover))
+        .route("/api/v1/terminals/{id}", delete(remove_terminal))
+        .route("/api/v1/terminals/{id}/pair", post(pair))
+        .route("/api/v1/cards", get(cards))
+        .route("/api/v1/trust-list", get(trust_list).put(import_trust_list))
+        .route("/api/v1/log", get(log))
+        .route("/metrics", get(metrics))
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))
+        .with_state(admin)
+}
+
+async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let refused = (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"Administration\"")]);
+    let now = admin.inner.clock.elapsed();
+    if admin.lock.lock().unwrap_or_else(PoisonError::into_inner).until > now {
+        return (StatusCode::TOO_MANY_REQUESTS, "too many wrong passwords: wait a minute").into_response();
+    }
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|text| STANDARD.decode(text.strip_prefix("Basic ")?).ok());
+    let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some(given) = given else { return refused.into_response() };
+    let stored = admin.inner.store.get::<String>("admin", "password").ok().flatten();
+    let right = given.split_once(':').is_some_and(|(user, secret)| {
+        user == "admin" && stored.is_some_and(|stored| password::verify(secret, &stored))
+    });
+    {
+        let mut lock = admin.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.failures = if right { 0 } else { lock.failures + 1 };
+        if lock.failures >= TRIES {
+            *lock = Lock { failures: 0, until: now + LOCKED };
+            tracing::warn!("administration locked after {TRIES} wrong passwords");
+        }
+    }
+    if right { next.run(request).await } else { refused.into_response() }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = match self.code() {
+            Code::SYNTAX => StatusCode::BAD_REQUEST,
+            Code::UNKNOWN_TERMINAL => StatusCode::NOT_FOUND,
+            _ => StatusCode::CONFLICT,
+        };
+        let body = serde_json::json!({
+            "code": self.code().number(), "text": self.code().text(), "detail": self.detail(),
+        });
+        (status, Json(body)).into_response()
+    }
+}
+
+fn audit(inner: &Inner, what: &str) {
+    let parameters = vec![("User", "admin".to_owned()), ("RefID", what.to_owned())];
+    inner.raise(crate::events::Event::info("MGM/ADMINCHANGES", None, parameters));
+}
+
+#[derive(Serialize)]
+struct StateView {
+    version: &'static str,
+    online: bool,
+    trust_list: Option<u64>,
+    conditions: Vec<ConditionView>,
+}
+
+#[derive(Serialize)]
+struct ConditionView {
+    name: String,
+    severity: String,
+    value: bool,
+    since: String,
+}
+
+async fn state(State(admin): State<Admin>) -> Json<StateView> {
+    let conditions = admin.inner.state.all().into_iter().map(|(condition, value, since)| {
+        let (name, severity, _) = condition.describe();
+        ConditionView { name, severity: severity.to_string(), value, since: since.to_string() }
+    });
+    Json(StateView {
+        version: VERSION,
+        online: admin.inner.config.online,
+        trust_list: admin.inner.trust().map(|trust| trust.list().sequence),
+        conditions: conditions.collect(),
+    })
+}
+
+async fn model(State(admin): State<Admin>) -> Json<Model> {
+    Json((*admin.inner.model()).clone())
+}
+
+async fn set_model(State(admin): State<Admin>, Json(model): Json<Model>) -> Result<StatusCode, Failure> {
+    admin.inner.set_model(model)?;
+    audit(&admin.inner, "information model");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+struct TerminalView {
+    #[serde(flatten)]
+    config: TerminalConfig,
+    correlation: Correlation,
+    connected: bool,
+    slots: u8,
+    certificate: Option<String>,
+}
+
+async fn terminals(State(admin): State<Admin>) -> Json<Vec<TerminalView>> {
+    let list = admin.inner.terminals.all().into_iter().map(|terminal| TerminalView {
+        config: terminal.record.config,
+        correlation: terminal.record.correlation,
+        connected: terminal.session.is_some(),
+        slots: terminal.slots,
+        certificate: terminal.record.certificate,
+    });
+    Json(list.collect())
+}
+
+async fn add_terminal(State(admin): State<Admin>, Json(config): Json<TerminalConfig>) -> Result<StatusCode, Failure> {
+    let id = config.id.to_string();
+    admin.inner.add_terminal(config)?;
+    audit(&admin.inner, &format!("terminal {id} added"));
+    Ok(StatusCode::CREATED)
+}
+
+async fn remove_terminal(State(admin): State<Admin>, Path(id): Path<CtId>) -> Result<StatusCode, Failure> {
+    admin.inner.remove_terminal(&id)?;
+    audit(&admin.inner, &format!("terminal {id} removed"));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PairRequest {
+    /// SHA-256 of the terminal's certificate as printed on its gSMC-KT, hexadecimal.
+    fingerprint: Option<String>,
+}
+
+async fn pair(
+    State(admin): State<Admin>,
+    Path(id): Path<CtId>,
+    Json(request): Json<PairRequest>,
+) -> Result<Json<serde_json::Value>, Failure> {
+    let fingerprint = admin.inner.pair(&id, request.fingerprint.as_deref()).await?;
+    audit(&admin.inner, &format!("terminal {id} paired"));
+    Ok(Json(serde_json::json!({ "fingerprint": fingerprint })))
+}
+
+#[derive(Deserialize)]
+struct DiscoverQuery {
+    address: std::net::SocketAddr,
+}
+
+async fn discover(
+    State(admin): State<Admin>,
+    Query(query): Query<DiscoverQuery>,
+) -> Result<Json<Vec<serde_json::Value>>, Failure> {
+    let local = if query.address.ip().is_loopback() { std::net::Ipv4Addr::LOCALHOST } else { std::net::Ipv4Addr::UNSPECIFIED };
+    let found = terminal::discover(local, query.address, Duration::from_secs(3), &*admin.inner.clock).await;
+    let found = found.map_err(|error| Failure::new(Code::TERMINAL_NO_ANSWER, error))?;
+    let view = found.iter().map(|one| {
+        serde_json::json!({
+            "name": one.name, "mac": one.mac.to_string(),
+            "address": std::net::SocketAddr::from((one.address, one.port)).to_string(),
+        })
+    });
+    Ok(Json(view.collect()))
+}
+
+async fn cards(State(admin): State<Admin>) -> Json<Vec<serde_json::Value>> {
+    let list = admin.inner.cards.all();
+    let view = list.iter().map(|card| {
+        serde_json::json!({
+            "handle": card.handle.as_str(), "type": card.found.kind.as_str(), "terminal": card.ct_id.as_str(),
+            "slot": card.slot.number(), "inserted": card.inserted.to_string(),
+            "iccsn": card.found.iccsn.as_ref().map(ToString::to_string),
+        })
+    });
+    Json(view.collect())
+}
+
+async fn trust_list(State(admin): State<Admin>) -> Json<serde_json::Value> {
+    Json(match admin.inner.trust() {
+        None => serde_json::Value::Null,
+        Some(trust) => serde_json::json!({
+            "sequence": trust.list().sequence, "next_update": trust.list().next_update.to_string(),
+            "authorities": trust.list().cas.len(), "skipped": trust.list().skipped,
+        }),
+    })
+}
+
+async fn import_trust_list(State(admin): State<Admin>, xml: String) -> Result<Json<serde_json::Value>, Failure> {
+    let adopted = admin.inner.adopt_list(&xml);
+    let sequence = adopted.map_err(|error| Failure::new(error.code(), error).within(Code::TSL_IMPORT))?;
+    admin.inner.store.put("tsl", "current", &xml)?;
+    audit(&admin.inner, &format!("trust list {sequence} imported"));
+    Ok(Json(serde_json::json!({ "sequence": sequence })))
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    #[serde(default = "hundred")]
+    count: u32,
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+async fn log(State(admin): State<Admin>, Query(query): Query<LogQuery>) -> Result<Response, Failure> {
+    Ok(Json(admin.inner.store.log_tail(query.count.min(1000))?).into_response())
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let inner = &admin.inner;
+    let conditions: Vec<_> =
+        inner.state.all().into_iter().map(|(condition, value, _)| (condition.describe().0, value)).collect();
+    let terminals: Vec<_> = inner
+        .terminals
+        .all()
+        .into_iter()
+        .map(|terminal| (terminal.record.config.id.to_string(), terminal.session.is_some()))
+        .collect();
+    let text = inner.metrics.render(&conditions, &terminals, inner.cards.all().len());
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0")], text).into_response()
+}

@@ -1,0 +1,176 @@
+//! CardService: PINs, typed at the terminal and nowhere else (gemSpec_Kon 4.1.5, TUC_KON_012, 019, 021, 022, 027).
+
+use super::Call;
+use crate::Failure;
+use crate::cards::Card;
+use crate::events::Event;
+use crate::model::Caller;
+use base::Code;
+use card::CardKind;
+use card::pin::{PinOutcome, PinRef, PinStatus};
+use soap::{CardRequest, PinAnswer, PinRequest, Status};
+use std::time::Duration;
+use terminal::command::{PinTemplate, sw};
+use terminal::texts::{Task, texts};
+
+/// Three entries of at most thirty seconds a key, and the card.
+const ENTRY: Duration = Duration::from_secs(300);
+
+impl Call<'_> {
+    pub(super) async fn pin(&self, request: CardRequest) -> Result<String, Failure> {
+        let card = self.card(&request.handle)?;
+        let caller = self.enter(&request.context, &card, true)?;
+        let pin = permitted(&request, card.found.kind)?;
+        if request.kind == PinRequest::Status {
+            return self.status(&card, &caller, pin).await;
+        }
+        if request.kind == PinRequest::Verify && card.is_verified(&caller, pin.name) {
+            let guard = card.reserve().await?;
+            let status = pin.status(&card.channel).await?;
+            drop(guard);
+            if status == PinStatus::Verified && pin.name != "PIN.QES" {
+                return Ok(soap::pin_response(request.operation, &Status::Ok, PinAnswer::Ok));
+            }
+        }
+        let answer = self.at_terminal(&request, &card, &caller, pin).await?;
+        Ok(soap::pin_response(request.operation, &Status::Ok, answer))
+    }
+
+    async fn status(&self, card: &Card, caller: &Caller, pin: PinRef) -> Result<String, Failure> {
+        let _guard = card.reserve().await?;
+        let status = match pin.status(&card.channel).await? {
+            // the card knows one state, the sessions of several callers each their own
+            PinStatus::Verified if !card.is_verified(caller, pin.name) => PinStatus::Verifiable(3),
+            status => status,
+        };
+        match status.on_wire() {
+            Some((name, tries)) => Ok(soap::pin_status_response(&Status::Ok, name, tries)),
+            None => Err(Code::BAD_PIN_REFERENCE.into()),
+        }
+    }
+
+    /// The terminal asks for the PIN and sends it to the card.
+    async fn at_terminal(
+        &self,
+        request: &CardRequest,
+        card: &Card,
+        caller: &Caller,
+        pin: PinRef,
+    ) -> Result<PinAnswer, Failure> {
+        self.check_place(card, caller)?;
+        let session = self.inner.terminals.connected(&card.ct_id)?;
+        let guard = card.reserve().await?;
+        let before = pin.status(&card.channel).await?;
+        let (task, template) = match (request.kind, before) {
+            (PinRequest::Verify, PinStatus::Blocked) => return Ok(PinAnswer::WasBlocked),
+            (PinRequest::Verify, PinStatus::TransportPin | PinStatus::EmptyPin) => return Ok(PinAnswer::TransportPin),
+            (_, PinStatus::Unknown(_)) => return Err(Code::BAD_PIN_REFERENCE.into()),
+            (PinRequest::Verify | PinRequest::Status, _) => (Task::Verify, PinTemplate::verify(pin.reference)),
+            (PinRequest::Change, PinStatus::EmptyPin) => (Task::FirstValue, PinTemplate::first_value(pin.reference)),
+            (PinRequest::Change, PinStatus::TransportPin) => (Task::ChangeTransport, PinTemplate::change(pin.reference)),
+            (PinRequest::Change, _) => (Task::Change, PinTemplate::change(pin.reference)),
+            (PinRequest::Unblock { set_new: true }, _) => {
+                (Task::UnblockWithNew, PinTemplate::unblock(pin.reference, true))
+            }
+            (PinRequest::Unblock { set_new: false }, _) => (Task::Unblock, PinTemplate::unblock(pin.reference, false)),
+            (PinRequest::Enable, _) => (Task::Enable, PinTemplate::requirement(true, pin.reference)),
+            (PinRequest::Disable, _) => (Task::Disable, PinTemplate::requirement(false, pin.reference)),
+        };
+        let texts = texts(task, pin.kind, pin.name, card.slot.number(), application(pin.name));
+        self.pin_event(request.kind, "STARTED", card, pin);
+        let answer = session.send(0, &template.command(card.slot, &texts), ENTRY).await;
+        self.pin_event(request.kind, "FINISHED", card, pin);
+        drop(guard);
+        let word = answer?.sw;
+        let failed = |code: Code| Err(Failure::new(code, format!("terminal answered {word:04X}")));
+        match word {
+            sw::TIMEOUT => return failed(Code::PIN_TIMEOUT),
+            sw::CANCELLED => return failed(Code::USER_CANCELLED),
+            sw::NEW_PINS_DIFFER => return failed(Code::NEW_PIN_DIFFERS),
+            sw::NO_CARD | sw::NOT_POWERED => return failed(Code::CARD_NOT_INSERTED),
+            sw::BUSY => return failed(Code::RESOURCE_BUSY),
+            _ => {}
+        }
+        let outcome = PinOutcome::from_word(word);
+        if matches!(request.kind, PinRequest::Verify) || outcome != PinOutcome::Ok {
+            card.set_verified(caller, pin.name, outcome == PinOutcome::Ok);
+        }
+        Ok(match (outcome, request.kind) {
+            (PinOutcome::Ok, _) => PinAnswer::Ok,
+            (PinOutcome::Rejected(tries), _) => PinAnswer::Rejected(tries),
+            (PinOutcome::NowBlocked, _) => PinAnswer::NowBlocked,
+            (PinOutcome::WasBlocked, _) => PinAnswer::WasBlocked,
+            (PinOutcome::TransportPin, PinRequest::Change | PinRequest::Unblock { .. }) => {
+                return failed(Code::NEW_PIN_LENGTH);
+            }
+            (PinOutcome::TransportPin, _) => PinAnswer::TransportPin,
+            (PinOutcome::BadLength, _) => return failed(Code::NEW_PIN_LENGTH),
+            (PinOutcome::Refused, _) => return failed(Code::ACCESS_CONDITION),
+            (PinOutcome::Failed(_), _) => PinAnswer::Error,
+        })
+    }
+
+    /// A PIN is typed where the card sits, if that is at the caller's workplace; else at its remote PIN terminal.
+    fn check_place(&self, card: &Card, caller: &Caller) -> Result<(), Failure> {
+        let model = self.inner.model();
+        let workplace = model.workplace(&caller.workplace);
+        if workplace.is_some_and(|workplace| workplace.local_terminals.contains(&card.ct_id)) {
+            return Ok(());
+        }
+        match model.remote_pin_terminal(caller) {
+            None => Err(Code::NO_REMOTE_PIN_TERMINAL.into()),
+            Some(_) => Err(Failure::new(Code::REMOTE_PIN_IMPOSSIBLE, "remote PIN entry comes with a later version")),
+        }
+    }
+
+    fn pin_event(&self, kind: PinRequest, phase: &str, card: &Card, pin: PinRef) {
+        let verb = match kind {
+            PinRequest::Change | PinRequest::Unblock { .. } => "CHANGE",
+            PinRequest::Enable => "ENABLE",
+            PinRequest::Disable => "DISABLE",
+            PinRequest::Verify | PinRequest::Status => "VERIFY",
+        };
+        let mut parameters = vec![
+            ("CardHandle", card.handle.to_string()),
+            ("CardType", card.found.kind.to_string()),
+            ("CtID", card.ct_id.to_string()),
+            ("SlotID", card.slot.to_string()),
+            ("PinRef", pin.name.to_owned()),
+            ("PinInputCtID", card.ct_id.to_string()),
+        ];
+        parameters.extend(card.found.iccsn.as_ref().map(|iccsn| ("ICCSN", iccsn.to_string())));
+        self.inner.raise(Event::info(&format!("CARD/PIN/{verb}_{phase}"), Some(card.ct_id.clone()), parameters));
+    }
+}
+
+/// What the display calls the application of a multi-reference PIN.
+fn application(pin: &str) -> &'static str {
+    match pin {
+        "MRPIN.NFD" | "MRPIN.NFD_READ" => "Notfalldaten",
+        "MRPIN.DPE" | "MRPIN.DPE_READ" => "Pers. Erklär.",
+        "MRPIN.AMTS" | "PIN.AMTS_REP" => "Medikationsplan",
+        "MRPIN.GDD" => "Datenmanagement",
+        "MRPIN.OSE" => "Organspende",
+        _ => "Versicherten-PIN",
+    }
+}
+
+/// Which operation may be used on which card and password (table in 4.1.5).
+fn permitted(request: &CardRequest, kind: CardKind) -> Result<PinRef, Failure> {
+    let supported = match request.kind {
+        PinRequest::Verify => matches!(kind, CardKind::Hba | CardKind::SmcB),
+        PinRequest::Enable | PinRequest::Disable => kind == CardKind::Egk,
+        _ => matches!(kind, CardKind::Egk | CardKind::Hba | CardKind::SmcB),
+    };
+    if !supported {
+        return Err(Code::CARD_TYPE_NOT_SUPPORTED.into());
+    }
+    let pin = PinRef::find(kind, &request.pin).ok_or(Code::BAD_PIN_REFERENCE)?;
+    let switchable = ["MRPIN.NFD", "MRPIN.DPE", "MRPIN.GDD", "MRPIN.AMTS"];
+    match request.kind {
+        PinRequest::Enable | PinRequest::Disable if !switchable.contains(&pin.name) => Err(Code::BAD_PIN_REFERENCE.into()),
+        PinRequest::Verify if pin.name == "PIN.QES" => Err(Code::BAD_PIN_REFERENCE.into()),
+        _ => Ok(pin),
+    }
+}
+

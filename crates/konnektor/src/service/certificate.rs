@@ -1,0 +1,192 @@
+//! CertificateService: reading, watching and checking certificates (gemSpec_Kon 4.1.9).
+
+use super::{Call, date};
+use crate::Failure;
+use crate::cards::Card;
+use crate::model::Target;
+use asn1::X509;
+use base::{Code, Timestamp};
+use card::{AID_ESIGN, CardKind, Channel};
+use pki::Purpose;
+use soap::{CallContext, CertRef, CertificateData, Crypt, Expiration, Status, Verification};
+
+/// Where a certificate lies: application and short file identifiers for RSA and ECC.
+fn place(kind: CardKind, reference: CertRef) -> Option<(&'static [u8], u8, u8)> {
+    match (kind, reference) {
+        (CardKind::Hba | CardKind::SmcB, CertRef::Aut) => Some((AID_ESIGN, 0x01, 0x06)),
+        (CardKind::Hba | CardKind::SmcB, CertRef::Enc) => Some((AID_ESIGN, 0x02, 0x05)),
+        (CardKind::SmcB, CertRef::Sig) => Some((AID_ESIGN, 0x10, 0x07)),
+        (CardKind::Hba, CertRef::Qes) => Some((card::pin::AID_QES, 0x10, 0x06)),
+        _ => None,
+    }
+}
+
+async fn read(card: &Card, reference: CertRef, crypt: Crypt) -> Result<Option<X509>, Failure> {
+    let (aid, rsa, ecc) = place(card.found.kind, reference).ok_or(Code::BAD_CERT_REF)?;
+    let channel: &dyn Channel = &card.channel;
+    channel.select_mf().await?;
+    channel.select(aid).await?;
+    let sfi = match crypt {
+        Crypt::Rsa => rsa,
+        Crypt::Ecc => ecc,
+    };
+    let file = channel.read_file(sfi).await?;
+    channel.select_mf().await?;
+    match file {
+        Ok(bytes) => X509::parse_file(&bytes).map(Some).map_err(|error| Failure::new(Code::CERTIFICATE_UNREADABLE, error)),
+        Err(_) => Ok(None),
+    }
+}
+
+impl Call<'_> {
+    pub(super) async fn read_card_certificate(
+        &self,
+        context: &CallContext,
+        handle: &str,
+        refs: &[CertRef],
+        crypt: Option<Crypt>,
+    ) -> Result<String, Failure> {
+        let card = self.card(handle)?;
+        self.enter(context, &card, false)?;
+        match card.found.kind {
+            CardKind::Hba | CardKind::SmcB => {}
+            CardKind::Egk => return Err(Code::EGK_NOT_ALLOWED.into()),
+            _ => return Err(Code::CARD_TYPE_NOT_SUPPORTED.into()),
+        }
+        let crypt = crypt.unwrap_or(Crypt::Rsa);
+        let _guard = card.reserve().await?;
+        let mut list = Vec::new();
+        for reference in refs {
+            let certificate = read(&card, *reference, crypt).await?;
+            if certificate.is_none() && crypt == Crypt::Ecc {
+                return Err(Code::ECC_NOT_ON_CARD.into());
+            }
+            list.push((
+                *reference,
+                certificate.map(|certificate| CertificateData {
+                    issuer: certificate.issuer(),
+                    serial: certificate.serial_decimal(),
+                    subject: certificate.subject(),
+                    der: certificate.der().to_vec(),
+                }),
+            ));
+        }
+        let missing = list.iter().any(|(_, data)| data.is_none());
+        let status = match missing {
+            false => Status::Ok,
+            true => Status::Warning(Failure::from(Code::CERTIFICATE_NOT_ON_CARD).fault("read", self.inner.clock.now())),
+        };
+        Ok(soap::read_response(&status, &list))
+    }
+
+    pub(super) async fn check_expiration(
+        &self,
+        context: &CallContext,
+        handle: Option<&str>,
+        crypt: Option<Crypt>,
+    ) -> Result<String, Failure> {
+        let crypt = crypt.unwrap_or(Crypt::Rsa);
+        let mut list = Vec::new();
+        let mut without_ecc = false;
+        if let Some(handle) = handle {
+            let card = self.card(handle)?;
+            self.enter(context, &card, false)?;
+            if card.found.kind == CardKind::Egk {
+                return Err(Code::NOT_PERMITTED.into());
+            }
+            let _guard = card.reserve().await?;
+            match read(&card, CertRef::Aut, crypt).await? {
+                Some(certificate) => list.push(expiration(&card, &certificate)),
+                None if crypt == Crypt::Ecc => return Err(Code::ECC_NOT_ON_CARD.into()),
+                None => return Err(Code::CERTIFICATE_MISSING.into()),
+            }
+        } else {
+            self.check(context, Target::Nothing { wide: false })?;
+            list.extend(self.own_expiration());
+            for terminal in self.inner.terminals.all() {
+                let certificate = terminal.session.as_ref().and_then(|session| X509::parse(session.certificate()).ok());
+                if let Some(certificate) = certificate {
+                    list.push(Expiration {
+                        ct_id: terminal.record.config.id.to_string(),
+                        handle: String::new(),
+                        iccsn: certificate.common_name().unwrap_or_default(),
+                        common_name: certificate.common_name().unwrap_or_default(),
+                        serial: certificate.serial_decimal(),
+                        validity: date(certificate.validity().1).unwrap_or_default(),
+                    });
+                }
+            }
+            for card in self.inner.cards.all() {
+                let ours = matches!(card.found.kind, CardKind::Hba | CardKind::SmcB);
+                if !ours || self.check(context, super::target(&card, false)).is_err() {
+                    continue;
+                }
+                let _guard = card.reserve().await?;
+                match read(&card, CertRef::Aut, crypt).await? {
+                    Some(certificate) => list.push(expiration(&card, &certificate)),
+                    None => without_ecc |= crypt == Crypt::Ecc,
+                }
+            }
+        }
+        let status = match without_ecc {
+            false => Status::Ok,
+            true => Status::Warning(Failure::from(Code::ECC_NOT_ON_CARDS).fault("expiration", self.inner.clock.now())),
+        };
+        Ok(soap::expiration_response(&status, &list))
+    }
+
+    /// The Konnektor's own certificate: CtID and CardHandle are empty, by which practice systems know it (A_13533).
+    fn own_expiration(&self) -> Option<Expiration> {
+        let certificate = X509::parse(self.inner.identities.ak_brainpool.chain.first()?).ok()?;
+        Some(Expiration {
+            ct_id: String::new(),
+            handle: String::new(),
+            iccsn: self.inner.identities.iccsn.clone(),
+            common_name: certificate.common_name()?,
+            serial: certificate.serial_decimal(),
+            validity: date(certificate.validity().1)?,
+        })
+    }
+
+    pub(super) async fn verify_certificate(
+        &self,
+        context: &CallContext,
+        der: &[u8],
+        at: Option<&str>,
+    ) -> Result<String, Failure> {
+        self.check(context, Target::Nothing { wide: false })?;
+        let unreadable = |error: asn1::Error| Failure::new(Code::CERTIFICATE_UNREADABLE, error);
+        let certificate = X509::parse(der).map_err(unreadable)?;
+        let at: Option<Timestamp> =
+            at.map(|text| text.parse().map_err(|_| Failure::new(Code::SYNTAX, "VerificationTime"))).transpose()?;
+        let now = self.inner.clock.now();
+        let trust = self.inner.trust().ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
+        let outcome = match at {
+            // for a moment in the past no responder can be asked about today's status
+            Some(at) if at < now => trust.check_offline(&certificate, &Purpose::ANY, at),
+            _ => trust.check(&certificate, &Purpose::ANY, &*self.inner.clock).await,
+        };
+        let own_roles = certificate.admission.as_ref().map(|admission| admission.oids.clone()).unwrap_or_default();
+        let roles: Vec<String> = own_roles.iter().map(ToString::to_string).collect();
+        Ok(match outcome {
+            Ok(_) => soap::verification_response(&Status::Ok, Verification::Valid, None, &roles),
+            Err(error) => {
+                let result =
+                    if error.is_inconclusive() { Verification::Inconclusive } else { Verification::Invalid };
+                let fault = Failure::new(error.code(), &error).fault("verify", now);
+                soap::verification_response(&Status::Ok, result, Some(&fault), &roles)
+            }
+        })
+    }
+}
+
+fn expiration(card: &Card, certificate: &X509) -> Expiration {
+    Expiration {
+        ct_id: card.ct_id.to_string(),
+        handle: card.handle.to_string(),
+        iccsn: card.found.iccsn.as_ref().map(ToString::to_string).unwrap_or_default(),
+        common_name: certificate.common_name().unwrap_or_default(),
+        serial: certificate.serial_decimal(),
+        validity: date(certificate.validity().1).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,136 @@
+//! What practice systems can call: one file a service.
+
+mod card;
+mod card_terminal;
+mod certificate;
+mod event;
+mod online;
+mod vsd;
+
+pub use vsd::RECEIPT_KEY;
+
+use crate::cards::Card;
+use crate::model::{Caller, Peer, Target};
+use crate::{ClientAuthentication, Failure, Inner};
+use ::card::CardKind;
+use base::Code;
+use soap::{CallContext, CardInfo, CardVersion, Request, VersionInfo};
+use std::sync::Arc;
+
+impl Inner {
+    /// Runs one request and returns the body of the answer.
+    pub(crate) async fn serve(self: &Arc<Self>, request: Request, peer: &Peer) -> Result<String, Failure> {
+        let call = Call { inner: self, peer };
+        match request {
+            Request::GetCards { context, mandant_wide, ct_id, slot, card_type } => {
+                call.get_cards(&context, mandant_wide, ct_id, slot, card_type)
+            }
+            Request::GetCardTerminals { context, mandant_wide } => call.get_card_terminals(&context, mandant_wide),
+            Request::GetResourceInformation { context, resource } => call.get_resource_information(&context, &resource),
+            Request::Subscribe { context, event_to, topic, filter } => call.subscribe(&context, event_to, topic, filter),
+            Request::Unsubscribe { context, subscription, event_to } => {
+                call.unsubscribe(&context, subscription.as_deref(), event_to.as_deref())
+            }
+            Request::RenewSubscriptions { context, subscriptions } => call.renew(&context, &subscriptions),
+            Request::GetSubscription { context, mandant_wide, subscription } => {
+                call.get_subscription(&context, mandant_wide, subscription.as_deref())
+            }
+            Request::Card(request) => call.pin(request).await,
+            Request::RequestCard { context, slot, card_type, message, timeout_s } => {
+                call.request_card(&context, &slot, card_type.as_deref(), message.as_deref(), timeout_s).await
+            }
+            Request::EjectCard { context, target, message, timeout_ms } => {
+                call.eject_card(&context, &target, message.as_deref(), timeout_ms).await
+            }
+            Request::ReadCardCertificate { context, handle, refs, crypt } => {
+                call.read_card_certificate(&context, &handle, &refs, crypt).await
+            }
+            Request::CheckCertificateExpiration { context, handle, crypt } => {
+                call.check_expiration(&context, handle.as_deref(), crypt).await
+            }
+            Request::VerifyCertificate { context, certificate, at } => {
+                call.verify_certificate(&context, &certificate, at.as_deref()).await
+            }
+            Request::ReadVsd { context, ehc, hpc, online_check, online_receipt } => {
+                call.read_vsd(&context, &ehc, &hpc, online_check, online_receipt).await
+            }
+            Request::ReadKvk { context, handle } => {
+                call.check(&context, Target::Nothing { wide: false })?;
+                // statutory KVKs are gone, and no terminal of ours can hold one
+                let card = call.card(&handle)?;
+                Err(Failure::new(Code::KVK_READ, format!("card is a {}", card.found.kind)))
+            }
+        }
+    }
+}
+
+/// A call on its way.
+pub(crate) struct Call<'a> {
+    pub inner: &'a Arc<Inner>,
+    pub peer: &'a Peer,
+}
+
+impl Call<'_> {
+    fn check(&self, context: &CallContext, target: Target<'_>) -> Result<Caller, Failure> {
+        let mandatory = self.inner.config.client_authentication != ClientAuthentication::None;
+        self.inner.model().check(context, mandatory.then_some(self.peer), target)
+    }
+
+    fn card(&self, handle: &str) -> Result<Arc<Card>, Failure> {
+        self.inner.cards.by_handle(handle).ok_or_else(|| Code::CARD_NOT_INSERTED.into())
+    }
+
+    /// The caller's right to a card, and the card session.
+    fn enter(&self, context: &CallContext, card: &Card, session: bool) -> Result<Caller, Failure> {
+        let caller = self.check(context, target(card, session))?;
+        if session {
+            card.enter(&caller)?;
+        }
+        Ok(caller)
+    }
+}
+
+fn target(card: &Card, session: bool) -> Target<'_> {
+    match card.found.kind {
+        CardKind::SmcKt | CardKind::Unknown => Target::Terminal { ct_id: &card.ct_id, wide: false },
+        kind => Target::Card { kind, ct_id: &card.ct_id, iccsn: card.found.iccsn.as_ref(), session },
+    }
+}
+
+/// Does a card type of a request (also the group names) mean this card?
+fn type_matches(wanted: &str, kind: CardKind) -> bool {
+    wanted == kind.as_str()
+        || (wanted == "HBAx" && kind == CardKind::Hba)
+        || (wanted == "SM-B" && kind == CardKind::SmcB)
+}
+
+fn info(card: &Card) -> CardInfo {
+    let version = |version: ::card::Version| VersionInfo(version.0, version.1, version.2);
+    let [atr, gdo, key_info, logging] = card.found.further;
+    let known = card.found.kind != CardKind::Unknown;
+    let expires = card.found.aut.as_ref().and_then(|aut| date(aut.validity().1));
+    CardInfo {
+        handle: card.handle.to_string(),
+        card_type: card.found.kind.as_str(),
+        version: known.then(|| CardVersion {
+            cos: version(card.found.cos),
+            object_system: version(card.found.object_system),
+            logging: logging.map(version),
+            atr: atr.map(version),
+            gdo: gdo.map(version),
+            key_info: key_info.map(version),
+        }),
+        iccsn: card.found.iccsn.as_ref().map(ToString::to_string),
+        ct_id: card.ct_id.to_string(),
+        slot: card.slot.number(),
+        inserted: card.inserted.to_string(),
+        holder: card.found.holder(),
+        kvnr: card.found.kvnr(),
+        expires,
+    }
+}
+
+/// `YYYY-MM-DD` of a moment in Unix seconds.
+fn date(seconds: i64) -> Option<String> {
+    Some(base::Timestamp::from_second(seconds).ok()?.strftime("%Y-%m-%d").to_string())
+}
