@@ -1,0 +1,192 @@
+//! The walk of the demo: pair, insert, GetCards, VerifyPin, ReadVSD offline, ReadVSD online with an update.
+
+use crate::practice::{Answer, Operation};
+use crate::world::{EGK, TERMINAL, World};
+use anyhow::{Context, Result, bail, ensure};
+use base::Clock;
+use base64::Engine;
+use flate2::read::GzDecoder;
+use serde::Serialize;
+use std::io::Read;
+use std::time::Duration;
+use terminal::simulator::Key;
+use testti::person::Person;
+
+/// One step with its result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// What was done.
+    pub step: &'static str,
+    /// What came out.
+    pub result: String,
+    /// How long it took.
+    pub milliseconds: f64,
+}
+
+/// The walk, step by step; `report` sees each as it is done.
+pub struct Walk<'w> {
+    world: &'w World,
+    clock: &'w dyn Clock,
+    /// Does the walk press the keys itself?
+    alone: bool,
+    report: &'w dyn Fn(&Step),
+}
+
+const PATIENCE: Duration = Duration::from_secs(15);
+const PERSON: Duration = Duration::from_secs(300);
+/// PIN of all demo cards.
+const PIN: &str = "123456";
+
+impl<'w> Walk<'w> {
+    /// A walk through this world.
+    pub fn new(world: &'w World, clock: &'w dyn Clock, alone: bool, report: &'w dyn Fn(&Step)) -> Self {
+        Self { world, clock, alone, report }
+    }
+
+    async fn step(&self, step: &'static str, work: impl Future<Output = Result<String>>) -> Result<()> {
+        let started = self.clock.elapsed();
+        let result = work.await.context(step)?;
+        let milliseconds = self.clock.elapsed().saturating_sub(started).as_secs_f64() * 1000.0;
+        (self.report)(&Step { step, result, milliseconds });
+        Ok(())
+    }
+
+    /// Waits for a prompt at the terminal and answers it, or lets a person do so.
+    async fn at_the_pad(&self, keys: &[Key]) -> Result<()> {
+        let prompt = self.world.terminal.wait_for_prompt();
+        self.clock.timeout(PATIENCE, prompt).await.context("the terminal asked for nothing")?;
+        if self.alone {
+            keys.iter().for_each(|key| self.world.terminal.press(key.clone()));
+        }
+        Ok(())
+    }
+
+    /// All steps.
+    pub async fn run(&self) -> Result<()> {
+        self.step("connector.sds", self.directory()).await?;
+        self.step("pair the terminal", self.pair()).await?;
+        self.step("insert eGK, HBA and SMC-B", self.insert()).await?;
+        self.step("GetCardTerminals", self.terminals()).await?;
+        self.step("GetCards", self.cards()).await?;
+        self.step("VerifyPin PIN.SMC", self.verify_pin()).await?;
+        self.step("ReadVSD offline", self.read(false)).await?;
+        let mut moved = Person::example();
+        moved.street = "Neuschneegasse".into();
+        moved.number = "12b".into();
+        self.world.vsdm.set_pending(EGK, moved);
+        self.step("ReadVSD online with an update", self.read(true)).await?;
+        Ok(())
+    }
+
+    async fn directory(&self) -> Result<String> {
+        let answer = self.world.practice.directory().await?;
+        ensure!(answer.status == 200, "HTTP {}", answer.status);
+        let versions = answer.body.matches("<SI:Version ").count();
+        Ok(format!("{} services, {versions} versions", soap::SERVICES.len()))
+    }
+
+    async fn pair(&self) -> Result<String> {
+        let id = TERMINAL.parse()?;
+        let inner = self.world.konnektor.inner();
+        self.world.wait_for("trust list", PATIENCE, self.clock, async || inner.trust().is_some()).await?;
+        let known = self.world.is_paired();
+        if !known {
+            let limit = if self.alone { PATIENCE } else { PERSON };
+            let pairing = self.clock.timeout(limit, inner.pair(&id, None));
+            let (paired, pressed) = tokio::join!(pairing, self.at_the_pad(&[Key::Enter]));
+            pressed?;
+            paired.context("nobody agreed")?.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))?;
+        }
+        self.wait_until("terminal connected", async |world: &World| {
+            let answer = world.practice.call(Operation::GetCardTerminals).await;
+            answer.is_ok_and(|answer| answer.texts("Connected") == ["true"])
+        })
+        .await?;
+        Ok(if known { "was paired, connected".into() } else { "paired and connected".into() })
+    }
+
+    async fn wait_until(&self, what: &str, condition: impl AsyncFn(&World) -> bool) -> Result<()> {
+        self.world.wait_for(what, PATIENCE, self.clock, async || condition(self.world).await).await
+    }
+
+    async fn insert(&self) -> Result<String> {
+        for (slot, name) in [(1, "eGK Loipengrün"), (2, "HBA Dr. Spur"), (3, "SMC-B Praxis")] {
+            self.world.terminal.insert(slot, name)?;
+        }
+        self.wait_until("cards recognised", async |world: &World| {
+            let answer = world.practice.call(Operation::GetCards { card_type: None }).await;
+            answer.is_ok_and(|answer| answer.texts("CardHandle").len() >= 4)
+        })
+        .await?;
+        Ok("recognised in slots 1 to 3".into())
+    }
+
+    async fn terminals(&self) -> Result<String> {
+        let answer = good(self.world.practice.call(Operation::GetCardTerminals).await?)?;
+        Ok(format!("{} with {} slots", answer.texts("CtId").join(", "), answer.text("Slots").unwrap_or_default()))
+    }
+
+    async fn cards(&self) -> Result<String> {
+        let answer = good(self.world.practice.call(Operation::GetCards { card_type: None }).await?)?;
+        Ok(answer.texts("CardType").join(", "))
+    }
+
+    async fn verify_pin(&self) -> Result<String> {
+        let handle = self.handle("SMC-B").await?;
+        let request = Operation::Pin { operation: "VerifyPin", handle: &handle, pin: "PIN.SMC" };
+        let call = self.world.practice.call(request);
+        let keys = [Key::Digits(PIN.into()), Key::Enter];
+        let (answer, pressed) = tokio::join!(call, self.at_the_pad(&keys));
+        pressed?;
+        let result = good(answer?)?.text("PinResult").unwrap_or_default();
+        ensure!(result == "OK", "PinResult {result}");
+        Ok("OK, typed at the terminal".into())
+    }
+
+    async fn handle(&self, card_type: &str) -> Result<String> {
+        let mut handles = self.world.practice.cards(card_type).await?;
+        handles.pop().with_context(|| format!("no {card_type}"))
+    }
+
+    async fn read(&self, online: bool) -> Result<String> {
+        let (ehc, hpc) = (self.handle("EGK").await?, self.handle("SMC-B").await?);
+        let request = Operation::ReadVsd { ehc: &ehc, hpc: &hpc, online, receipt: online };
+        let answer = good(self.world.practice.call(request).await?)?;
+        let personal = container(&answer, "PersoenlicheVersichertendaten")?;
+        container(&answer, "AllgemeineVersicherungsdaten")?;
+        container(&answer, "GeschuetzteVersichertendaten")?;
+        let family = between(&personal, "Nachname").context("Nachname")?;
+        let street = between(&personal, "Strasse").context("Strasse")?;
+        if !online {
+            return Ok(format!("{family}, {street}"));
+        }
+        ensure!(!self.world.vsdm.is_pending(EGK), "the update still waits");
+        let receipt = container(&answer, "Pruefungsnachweis")?;
+        let result = between(&receipt, "E").context("Prüfungsnachweis")?;
+        ensure!(result == "1", "Prüfungsnachweis {result}");
+        ensure!(street == "Neuschneegasse", "the card still says {street}");
+        Ok(format!("{family}, now {street}; Prüfungsnachweis {result}"))
+    }
+}
+
+fn good(answer: Answer) -> Result<Answer> {
+    match answer.fault() {
+        Some(code) => bail!("fault {code}: {}", answer.texts("Detail").join("; ")),
+        None => Ok(answer),
+    }
+}
+
+/// A decompressed container of an answer.
+pub fn container(answer: &Answer, name: &str) -> Result<String> {
+    let text = answer.text(name).with_context(|| format!("{name} missing"))?;
+    let gzip = base64::engine::general_purpose::STANDARD.decode(text)?;
+    let mut xml = Vec::new();
+    GzDecoder::new(&gzip[..]).take(base::limits::VSD_XML as u64).read_to_end(&mut xml)?;
+    // ISO-8859-15 and UTF-8 agree in everything the demo looks at
+    Ok(xml.iter().map(|b| char::from(*b)).collect())
+}
+
+fn between<'t>(xml: &'t str, element: &str) -> Option<&'t str> {
+    let (_, rest) = xml.split_once(&format!("<{element}>"))?;
+    Some(rest.split_once('<')?.0)
+}

@@ -1,0 +1,188 @@
+//! A small practice system: what the demo and the tests call the Konnektor with. Real ones use their own SOAP stacks.
+
+use anyhow::{Context, Result, bail};
+use asn1::X509;
+use crypto::tls::Identity;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+const CONTEXT: &str = "<CCTX:Context xmlns:CCTX=\"http://ws.gematik.de/conn/ConnectorContext/v2.0\" \
+    xmlns:CONN=\"http://ws.gematik.de/conn/ConnectorCommon/v5.0\"><CONN:MandantId>Praxis</CONN:MandantId>\
+    <CONN:ClientSystemId>PVS</CONN:ClientSystemId><CONN:WorkplaceId>Anmeldung</CONN:WorkplaceId></CCTX:Context>";
+
+/// A practice system with its client certificate.
+#[derive(Clone)]
+pub struct Practice {
+    address: SocketAddr,
+    identity: Option<Identity>,
+    authorities: Arc<Vec<X509>>,
+}
+
+/// An answer: HTTP status and body.
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The SOAP message.
+    pub body: String,
+}
+
+impl Answer {
+    /// The code of the fault, if it is one.
+    pub fn fault(&self) -> Option<u32> {
+        let document = roxmltree::Document::parse(&self.body).ok()?;
+        document.descendants().find(|node| node.tag_name().name() == "Fault")?;
+        self.texts("Code").last()?.parse().ok()
+    }
+
+    /// Texts of all elements with this local name.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let Ok(document) = roxmltree::Document::parse(&self.body) else { return Vec::new() };
+        let found = document.descendants().filter(|node| node.tag_name().name() == name);
+        found.map(|node| node.text().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Text of the first element with this local name.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.texts(name).into_iter().next()
+    }
+}
+
+impl Practice {
+    /// For the Konnektor at `address`, whose certificate one of `authorities` must have issued.
+    pub fn new(address: SocketAddr, identity: Option<Identity>, authorities: Vec<X509>) -> Self {
+        Self { address, identity, authorities: Arc::new(authorities) }
+    }
+
+    async fn exchange(&self, method: &str, path: &str, body: String) -> Result<Answer> {
+        let authorities = self.authorities.clone();
+        let judge = Arc::new(move |chain: &[&[u8]]| {
+            let certificate = X509::parse(chain.first().ok_or("no certificate")?).map_err(|e| e.to_string())?;
+            let known = authorities.iter().any(|ca| pki::signed_by(&certificate, ca));
+            if known { Ok(()) } else { Err("Konnektor's certificate is not of this TI".to_owned()) }
+        });
+        let tls = crypto::tls::client_config(self.identity.as_ref(), judge)?;
+        let stream = TcpStream::connect(self.address).await?;
+        let name = rustls::pki_types::ServerName::from(self.address.ip());
+        let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.context("TLS")?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            // its end is seen by whoever waits for the answer
+            let _ = connection.await;
+        });
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Host", self.address.to_string())
+            .header("Content-Type", "text/xml; charset=utf-8")
+            .body(Full::new(Bytes::from(body)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        Ok(Answer { status, body: String::from_utf8(bytes.to_vec())? })
+    }
+
+    /// `GET /connector.sds`.
+    pub async fn directory(&self) -> Result<Answer> {
+        self.exchange("GET", "/connector.sds", String::new()).await
+    }
+
+    /// Sends a SOAP body as it is.
+    pub async fn post(&self, path: &str, body: &str) -> Result<Answer> {
+        self.exchange("POST", path, soap::wrap(body)).await
+    }
+
+    /// Sends text that need not be SOAP.
+    pub async fn post_raw(&self, path: &str, text: String) -> Result<Answer> {
+        self.exchange("POST", path, text).await
+    }
+
+    /// Calls an operation of a service: `content` follows the context (or stands before it where the schema says so).
+    pub async fn call(&self, operation: Operation<'_>) -> Result<Answer> {
+        let (path, body) = operation.body();
+        self.post(path, &body).await
+    }
+
+    /// The handles of all cards of this type.
+    pub async fn cards(&self, card_type: &str) -> Result<Vec<String>> {
+        let answer = self.call(Operation::GetCards { card_type: Some(card_type) }).await?;
+        if let Some(code) = answer.fault() {
+            bail!("GetCards: fault {code}");
+        }
+        Ok(answer.texts("CardHandle"))
+    }
+}
+
+/// Operations that the demo and the tests use.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub enum Operation<'a> {
+    GetCards { card_type: Option<&'a str> },
+    GetCardTerminals,
+    GetResourceInformation,
+    Pin { operation: &'a str, handle: &'a str, pin: &'a str },
+    ReadVsd { ehc: &'a str, hpc: &'a str, online: bool, receipt: bool },
+    ReadCardCertificate { handle: &'a str, reference: &'a str, crypt: &'a str },
+    EjectCard { handle: &'a str },
+    Subscribe { event_to: &'a str, topic: &'a str },
+}
+
+impl Operation<'_> {
+    fn body(self) -> (&'static str, String) {
+        let conn = "xmlns:CONN=\"http://ws.gematik.de/conn/ConnectorCommon/v5.0\" \
+                    xmlns:CARDCMN=\"http://ws.gematik.de/conn/CardServiceCommon/v2.0\"";
+        let event = |name: &str, rest: String| {
+            let body = format!("<E:{name} xmlns:E=\"{}\" {conn}>{CONTEXT}{rest}</E:{name}>", soap::ns::EVT);
+            ("/ws/EventService", body)
+        };
+        match self {
+            Operation::GetCards { card_type } => {
+                let filter = card_type.map(|kind| format!("<CARDCMN:CardType>{kind}</CARDCMN:CardType>"));
+                event("GetCards", filter.unwrap_or_default())
+            }
+            Operation::GetCardTerminals => event("GetCardTerminals", String::new()),
+            Operation::GetResourceInformation => event("GetResourceInformation", String::new()),
+            Operation::Subscribe { event_to, topic } => event(
+                "Subscribe",
+                format!("<E:Subscription><E:EventTo>{event_to}</E:EventTo><E:Topic>{topic}</E:Topic></E:Subscription>"),
+            ),
+            Operation::Pin { operation, handle, pin } => {
+                let body = format!(
+                    "<C:{operation} xmlns:C=\"{}\" {conn}>{CONTEXT}<CONN:CardHandle>{handle}</CONN:CardHandle>\
+                     <CARDCMN:PinTyp>{pin}</CARDCMN:PinTyp></C:{operation}>",
+                    soap::ns::CARD
+                );
+                ("/ws/CardService", body)
+            }
+            Operation::ReadVsd { ehc, hpc, online, receipt } => {
+                let body = format!(
+                    "<V:ReadVSD xmlns:V=\"{}\"><V:EhcHandle>{ehc}</V:EhcHandle><V:HpcHandle>{hpc}</V:HpcHandle>\
+                     <V:PerformOnlineCheck>{online}</V:PerformOnlineCheck>\
+                     <V:ReadOnlineReceipt>{receipt}</V:ReadOnlineReceipt>{CONTEXT}</V:ReadVSD>",
+                    soap::ns::VSD
+                );
+                ("/ws/VSDService", body)
+            }
+            Operation::ReadCardCertificate { handle, reference, crypt } => {
+                let body = format!(
+                    "<Z:ReadCardCertificate xmlns:Z=\"{}\" {conn}><CONN:CardHandle>{handle}</CONN:CardHandle>{CONTEXT}\
+                     <Z:CertRefList><Z:CertRef>{reference}</Z:CertRef></Z:CertRefList><Z:Crypt>{crypt}</Z:Crypt>\
+                     </Z:ReadCardCertificate>",
+                    soap::ns::CERT
+                );
+                ("/ws/CertificateService", body)
+            }
+            Operation::EjectCard { handle } => {
+                let body = format!(
+                    "<T:EjectCard xmlns:T=\"{}\" {conn}>{CONTEXT}<CONN:CardHandle>{handle}</CONN:CardHandle>\
+                     <T:TimeOut>2000</T:TimeOut></T:EjectCard>",
+                    soap::ns::CT
+                );
+                ("/ws/CardTerminalService", body)
+            }
+        }
+    }
+}
