@@ -43,7 +43,9 @@ impl Flags {
 
     /// Right number `bit`, b00 to b55.
     pub fn has(self, bit: u8) -> bool {
-        self.0.get(usize::from(bit / 8)).is_some_and(|byte| byte & (0x80 >> (bit % 8)) != 0)
+        self.0
+            .get(usize::from(bit / 8))
+            .is_some_and(|byte| byte & (0x80 >> (bit % 8)) != 0)
     }
 }
 
@@ -70,7 +72,10 @@ impl CvcDate {
     /// From the six unpacked digits.
     pub fn from_digits(digits: [u8; 6]) -> Result<Self, Error> {
         let [y1, y2, m1, m2, d1, d2] = digits;
-        let (month, day) = (u16::from(m1) * 10 + u16::from(m2), u16::from(d1) * 10 + u16::from(d2));
+        let (month, day) = (
+            u16::from(m1) * 10 + u16::from(m2),
+            u16::from(d1) * 10 + u16::from(d2),
+        );
         if digits.iter().any(|d| *d > 9) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return Err(Error::Malformed("CVC date"));
         }
@@ -159,7 +164,14 @@ impl Cvc {
             car: car.try_into().map_err(|_| Error::Malformed("CVC CAR length"))?,
             chr: chr.to_vec(),
             point: point.to_vec(),
-            chat: Chat { kind, flags: Flags(flags.try_into().map_err(|_| Error::Malformed("CVC flags length"))?) },
+            chat: Chat {
+                kind,
+                flags: Flags(
+                    flags
+                        .try_into()
+                        .map_err(|_| Error::Malformed("CVC flags length"))?,
+                ),
+            },
             effective: CvcDate::from_digits(array(field(0x5F25, "CVC CED")?, "CVC CED")?)?,
             expires: CvcDate::from_digits(array(field(0x5F24, "CVC CXD")?, "CVC CXD")?)?,
             body: body.raw.to_vec(),
@@ -188,7 +200,10 @@ impl Cvc {
                 tlv::encode(0x42, car),
                 tlv::nest(0x7F49, [tlv::encode(0x06, key_oid), tlv::encode(0x86, point)]),
                 tlv::encode(0x5F20, chr),
-                tlv::nest(0x7F4C, [tlv::encode(0x06, list), tlv::encode(0x53, &chat.flags.0)]),
+                tlv::nest(
+                    0x7F4C,
+                    [tlv::encode(0x06, list), tlv::encode(0x53, &chat.flags.0)],
+                ),
                 tlv::encode(0x5F25, &effective.0),
                 tlv::encode(0x5F24, &expires.0),
             ],
@@ -217,8 +232,14 @@ mod tests {
 
     #[test]
     fn encodes_to_the_published_sizes_and_back() {
-        let chat = Chat { kind: ListKind::Ti, flags: Flags([0, 0x5D, 0x29, 0xDA, 0xA0, 0xBB, 0]) };
-        let (from, to) = (CvcDate::from_ymd(2026, 1, 1).unwrap(), CvcDate::from_ymd(2031, 1, 1).unwrap());
+        let chat = Chat {
+            kind: ListKind::Ti,
+            flags: Flags([0, 0x5D, 0x29, 0xDA, 0xA0, 0xBB, 0]),
+        };
+        let (from, to) = (
+            CvcDate::from_ymd(2026, 1, 1).unwrap(),
+            CvcDate::from_ymd(2031, 1, 1).unwrap(),
+        );
         let mut point = vec![4];
         point.extend([7; 64]);
         let body = Cvc::encode_body(b"DEGXX\x11\x02\x23", &[9; 12], &point, chat, from, to);

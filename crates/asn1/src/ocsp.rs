@@ -26,7 +26,10 @@ impl CertId {
             _ => serial.to_vec(),
         };
         Ok(Self {
-            hash_algorithm: AlgorithmIdentifierOwned { oid: oid::SHA1, parameters: Some(Any::null()) },
+            hash_algorithm: AlgorithmIdentifierOwned {
+                oid: oid::SHA1,
+                parameters: Some(Any::null()),
+            },
             issuer_name_hash: OctetString::new(issuer_name_hash)?,
             issuer_key_hash: OctetString::new(issuer_key_hash)?,
             serial_number: Int::new(&positive)?,
@@ -73,9 +76,20 @@ fn version_1() -> u8 {
 
 /// An unsigned request about one certificate, with a nonce if given.
 pub fn encode_request(cert_id: CertId, nonce: Option<&[u8]>) -> Result<Vec<u8>, Error> {
-    let extensions = nonce.map(nonce_extension).transpose()?.map(|extension| vec![extension]);
-    let requests = vec![Request { cert_id, extensions: None }];
-    let tbs = TbsRequest { version: 0, requestor: None, requests, extensions };
+    let extensions = nonce
+        .map(nonce_extension)
+        .transpose()?
+        .map(|extension| vec![extension]);
+    let requests = vec![Request {
+        cert_id,
+        extensions: None,
+    }];
+    let tbs = TbsRequest {
+        version: 0,
+        requestor: None,
+        requests,
+        extensions,
+    };
     Ok(OcspRequest { tbs, signature: None }.to_der()?)
 }
 
@@ -83,12 +97,19 @@ pub fn encode_request(cert_id: CertId, nonce: Option<&[u8]>) -> Result<Vec<u8>, 
 pub fn decode_request(der: &[u8]) -> Result<(Vec<CertId>, Option<Vec<u8>>), Error> {
     let request = OcspRequest::from_der(der)?;
     let nonce = find_nonce(request.tbs.extensions.as_deref());
-    Ok((request.tbs.requests.into_iter().map(|r| r.cert_id).collect(), nonce))
+    Ok((
+        request.tbs.requests.into_iter().map(|r| r.cert_id).collect(),
+        nonce,
+    ))
 }
 
 fn nonce_extension(nonce: &[u8]) -> Result<Extension, Error> {
     let value = OctetString::new(nonce)?.to_der()?;
-    Ok(Extension { extn_id: oid::OCSP_NONCE, critical: false, extn_value: OctetString::new(value)? })
+    Ok(Extension {
+        extn_id: oid::OCSP_NONCE,
+        critical: false,
+        extn_value: OctetString::new(value)?,
+    })
 }
 
 fn find_nonce(extensions: Option<&[Extension]>) -> Option<Vec<u8>> {
@@ -167,16 +188,31 @@ struct CertHash {
 impl SingleResponse {
     /// The SHA-256 of the certificate that the responder really knows (positive statement), if given.
     pub fn cert_hash(&self) -> Option<Vec<u8>> {
-        let extension = self.extensions.as_ref()?.iter().find(|e| e.extn_id == oid::CERT_HASH)?;
+        let extension = self
+            .extensions
+            .as_ref()?
+            .iter()
+            .find(|e| e.extn_id == oid::CERT_HASH)?;
         let value = CertHash::from_der(extension.extn_value.as_bytes()).ok()?;
         (value.algorithm.oid == oid::SHA256).then(|| value.hash.as_bytes().to_vec())
     }
 
     /// The CertHash extension for this SHA-256.
     pub fn cert_hash_extension(sha256: &[u8]) -> Result<Extension, Error> {
-        let algorithm = AlgorithmIdentifierOwned { oid: oid::SHA256, parameters: None };
-        let value = CertHash { algorithm, hash: OctetString::new(sha256)? }.to_der()?;
-        Ok(Extension { extn_id: oid::CERT_HASH, critical: false, extn_value: OctetString::new(value)? })
+        let algorithm = AlgorithmIdentifierOwned {
+            oid: oid::SHA256,
+            parameters: None,
+        };
+        let value = CertHash {
+            algorithm,
+            hash: OctetString::new(sha256)?,
+        }
+        .to_der()?;
+        Ok(Extension {
+            extn_id: oid::CERT_HASH,
+            critical: false,
+            extn_value: OctetString::new(value)?,
+        })
     }
 }
 
@@ -249,21 +285,39 @@ pub fn decode_response(der: &[u8]) -> Result<Result<Answer, ResponseStatus>, Err
         signed,
         algorithm: basic.algorithm.oid,
         signature: basic.signature.raw_bytes().to_vec(),
-        certificates: certificates.iter().map(Encode::to_der).collect::<Result<_, _>>()?,
+        certificates: certificates
+            .iter()
+            .map(Encode::to_der)
+            .collect::<Result<_, _>>()?,
     }))
 }
 
 /// Encodes an answer that is signed over `data`'s DER.
-pub fn encode_response(data: &[u8], algorithm: Oid, signature: &[u8], responder: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn encode_response(
+    data: &[u8],
+    algorithm: Oid,
+    signature: &[u8],
+    responder: &[u8],
+) -> Result<Vec<u8>, Error> {
     let basic = BasicResponse {
         data: Any::from_der(data)?,
-        algorithm: AlgorithmIdentifierOwned { oid: algorithm, parameters: None },
+        algorithm: AlgorithmIdentifierOwned {
+            oid: algorithm,
+            parameters: None,
+        },
         signature: BitString::from_bytes(signature)?,
         certificates: Some(vec![CertificateInner::<Raw>::from_der(responder)?]),
     };
     let response = OctetString::new(basic.to_der()?)?;
-    let bytes = ResponseBytes { response_type: oid::OCSP_BASIC, response };
-    Ok(OcspResponse { status: ResponseStatus::Successful, bytes: Some(bytes) }.to_der()?)
+    let bytes = ResponseBytes {
+        response_type: oid::OCSP_BASIC,
+        response,
+    };
+    Ok(OcspResponse {
+        status: ResponseStatus::Successful,
+        bytes: Some(bytes),
+    }
+    .to_der()?)
 }
 
 /// Encodes an answer that says no.
@@ -273,5 +327,8 @@ pub fn encode_refusal(status: ResponseStatus) -> Result<Vec<u8>, Error> {
 
 /// Extensions of an answer that sends `nonce` back.
 pub fn nonce_extensions(nonce: Option<&[u8]>) -> Result<Option<Vec<Extension>>, Error> {
-    Ok(nonce.map(nonce_extension).transpose()?.map(|extension| vec![extension]))
+    Ok(nonce
+        .map(nonce_extension)
+        .transpose()?
+        .map(|extension| vec![extension]))
 }

@@ -46,7 +46,9 @@ pub fn read(input: &[u8]) -> Result<(Tlv<'_>, &[u8]), Error> {
         }
         _ => return Err(Error::Malformed("TLV length")),
     };
-    let end = position.checked_add(length).ok_or(Error::Malformed("TLV length"))?;
+    let end = position
+        .checked_add(length)
+        .ok_or(Error::Malformed("TLV length"))?;
     let value = input.get(position..end).ok_or(Error::Truncated("TLV value"))?;
     let raw = input.get(..end).ok_or(Error::Truncated("TLV"))?;
     Ok((Tlv { tag, value, raw }, input.get(end..).unwrap_or_default()))
@@ -123,7 +125,16 @@ mod tests {
 
     #[test]
     fn broken_input_is_an_error_not_a_panic() {
-        for bytes in ["", "5F", "7F21", "5A0A8027", "5A85000000", "80FF", "5A84FFFFFFFF00", "1F81818101"] {
+        for bytes in [
+            "",
+            "5F",
+            "7F21",
+            "5A0A8027",
+            "5A85000000",
+            "80FF",
+            "5A84FFFFFFFF00",
+            "1F81818101",
+        ] {
             assert!(read(&hex::decode(bytes).unwrap()).is_err(), "{bytes}");
         }
     }

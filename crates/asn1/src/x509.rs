@@ -31,10 +31,14 @@ impl Admission {
         for admissions in tlv::read_all(contents)? {
             let infos = tlv::find(admissions.value, SEQUENCE).ok_or(Error::Malformed("admission infos"))?;
             for info in tlv::read_all(infos)? {
-                let mut lists = tlv::read_all(info.value)?.into_iter().filter(|part| part.tag < 0xA0);
+                let mut lists = tlv::read_all(info.value)?
+                    .into_iter()
+                    .filter(|part| part.tag < 0xA0);
                 let items = lists.next().ok_or(Error::Malformed("profession items"))?;
                 for item in tlv::read_all(items.value)? {
-                    admission.items.push(String::from_utf8_lossy(item.value).into_owned());
+                    admission
+                        .items
+                        .push(String::from_utf8_lossy(item.value).into_owned());
                 }
                 for part in lists {
                     match part.tag {
@@ -43,7 +47,9 @@ impl Admission {
                                 admission.oids.push(Oid::from_der(object.raw)?);
                             }
                         }
-                        0x13 => admission.registration = Some(String::from_utf8_lossy(part.value).into_owned()),
+                        0x13 => {
+                            admission.registration = Some(String::from_utf8_lossy(part.value).into_owned())
+                        }
                         _ => {}
                     }
                 }
@@ -55,7 +61,11 @@ impl Admission {
     /// The extension value (one Admissions, one ProfessionInfo).
     pub fn to_der(&self) -> Result<Vec<u8>, Error> {
         let items = self.items.iter().map(|item| tlv::encode(0x0C, item.as_bytes()));
-        let oids = self.oids.iter().map(|oid| oid.to_der()).collect::<Result<Vec<_>, _>>()?;
+        let oids = self
+            .oids
+            .iter()
+            .map(|oid| oid.to_der())
+            .collect::<Result<Vec<_>, _>>()?;
         let mut parts = vec![tlv::nest(0x30, items), tlv::nest(0x30, oids)];
         if let Some(registration) = &self.registration {
             parts.push(tlv::encode(0x13, registration.as_bytes()));
@@ -89,8 +99,6 @@ pub struct X509 {
     /// Critical extensions that nobody here understands.
     pub unknown_critical: Vec<Oid>,
 }
-
-
 
 impl PartialEq for X509 {
     fn eq(&self, other: &Self) -> bool {
@@ -134,7 +142,12 @@ impl X509 {
     }
 
     fn read_extensions(&mut self) -> Result<(), Error> {
-        let extensions = self.cert.tbs_certificate().extensions().cloned().unwrap_or_default();
+        let extensions = self
+            .cert
+            .tbs_certificate()
+            .extensions()
+            .cloned()
+            .unwrap_or_default();
         for extension in &extensions {
             let value = extension.extn_value.as_bytes();
             match extension.extn_id.to_string().as_str() {
@@ -143,7 +156,11 @@ impl X509 {
                 "2.5.29.19" => self.is_ca = BasicConstraints::from_der(value)?.ca,
                 "2.5.29.32" => {
                     let policies = CertificatePolicies::from_der(value)?;
-                    self.policies = policies.0.into_iter().map(|policy| policy.policy_identifier).collect();
+                    self.policies = policies
+                        .0
+                        .into_iter()
+                        .map(|policy| policy.policy_identifier)
+                        .collect();
                 }
                 "2.5.29.17" => {
                     for name in SubjectAltName::from_der(value)?.0 {
@@ -154,12 +171,14 @@ impl X509 {
                 }
                 "1.3.6.1.5.5.7.1.1" => {
                     let access = AuthorityInfoAccessSyntax::from_der(value)?;
-                    self.ocsp = access.0.into_iter().find(|a| a.access_method == oid::AD_OCSP).and_then(|a| {
-                        match a.access_location {
+                    self.ocsp = access
+                        .0
+                        .into_iter()
+                        .find(|a| a.access_method == oid::AD_OCSP)
+                        .and_then(|a| match a.access_location {
                             GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
                             _ => None,
-                        }
-                    });
+                        });
                 }
                 "1.3.36.8.3.3" => self.admission = Some(Admission::parse(value)?),
                 _ if extension.critical => self.unknown_critical.push(extension.extn_id),
@@ -181,7 +200,10 @@ impl X509 {
 
     /// Signature algorithm and signature bytes.
     pub fn signature(&self) -> (Oid, &[u8]) {
-        (self.cert.signature_algorithm().oid, self.cert.signature().raw_bytes())
+        (
+            self.cert.signature_algorithm().oid,
+            self.cert.signature().raw_bytes(),
+        )
     }
 
     /// Subject public key info, DER.
@@ -192,13 +214,20 @@ impl X509 {
     /// Algorithm of the key, and its curve if it is an EC key.
     pub fn key_algorithm(&self) -> (Oid, Option<Oid>) {
         let algorithm = &self.cert.tbs_certificate().subject_public_key_info().algorithm;
-        let curve = algorithm.parameters.as_ref().and_then(|any| any.decode_as::<Oid>().ok());
+        let curve = algorithm
+            .parameters
+            .as_ref()
+            .and_then(|any| any.decode_as::<Oid>().ok());
         (algorithm.oid, curve)
     }
 
     /// Raw bits of the public key (the point, or the RSA key's DER): what a CertID hashes.
     pub fn key_bits(&self) -> &[u8] {
-        self.cert.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
+        self.cert
+            .tbs_certificate()
+            .subject_public_key_info()
+            .subject_public_key
+            .raw_bytes()
     }
 
     /// Subject as RFC 4514 text.
@@ -225,7 +254,9 @@ impl X509 {
     pub fn subject_attribute(&self, attribute: &str) -> Vec<String> {
         let subject = self.cert.tbs_certificate().subject();
         let matching = subject.iter().filter(|atv| atv.oid.to_string() == attribute);
-        matching.map(|atv| String::from_utf8_lossy(atv.value.value()).into_owned()).collect()
+        matching
+            .map(|atv| String::from_utf8_lossy(atv.value.value()).into_owned())
+            .collect()
     }
 
     /// Common name of the subject.
@@ -275,7 +306,9 @@ impl X509 {
 
     /// Does its admission name this role?
     pub fn has_role(&self, role: Oid) -> bool {
-        self.admission.as_ref().is_some_and(|admission| admission.oids.contains(&role))
+        self.admission
+            .as_ref()
+            .is_some_and(|admission| admission.oids.contains(&role))
     }
 }
 
@@ -295,7 +328,12 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for bytes in [&b""[..], b"\x30\x03\x02\x01\x01", b"\x30\x82\xff\xff", &[0x30, 0x80, 0, 0]] {
+        for bytes in [
+            &b""[..],
+            b"\x30\x03\x02\x01\x01",
+            b"\x30\x82\xff\xff",
+            &[0x30, 0x80, 0, 0],
+        ] {
             assert!(X509::parse(bytes).is_err());
         }
     }

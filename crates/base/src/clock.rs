@@ -36,7 +36,9 @@ impl SystemClock {
     /// The clock of this machine, ready to be shared.
     #[allow(clippy::disallowed_methods, clippy::new_ret_no_self)] // the one place that may ask the system
     pub fn new() -> Arc<dyn Clock> {
-        Arc::new(Self { start: std::time::Instant::now() })
+        Arc::new(Self {
+            start: std::time::Instant::now(),
+        })
     }
 }
 
@@ -72,8 +74,15 @@ struct VirtualState {
 impl VirtualClock {
     /// A clock that shows `start`.
     pub fn at(start: Timestamp) -> Self {
-        let state = VirtualState { start, now: start, timers: BTreeMap::new(), next_timer: 0 };
-        Self { state: Arc::new(Mutex::new(state)) }
+        let state = VirtualState {
+            start,
+            now: start,
+            timers: BTreeMap::new(),
+            next_timer: 0,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// This clock as the trait object the rooms take.
@@ -99,7 +108,9 @@ impl VirtualClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, VirtualState> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -154,7 +165,9 @@ mod tests {
         let clock = VirtualClock::at(Timestamp::UNIX_EPOCH);
         let shared = clock.shared();
         let waiting = tokio::spawn(async move {
-            shared.timeout(Duration::from_secs(5), std::future::pending::<()>()).await
+            shared
+                .timeout(Duration::from_secs(5), std::future::pending::<()>())
+                .await
         });
         tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(6));

@@ -97,7 +97,10 @@ impl Iccsn {
     /// From the ten BCD bytes of EF.GDO (tag 5A).
     pub fn from_bcd(bytes: [u8; 10]) -> Result<Self, BadId> {
         if bytes.iter().any(|b| b >> 4 > 9 || b & 0x0F > 9) {
-            return Err(BadId { what: "Iccsn", rule: "decimal digits only" });
+            return Err(BadId {
+                what: "Iccsn",
+                rule: "decimal digits only",
+            });
         }
         Ok(Self(bytes))
     }
@@ -125,10 +128,15 @@ impl std::str::FromStr for Iccsn {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
         let digits: Vec<u8> = text.bytes().map(|b| b.wrapping_sub(b'0')).collect();
-        let digits: [u8; 20] =
-            digits.try_into().map_err(|_| BadId { what: "Iccsn", rule: "20 decimal digits" })?;
+        let digits: [u8; 20] = digits.try_into().map_err(|_| BadId {
+            what: "Iccsn",
+            rule: "20 decimal digits",
+        })?;
         if digits.iter().any(|d| *d > 9) {
-            return Err(BadId { what: "Iccsn", rule: "20 decimal digits" });
+            return Err(BadId {
+                what: "Iccsn",
+                rule: "20 decimal digits",
+            });
         }
         let mut bcd = [0; 10];
         for (byte, pair) in bcd.iter_mut().zip(digits.chunks_exact(2)) {
@@ -170,7 +178,10 @@ impl SlotId {
     pub fn new(number: u8) -> Result<Self, BadId> {
         match number {
             1..=14 => Ok(Self(number)),
-            _ => Err(BadId { what: "SlotId", rule: "1 to 14" }),
+            _ => Err(BadId {
+                what: "SlotId",
+                rule: "1 to 14",
+            }),
         }
     }
 
@@ -222,9 +233,14 @@ impl TryFrom<String> for Mac {
 impl std::str::FromStr for Mac {
     type Err = BadId;
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let bad = || BadId { what: "Mac", rule: "six hexadecimal bytes, separated by - or :" };
-        let bytes: Result<Vec<u8>, _> =
-            text.split(['-', ':']).map(|part| u8::from_str_radix(part, 16).map_err(|_| bad())).collect();
+        let bad = || BadId {
+            what: "Mac",
+            rule: "six hexadecimal bytes, separated by - or :",
+        };
+        let bytes: Result<Vec<u8>, _> = text
+            .split(['-', ':'])
+            .map(|part| u8::from_str_radix(part, 16).map_err(|_| bad()))
+            .collect();
         bytes?.try_into().map(Self).map_err(|_| bad())
     }
 }

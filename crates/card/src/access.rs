@@ -39,7 +39,10 @@ struct Pattern([Option<u8>; 4]);
 
 impl Pattern {
     fn matches(self, header: [u8; 4]) -> bool {
-        self.0.iter().zip(header).all(|(wanted, byte)| wanted.is_none_or(|wanted| wanted == byte))
+        self.0
+            .iter()
+            .zip(header)
+            .all(|(wanted, byte)| wanted.is_none_or(|wanted| wanted == byte))
     }
 }
 
@@ -102,7 +105,9 @@ impl Condition {
     pub fn wants_encrypted_answer(&self) -> bool {
         match self {
             Condition::SmResponseEncrypted => true,
-            Condition::Or(parts) | Condition::And(parts) => parts.iter().any(Condition::wants_encrypted_answer),
+            Condition::Or(parts) | Condition::And(parts) => {
+                parts.iter().any(Condition::wants_encrypted_answer)
+            }
             _ => false,
         }
     }
@@ -137,7 +142,10 @@ impl AccessRules {
     /// Reads `CB{[ACTIVATED,1,{({00||b0||??||??},ALW)}]},CL{…}`; white space and case do not matter.
     pub fn parse(text: &str) -> Result<Self, BadRule> {
         let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let mut parser = Parser { rest: &compact, depth: 0 };
+        let mut parser = Parser {
+            rest: &compact,
+            depth: 0,
+        };
         let (mut contact, mut contactless) = (Vec::new(), Vec::new());
         while !parser.rest.is_empty() {
             if parser.take("CB{") {
@@ -149,7 +157,11 @@ impl AccessRules {
             }
             parser.take(",");
         }
-        Ok(Self { text: text.to_owned(), contact, contactless })
+        Ok(Self {
+            text: text.to_owned(),
+            contact,
+            contactless,
+        })
     }
 
     /// The condition for this command, `None` if it is never allowed.
@@ -201,7 +213,10 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn bad(&self, expected: &'static str) -> BadRule {
-        BadRule { expected, at: self.rest.chars().take(30).collect() }
+        BadRule {
+            expected,
+            at: self.rest.chars().take(30).collect(),
+        }
     }
 
     fn take(&mut self, token: &str) -> bool {
@@ -215,7 +230,11 @@ impl<'a> Parser<'a> {
     }
 
     fn need(&mut self, token: &'static str) -> Result<(), BadRule> {
-        if self.take(token) { Ok(()) } else { Err(self.bad(token)) }
+        if self.take(token) {
+            Ok(())
+        } else {
+            Err(self.bad(token))
+        }
     }
 
     fn until(&mut self, end: char, expected: &'static str) -> Result<&'a str, BadRule> {
@@ -243,7 +262,11 @@ impl<'a> Parser<'a> {
             self.need("}")?;
             self.need("]")?;
             self.take(",");
-            sets.push(RuleSet { life, environment, entries });
+            sets.push(RuleSet {
+                life,
+                environment,
+                entries,
+            });
         }
         self.need("}")?;
         Ok(sets)
@@ -258,10 +281,15 @@ impl<'a> Parser<'a> {
                     .split("||")
                     .map(|byte| match byte {
                         "??" => Ok(None),
-                        hex => u8::from_str_radix(hex, 16).map(Some).map_err(|_| self.bad("command header")),
+                        hex => u8::from_str_radix(hex, 16)
+                            .map(Some)
+                            .map_err(|_| self.bad("command header")),
                     })
                     .collect();
-                bytes?.try_into().map(Pattern).map_err(|_| self.bad("four header bytes"))
+                bytes?
+                    .try_into()
+                    .map(Pattern)
+                    .map_err(|_| self.bad("four header bytes"))
             })
             .collect()
     }
@@ -294,7 +322,9 @@ impl<'a> Parser<'a> {
                 return Ok(Condition::SmRole(self.chat()?));
             }
             let key = self.until(')', "key reference")?;
-            return Ok(Condition::SmKey(u8::from_str_radix(key, 16).map_err(|_| self.bad("key reference"))?));
+            return Ok(Condition::SmKey(
+                u8::from_str_radix(key, 16).map_err(|_| self.bad("key reference"))?,
+            ));
         }
         if self.take("OR{") {
             return Ok(Condition::Or(self.conditions()?));
@@ -337,7 +367,10 @@ pub fn parse_chat(text: &str) -> Option<Chat> {
         _ => return None,
     };
     let flags = hex::decode(flags).ok()?.try_into().ok()?;
-    Some(Chat { kind, flags: Flags(flags) })
+    Some(Chat {
+        kind,
+        flags: Flags(flags),
+    })
 }
 
 /// Writes what [`parse_chat`] reads.
@@ -388,14 +421,27 @@ mod tests {
         assert!(read.wants_encrypted_answer());
         assert!(of(LifeCycle::Activated, 1, [0, 0x20, 0, 1]).unwrap().met(&Nobody));
         assert!(of(LifeCycle::Activated, 2, [0, 0x20, 0, 1]).is_none());
-        assert!(of(LifeCycle::Deactivated, 7, [0, 0x44, 0, 0]).unwrap().met(&Nobody));
+        assert!(
+            of(LifeCycle::Deactivated, 7, [0, 0x44, 0, 0])
+                .unwrap()
+                .met(&Nobody)
+        );
         assert!(of(LifeCycle::Activated, 1, [0, 0xD6, 0, 0]).is_none());
-        assert!(rules.condition(Interface::Contactless, LifeCycle::Activated, 1, [0, 0xB0, 0, 0]).is_none());
+        assert!(
+            rules
+                .condition(Interface::Contactless, LifeCycle::Activated, 1, [0, 0xB0, 0, 0])
+                .is_none()
+        );
     }
 
     #[test]
     fn broken_rules_say_where() {
-        for text in ["CB", "CB{[ACTIVATED,1,{({00||b0||??},ALW)}]}", "CB{[ACTIVATED,1,{({00||b0||??||??},MAYBE)}]}", "XX{}"] {
+        for text in [
+            "CB",
+            "CB{[ACTIVATED,1,{({00||b0||??},ALW)}]}",
+            "CB{[ACTIVATED,1,{({00||b0||??||??},MAYBE)}]}",
+            "XX{}",
+        ] {
             assert!(AccessRules::parse(text).is_err(), "{text}");
         }
         let deep = format!("CB{{[ACTIVATED,1,{{({{00||b0||??||??}},{}", "OR{".repeat(100));

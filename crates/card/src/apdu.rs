@@ -50,7 +50,14 @@ pub struct BadApdu(&'static str);
 impl Command {
     /// A command with neither data nor answer.
     pub fn new(cla: u8, ins: u8, p1: u8, p2: u8) -> Self {
-        Self { cla, ins, p1, p2, data: Vec::new(), expect: Expect::Nothing }
+        Self {
+            cla,
+            ins,
+            p1,
+            p2,
+            data: Vec::new(),
+            expect: Expect::Nothing,
+        }
     }
 
     /// The same with a data field.
@@ -72,7 +79,9 @@ impl Command {
 
     /// Reads a command; all seven forms of ISO 7816-3.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadApdu> {
-        let [cla, ins, p1, p2, body @ ..] = bytes else { return Err(BadApdu("header")) };
+        let [cla, ins, p1, p2, body @ ..] = bytes else {
+            return Err(BadApdu("header"));
+        };
         let mut command = Self::new(*cla, *ins, *p1, *p2);
         match body {
             [] => {}
@@ -83,7 +92,9 @@ impl Command {
                 if length == 0 {
                     return Err(BadApdu("extended Lc"));
                 }
-                let (data, tail) = rest.split_at_checked(length).ok_or(BadApdu("Lc beyond the end"))?;
+                let (data, tail) = rest
+                    .split_at_checked(length)
+                    .ok_or(BadApdu("Lc beyond the end"))?;
                 command.data = data.to_vec();
                 command.expect = match tail {
                     [] => Expect::Nothing,
@@ -93,7 +104,9 @@ impl Command {
             }
             [0, ..] => return Err(BadApdu("Lc")),
             [lc, rest @ ..] => {
-                let (data, tail) = rest.split_at_checked(usize::from(*lc)).ok_or(BadApdu("Lc beyond the end"))?;
+                let (data, tail) = rest
+                    .split_at_checked(usize::from(*lc))
+                    .ok_or(BadApdu("Lc beyond the end"))?;
                 command.data = data.to_vec();
                 command.expect = match tail {
                     [] => Expect::Nothing,
@@ -173,13 +186,21 @@ impl Response {
 
     /// Data and 9000.
     pub fn ok(data: impl Into<Vec<u8>>) -> Self {
-        Self { data: data.into(), sw: 0x9000 }
+        Self {
+            data: data.into(),
+            sw: 0x9000,
+        }
     }
 
     /// Reads an answer: at least the two status bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadApdu> {
-        let (data, sw) = bytes.split_last_chunk::<2>().ok_or(BadApdu("answer without status word"))?;
-        Ok(Self { data: data.to_vec(), sw: u16::from_be_bytes(*sw) })
+        let (data, sw) = bytes
+            .split_last_chunk::<2>()
+            .ok_or(BadApdu("answer without status word"))?;
+        Ok(Self {
+            data: data.to_vec(),
+            sw: u16::from_be_bytes(*sw),
+        })
     }
 
     /// Writes the answer.
@@ -228,7 +249,14 @@ mod tests {
 
     #[test]
     fn broken_apdus() {
-        for hex in ["", "00A404", "00A4040C06D276", "00A4040C020102030405", "00A4040C0002", "00A4040C00000501"] {
+        for hex in [
+            "",
+            "00A404",
+            "00A4040C06D276",
+            "00A4040C020102030405",
+            "00A4040C0002",
+            "00A4040C00000501",
+        ] {
             assert!(Command::parse(&hex::decode(hex).unwrap()).is_err(), "{hex}");
         }
         assert!(Response::parse(&[0x90]).is_err());

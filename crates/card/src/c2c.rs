@@ -77,11 +77,17 @@ impl CvcPair {
     pub async fn read(card: &dyn Channel) -> Result<Self, C2cError> {
         card.select_mf().await?;
         let read = async |sfi, step| {
-            let bytes = card.read_file(sfi).await?.map_err(|word| C2cError::Source { step, word })?;
+            let bytes = card
+                .read_file(sfi)
+                .await?
+                .map_err(|word| C2cError::Source { step, word })?;
             let cvc = Cvc::parse(&bytes).map_err(pki::CvcError::from)?;
             Ok::<Cvc, C2cError>(cvc)
         };
-        Ok(Self { ca: read(SFI_CA, "READ BINARY of the CA CVC").await?, own: read(SFI_ROLE, "READ BINARY of the role CVC").await? })
+        Ok(Self {
+            ca: read(SFI_CA, "READ BINARY of the CA CVC").await?,
+            own: read(SFI_ROLE, "READ BINARY of the role CVC").await?,
+        })
     }
 }
 
@@ -97,21 +103,28 @@ pub async fn unlock(
     source.select_mf().await?;
     target.select_mf().await?;
     let chr = &certificates.own.chr;
-    let choose_role = Command::new(0, 0x22, 0x81, 0xA4)
-        .data([tlv::encode(0x83, chr), tlv::encode(0x80, &[0x00])].concat());
+    let choose_role =
+        Command::new(0, 0x22, 0x81, 0xA4).data([tlv::encode(0x83, chr), tlv::encode(0x80, &[0x00])].concat());
     let mut chosen = target.transmit(&choose_role).await?;
     if chosen.sw == sw::KEY_NOT_FOUND {
         import(target, certificates, trust).await?;
         chosen = target.transmit(&choose_role).await?;
     }
     target_ok("MSE for EXTERNAL AUTHENTICATE", chosen.sw)?;
-    let challenge = target.transmit(&Command::new(0, 0x84, 0, 0).expect(Expect::Bytes(16))).await?;
+    let challenge = target
+        .transmit(&Command::new(0, 0x84, 0, 0).expect(Expect::Bytes(16)))
+        .await?;
     target_ok("GET CHALLENGE", challenge.sw)?;
     let token = [&challenge.data[..], &target_iccsn.iccsn8()].concat();
     let signature = sign_token(source, KEY_ROLE, &token)
         .await?
-        .map_err(|word| C2cError::Source { step: "INTERNAL AUTHENTICATE", word })?;
-    let proof = target.transmit(&Command::new(0, 0x82, 0, 0).data(signature)).await?;
+        .map_err(|word| C2cError::Source {
+            step: "INTERNAL AUTHENTICATE",
+            word,
+        })?;
+    let proof = target
+        .transmit(&Command::new(0, 0x82, 0, 0).data(signature))
+        .await?;
     target_ok("EXTERNAL AUTHENTICATE", proof.sw)
 }
 
@@ -134,9 +147,13 @@ pub async fn prove_genuine(
     }
     let signature = sign_token(egk, KEY_EGK, &token)
         .await?
-        .map_err(|word| C2cError::Target { step: "INTERNAL AUTHENTICATE", word })?;
+        .map_err(|word| C2cError::Target {
+            step: "INTERNAL AUTHENTICATE",
+            word,
+        })?;
     let hash = crate::cos::role_token(&token);
-    key.verify_prehash(&hash, &signature).map_err(|_| C2cError::NotGenuine)
+    key.verify_prehash(&hash, &signature)
+        .map_err(|_| C2cError::NotGenuine)
 }
 
 /// MSE and INTERNAL AUTHENTICATE with elcRoleAuthentication.
@@ -148,7 +165,11 @@ async fn sign_token(card: &dyn Channel, key: u8, token: &[u8]) -> Result<Result<
     }
     let sign = Command::new(0, 0x88, 0, 0).data(token).expect(Expect::AllShort);
     let signed = card.transmit(&sign).await?;
-    Ok(if signed.is_ok() { Ok(signed.data) } else { Err(signed.sw) })
+    Ok(if signed.is_ok() {
+        Ok(signed.data)
+    } else {
+        Err(signed.sw)
+    })
 }
 
 /// Brings the source's certificates into the target, over cross certificates if their roots differ.
@@ -156,15 +177,23 @@ async fn import(target: &dyn Channel, certificates: &CvcPair, trust: &CvcTrust) 
     if choose_issuer(target, &certificates.own.car).await? == sw::KEY_NOT_FOUND {
         if choose_issuer(target, &certificates.ca.car).await? == sw::KEY_NOT_FOUND {
             let known = list_known_roots(target).await?;
-            let path = trust.path(&known, &certificates.ca.car).ok_or(C2cError::NoCrossCertificate)?;
+            let path = trust
+                .path(&known, &certificates.ca.car)
+                .ok_or(C2cError::NoCrossCertificate)?;
             for link in path {
                 target_ok("MSE for a root", choose_issuer(target, &link.car).await?)?;
                 verify_certificate(target, &link).await?;
             }
-            target_ok("MSE for the CA's root", choose_issuer(target, &certificates.ca.car).await?)?;
+            target_ok(
+                "MSE for the CA's root",
+                choose_issuer(target, &certificates.ca.car).await?,
+            )?;
         }
         verify_certificate(target, &certificates.ca).await?;
-        target_ok("MSE for the CA", choose_issuer(target, &certificates.own.car).await?)?;
+        target_ok(
+            "MSE for the CA",
+            choose_issuer(target, &certificates.own.car).await?,
+        )?;
     }
     verify_certificate(target, &certificates.own).await
 }
@@ -175,17 +204,27 @@ async fn choose_issuer(target: &dyn Channel, car: &[u8; 8]) -> Result<u16, Chann
 }
 
 async fn verify_certificate(target: &dyn Channel, cvc: &Cvc) -> Result<(), C2cError> {
-    let answer = target.transmit(&Command::new(0, 0x2A, 0x00, 0xBE).data(cvc.command_data())).await?;
+    let answer = target
+        .transmit(&Command::new(0, 0x2A, 0x00, 0xBE).data(cvc.command_data()))
+        .await?;
     target_ok("PSO VERIFY CERTIFICATE", answer.sw)
 }
 
 async fn list_known_roots(target: &dyn Channel) -> Result<Vec<Vec<u8>>, ChannelError> {
-    let answer = target.transmit(&Command::new(0x80, 0xCA, 0x01, 0x00).expect(Expect::All)).await?;
+    let answer = target
+        .transmit(&Command::new(0x80, 0xCA, 0x01, 0x00).expect(Expect::All))
+        .await?;
     let objects = tlv::read_all(&answer.data).unwrap_or_default();
-    let references = objects.iter().filter_map(|object| tlv::path(object.value, &[0xB6, 0x83]));
+    let references = objects
+        .iter()
+        .filter_map(|object| tlv::path(object.value, &[0xB6, 0x83]));
     Ok(references.map(<[u8]>::to_vec).collect())
 }
 
 fn target_ok(step: &'static str, word: u16) -> Result<(), C2cError> {
-    if word == sw::OK { Ok(()) } else { Err(C2cError::Target { step, word }) }
+    if word == sw::OK {
+        Ok(())
+    } else {
+        Err(C2cError::Target { step, word })
+    }
 }

@@ -78,10 +78,16 @@ impl dyn Channel + '_ {
 /// The virtual card in this process as a channel.
 impl Channel for Mutex<VirtualCard> {
     fn transmit<'a>(&'a self, command: &'a Command) -> Answer<'a> {
-        let answer = command.encode().map_err(|_| ChannelError::Garbage).and_then(|bytes| {
-            let raw = self.lock().unwrap_or_else(PoisonError::into_inner).process(&bytes);
-            Response::parse(&raw).map_err(|_| ChannelError::Garbage)
-        });
+        let answer = command
+            .encode()
+            .map_err(|_| ChannelError::Garbage)
+            .and_then(|bytes| {
+                let raw = self
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .process(&bytes);
+                Response::parse(&raw).map_err(|_| ChannelError::Garbage)
+            });
         Box::pin(std::future::ready(answer))
     }
 }
@@ -95,7 +101,10 @@ pub struct Counting<'c> {
 impl<'c> Counting<'c> {
     /// Around another channel.
     pub fn new(inner: &'c dyn Channel) -> Self {
-        Self { inner, count: AtomicUsize::new(0) }
+        Self {
+            inner,
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Commands so far.

@@ -48,7 +48,10 @@ pub fn insurance_data(file: &[u8]) -> Result<Vec<u8>, BadContainer> {
     let bad = BadContainer("EF.VD");
     let (head, _) = file.split_first_chunk::<8>().ok_or(bad)?;
     let [s1, s2, e1, e2, ..] = *head;
-    let (start, end) = (usize::from(u16::from_be_bytes([s1, s2])), usize::from(u16::from_be_bytes([e1, e2])));
+    let (start, end) = (
+        usize::from(u16::from_be_bytes([s1, s2])),
+        usize::from(u16::from_be_bytes([e1, e2])),
+    );
     if start < 8 || end < start {
         return Err(bad);
     }
@@ -132,18 +135,35 @@ pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     }
     let part = |range: std::ops::Range<usize>| text.get(range)?.parse::<i16>().ok();
     let small = |range| part(range).map(|number| number as i8);
-    let time =
-        DateTime::new(part(0..4)?, small(4..6)?, small(6..8)?, small(8..10)?, small(10..12)?, small(12..14)?, 0);
+    let time = DateTime::new(
+        part(0..4)?,
+        small(4..6)?,
+        small(6..8)?,
+        small(8..10)?,
+        small(10..12)?,
+        small(12..14)?,
+        0,
+    );
     TimeZone::UTC.to_timestamp(time.ok()?).ok()
 }
 
 /// One record of EF.Logging (46 bytes).
-pub fn log_record(time: Timestamp, data_type: u8, access: u8, actor_iccsn: &[u8; 10], actor: &str) -> Vec<u8> {
-    let mut record = (time.as_second().clamp(0, u32::MAX.into()) as u32).to_be_bytes().to_vec();
+pub fn log_record(
+    time: Timestamp,
+    data_type: u8,
+    access: u8,
+    actor_iccsn: &[u8; 10],
+    actor: &str,
+) -> Vec<u8> {
+    let mut record = (time.as_second().clamp(0, u32::MAX.into()) as u32)
+        .to_be_bytes()
+        .to_vec();
     record.extend([data_type, access]);
     record.extend_from_slice(actor_iccsn);
     // ISO 8859-15 for the characters of German names; anything else becomes a question mark
-    let name = actor.chars().map(|c| if (c as u32) < 0x100 { c as u32 as u8 } else { b'?' });
+    let name = actor
+        .chars()
+        .map(|c| if (c as u32) < 0x100 { c as u32 as u8 } else { b'?' });
     record.extend(name.chain(std::iter::repeat(b' ')).take(30));
     record
 }
@@ -159,7 +179,12 @@ mod tests {
         assert!(framed(&[0, 5, 1], "EF.PD").is_err());
         assert!(framed(&[0], "EF.PD").is_err());
         assert_eq!(insurance_data(&frame_insurance_data(b"gzip")).unwrap(), b"gzip");
-        for bad in [&[0; 8][..], &[0, 8, 0, 7, 0, 0, 0, 0], &[0, 8, 0, 9, 0, 0, 0, 0, 1], &[0, 8]] {
+        for bad in [
+            &[0; 8][..],
+            &[0, 8, 0, 7, 0, 0, 0, 0],
+            &[0, 8, 0, 9, 0, 0, 0, 0, 1],
+            &[0, 8],
+        ] {
             assert!(insurance_data(bad).is_err());
         }
     }
@@ -178,7 +203,13 @@ mod tests {
 
     #[test]
     fn log_records_have_46_bytes() {
-        let record = log_record("2026-11-23T00:00:00Z".parse().unwrap(), b'1', b'r', &[0x80; 10], "Praxis Müller");
+        let record = log_record(
+            "2026-11-23T00:00:00Z".parse().unwrap(),
+            b'1',
+            b'r',
+            &[0x80; 10],
+            "Praxis Müller",
+        );
         assert_eq!(record.len(), 46);
         assert_eq!(&record[16..29], b"Praxis M\xFCller");
     }

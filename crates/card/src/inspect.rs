@@ -101,7 +101,9 @@ impl Inspection {
     /// The insurer's IK, which names the back-end service; only on an eGK.
     pub fn insurer(&self) -> Option<String> {
         let units = self.aut.as_ref()?.subject_attribute("2.5.4.11");
-        units.into_iter().find(|unit| unit.len() == 9 && unit.bytes().all(|b| b.is_ascii_digit()))
+        units
+            .into_iter()
+            .find(|unit| unit.len() == 9 && unit.bytes().all(|b| b.is_ascii_digit()))
     }
 }
 

@@ -18,8 +18,14 @@ struct Token {
 
 impl Token {
     fn seal(&self, keys: &SessionKeys) -> Result<Vec<u8>, Error> {
-        let plain =
-            [&self.own_random[..], &self.own_name, &self.other_random, &self.other_name, &self.secret].concat();
+        let plain = [
+            &self.own_random[..],
+            &self.own_name,
+            &self.other_random,
+            &self.other_name,
+            &self.secret,
+        ]
+        .concat();
         let mut out = card::cbc_encrypt(&keys.enc, &[0; 16], &plain)?;
         let mac = card::mac8(&keys.mac, &card::pad(&out))?;
         out.extend(mac);
@@ -98,7 +104,14 @@ impl HostMutual {
             secret: random()?,
         };
         let data = token.seal(&keys)?;
-        Ok((Self { keys, strength, token }, data))
+        Ok((
+            Self {
+                keys,
+                strength,
+                token,
+            },
+            data,
+        ))
     }
 
     /// Checks the card's answer and gives the session keys.

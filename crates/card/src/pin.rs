@@ -21,7 +21,12 @@ pub struct PinRef {
 pub const AID_QES: &[u8] = &[0xD2, 0x76, 0x00, 0x00, 0x66, 0x01];
 
 const fn mf(name: &'static str, kind: CardKind, reference: u8) -> PinRef {
-    PinRef { name, kind, reference, application: None }
+    PinRef {
+        name,
+        kind,
+        reference,
+        application: None,
+    }
 }
 
 /// Every password the services know, one row each.
@@ -37,14 +42,21 @@ pub const PINS: &[PinRef] = &[
     mf("MRPIN.AMTS", CardKind::Egk, 0x0C),
     mf("PIN.AMTS_REP", CardKind::Egk, 0x0D),
     mf("PIN.CH", CardKind::Hba, 0x01),
-    PinRef { name: "PIN.QES", kind: CardKind::Hba, reference: 0x81, application: Some(AID_QES) },
+    PinRef {
+        name: "PIN.QES",
+        kind: CardKind::Hba,
+        reference: 0x81,
+        application: Some(AID_QES),
+    },
     mf("PIN.SMC", CardKind::SmcB, 0x01),
 ];
 
 impl PinRef {
     /// The password with this name on a card of this type.
     pub fn find(kind: CardKind, name: &str) -> Option<PinRef> {
-        PINS.iter().copied().find(|pin| pin.kind == kind && pin.name == name)
+        PINS.iter()
+            .copied()
+            .find(|pin| pin.kind == kind && pin.name == name)
     }
 
     /// Selects the folder it lies in.
@@ -59,7 +71,9 @@ impl PinRef {
     /// Asks the card for its state.
     pub async fn status(self, card: &dyn Channel) -> Result<PinStatus, ChannelError> {
         self.select(card).await?;
-        let answer = card.transmit(&Command::new(0x80, 0x20, 0x00, self.reference)).await?;
+        let answer = card
+            .transmit(&Command::new(0x80, 0x20, 0x00, self.reference))
+            .await?;
         Ok(PinStatus::from_word(answer.sw))
     }
 }

@@ -60,7 +60,9 @@ impl Session {
 
     /// Decrypts what [`Session::encrypt`] made.
     pub fn decrypt(&self, data: &[u8]) -> Result<Vec<u8>, SmError> {
-        let [0x01, cryptogram @ ..] = data else { return Err(SmError::Objects) };
+        let [0x01, cryptogram @ ..] = data else {
+            return Err(SmError::Objects);
+        };
         let iv = card::encrypt_block(&self.keys.enc, &self.counter.to_be_bytes())?;
         let padded = card::cbc_decrypt(&self.keys.enc, &iv, cryptogram).map_err(|_| SmError::Objects)?;
         Ok(card::unpad(&padded).map_err(|_| SmError::Objects)?.to_vec())
@@ -91,7 +93,11 @@ impl Session {
         let mac = self.mac(&command_mac_input(command.header(), &objects))?;
         objects.extend(tlv::encode(0x8E, &mac));
         let long_answer = plain.expect != Expect::Nothing || objects.len() > 255;
-        command = command.data(objects).expect(if long_answer { Expect::All } else { Expect::AllShort });
+        command = command.data(objects).expect(if long_answer {
+            Expect::All
+        } else {
+            Expect::AllShort
+        });
         Ok(command)
     }
 
@@ -118,7 +124,9 @@ impl Session {
                 (0x97, [0]) => command.expect = Expect::AllShort,
                 (0x97, [0, 0]) => command.expect = Expect::All,
                 (0x97, [n]) => command.expect = Expect::Bytes((*n).into()),
-                (0x97, [high, low]) => command.expect = Expect::Bytes(u16::from_be_bytes([*high, *low]).into()),
+                (0x97, [high, low]) => {
+                    command.expect = Expect::Bytes(u16::from_be_bytes([*high, *low]).into())
+                }
                 _ => return Err(SmError::Objects),
             }
         }
@@ -137,7 +145,10 @@ impl Session {
         objects.extend(tlv::encode(0x99, &plain.sw.to_be_bytes()));
         let mac = self.mac(&objects)?;
         objects.extend(tlv::encode(0x8E, &mac));
-        Ok(Response { data: objects, sw: plain.sw })
+        Ok(Response {
+            data: objects,
+            sw: plain.sw,
+        })
     }
 
     /// Checks and opens a protected answer.
@@ -159,7 +170,11 @@ impl Session {
                 _ => return Err(SmError::Objects),
             }
         }
-        if response.sw == 0 { Err(SmError::Objects) } else { Ok(response) }
+        if response.sw == 0 {
+            Err(SmError::Objects)
+        } else {
+            Ok(response)
+        }
     }
 }
 
@@ -197,7 +212,10 @@ mod tests {
             let protected = host.wrap_command(&command).unwrap();
             let parsed = Command::parse(&protected.encode().unwrap()).unwrap();
             assert_eq!(card.unwrap_command(&parsed).unwrap().command, command);
-            let answer = Response { data: command.data.clone(), sw: 0x9000 };
+            let answer = Response {
+                data: command.data.clone(),
+                sw: 0x9000,
+            };
             let protected = card.wrap_response(&answer, command.ins == 0x88).unwrap();
             assert_eq!(host.unwrap_response(&protected).unwrap(), answer);
         }
@@ -206,7 +224,9 @@ mod tests {
     #[test]
     fn replay_and_change_are_refused() {
         let (mut host, mut card) = pair();
-        let protected = host.wrap_command(&Command::new(0, 0xD6, 0x81, 0).data([1, 2, 3])).unwrap();
+        let protected = host
+            .wrap_command(&Command::new(0, 0xD6, 0x81, 0).data([1, 2, 3]))
+            .unwrap();
         let mut changed = protected.clone();
         changed.p1 = 0x82;
         assert!(matches!(card.clone().unwrap_command(&changed), Err(SmError::Mac)));

@@ -7,7 +7,9 @@ use card::{CardKind, Channel, Command, Expect, Response, image, inspect};
 use std::sync::Mutex;
 
 fn shared(name: &str) -> Option<String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/cards").join(name);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/cards")
+        .join(name);
     let text = std::fs::read_to_string(&path).ok();
     if text.is_none() {
         eprintln!("skipped: {} is absent", path.display());
@@ -38,7 +40,9 @@ fn expect(card: &Mutex<VirtualCard>, hex: &str, word: u16) -> Vec<u8> {
 
 #[tokio::test]
 async fn cards_are_recognised() {
-    let (Some(egk), Some(smcb)) = (load(EGK), load(SMC_B)) else { return };
+    let (Some(egk), Some(smcb)) = (load(EGK), load(SMC_B)) else {
+        return;
+    };
     let found = inspect(&egk as &dyn Channel).await.unwrap();
     assert_eq!(found.kind, CardKind::Egk);
     assert_eq!(found.iccsn.as_ref().unwrap().to_string(), "80276883110000168583");
@@ -68,7 +72,11 @@ fn files_open_and_stay_closed_by_rule() {
     assert_eq!(expect(&egk, "00B08100000000", 0x9000).len(), 0x193);
     // protected data and the log need a right
     expect(&egk, "00B08300000000", sw::SECURITY_STATUS);
-    expect(&egk, "00E20030 2E 0102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E", sw::SECURITY_STATUS);
+    expect(
+        &egk,
+        "00E20030 2E 0102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E",
+        sw::SECURITY_STATUS,
+    );
     expect(&egk, "00D68100 01 00", sw::SECURITY_STATUS);
     // everybody may write the receipt
     expect(&egk, "00D69C00 03 010203", 0x9000);
@@ -107,7 +115,11 @@ fn passwords_count_and_block() {
     expect(&egk, "002C0001 10 2887654321FFFFFF 26654321FFFFFFFF", 0x63C9);
     expect(&egk, "002C0001 10 2812345678FFFFFF 26654321FFFFFFFF", 0x9000);
     expect(&egk, "00200001 08 26654321FFFFFFFF", 0x9000);
-    expect(&egk, "00240001 10 26654321FFFFFFFF 25123456FFFFFFFF", sw::CONDITIONS);
+    expect(
+        &egk,
+        "00240001 10 26654321FFFFFFFF 25123456FFFFFFFF",
+        sw::CONDITIONS,
+    );
     expect(&egk, "00240001 10 26654321FFFFFFFF 26123456FFFFFFFF", 0x9000);
     expect(&egk, "00200099 08 26654321FFFFFFFF", sw::KEY_NOT_FOUND);
     egk.lock().unwrap().reset();
@@ -142,14 +154,18 @@ fn state_survives_and_pulling_the_card_gives_no_free_try() {
 
 #[tokio::test]
 async fn c2c_succeeds_but_an_empty_flag_list_grants_nothing() {
-    let (Some(egk), Some(smcb)) = (load(EGK), load(SMC_B)) else { return };
+    let (Some(egk), Some(smcb)) = (load(EGK), load(SMC_B)) else {
+        return;
+    };
     expect(&smcb, "00240001 10 2554321FFFFFFFFF 26123456FFFFFFFF", 0x9000);
     let (source, target): (&dyn Channel, &dyn Channel) = (&smcb, &egk);
     let pair = CvcPair::read(source).await.unwrap();
     let iccsn = "80276883110000168583".parse().unwrap();
     let trust = pki::CvcTrust::default();
     // without PIN.SMC the source refuses to sign
-    let refused = c2c::unlock(source, &pair, target, &iccsn, &trust).await.unwrap_err();
+    let refused = c2c::unlock(source, &pair, target, &iccsn, &trust)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), base::Code::C2C_SOURCE);
     expect(&smcb, "00200001 08 26123456FFFFFFFF", 0x9000);
     c2c::unlock(source, &pair, target, &iccsn, &trust).await.unwrap();
@@ -166,14 +182,21 @@ async fn an_egk_proves_that_it_is_genuine() {
     let Some(egk) = load(EGK) else { return };
     let system = image::read(&shared(EGK).unwrap()).unwrap();
     let root = system.find("PuK.RCA.CS.E256").unwrap();
-    let image::Body::PublicElc(anchor) = &system.node(root).unwrap().body else { panic!("anchor") };
+    let image::Body::PublicElc(anchor) = &system.node(root).unwrap().body else {
+        panic!("anchor")
+    };
     let channel: &dyn Channel = &egk;
     let pair = CvcPair::read(channel).await.unwrap();
     // the published images carry their root's key but not its certificate
-    anchor.key.verify_prehash(&crypto::sha256([&pair.ca.body]), &pair.ca.signature).unwrap();
+    anchor
+        .key
+        .verify_prehash(&crypto::sha256([&pair.ca.body]), &pair.ca.signature)
+        .unwrap();
     let token = [[7u8; 16].as_slice(), &[9; 8]].concat();
     send(&egk, "002241A4 06 840109 800100");
-    let command = Command::new(0, 0x88, 0, 0).data(token.clone()).expect(Expect::AllShort);
+    let command = Command::new(0, 0x88, 0, 0)
+        .data(token.clone())
+        .expect(Expect::AllShort);
     let signature = channel.transmit(&command).await.unwrap();
     assert!(signature.is_ok());
     let key = crypto::EcPublic::from_point(crypto::Curve::BrainpoolP256r1, &pair.own.point).unwrap();
@@ -201,7 +224,15 @@ fn keys_sign_and_decipher_after_the_pin() {
     expect(&smcb, "00200001 08 26123456FFFFFFFF", 0x9000);
     assert_eq!(expect(&smcb, &format!("002A9E9A 20 {hash} 00"), 0x9000).len(), 64);
     expect(&smcb, "002241B6 06 840182 800105", 0x9000);
-    assert_eq!(expect(&smcb, &format!("002A9E9A 20 {hash} 0000").replace("20", "000020"), 0x9000).len(), 256);
+    assert_eq!(
+        expect(
+            &smcb,
+            &format!("002A9E9A 20 {hash} 0000").replace("20", "000020"),
+            0x9000
+        )
+        .len(),
+        256
+    );
 }
 
 #[test]
@@ -227,7 +258,10 @@ fn images_are_written_as_they_were_read() {
         let system = image::read(&xml).unwrap();
         let again = image::read(&image::write(&system)).unwrap();
         assert_eq!(image::write(&system), image::write(&again));
-        assert_eq!(format!("{:?}", system.nodes).len(), format!("{:?}", again.nodes).len());
+        assert_eq!(
+            format!("{:?}", system.nodes).len(),
+            format!("{:?}", again.nodes).len()
+        );
     }
 }
 
@@ -238,13 +272,21 @@ fn the_hba_file_image_has_certificates_and_cvcs() {
     assert_eq!(hba.kind, "hpc");
     let file = |fid| &hba.files.iter().find(|file| file.fid == fid).unwrap().data;
     asn1::X509::parse_file(file(0xC506)).unwrap();
-    let (ca, own) = (Cvc::parse(file(0x2F07)).unwrap(), Cvc::parse(file(0x2F06)).unwrap());
+    let (ca, own) = (
+        Cvc::parse(file(0x2F07)).unwrap(),
+        Cvc::parse(file(0x2F06)).unwrap(),
+    );
     assert_eq!(ca.chr, own.car);
 }
 
 #[test]
 fn broken_images_say_what_is_wrong() {
-    for xml in ["", "<card/>", "<card><objectSystem><attribute id='root'/></objectSystem></card>", "<!DOCTYPE a><card/>"] {
+    for xml in [
+        "",
+        "<card/>",
+        "<card><objectSystem><attribute id='root'/></objectSystem></card>",
+        "<!DOCTYPE a><card/>",
+    ] {
         assert!(image::read(xml).is_err(), "{xml}");
     }
     let Some(xml) = shared(EGK) else { return };

@@ -54,7 +54,9 @@ impl FromUintUnchecked for Scalar {
 
 impl IsHigh for Scalar {
     fn is_high(&self) -> Choice {
-        const HALF: U256 = <BrainpoolP256r1 as elliptic_curve::Curve>::ORDER.as_ref().shr_vartime(1);
+        const HALF: U256 = <BrainpoolP256r1 as elliptic_curve::Curve>::ORDER
+            .as_ref()
+            .shr_vartime(1);
         self.to_canonical().ct_gt(&HALF)
     }
 }
@@ -128,7 +130,10 @@ mod tests {
                 continue;
             };
             let mine = ecdsa::SigningKey::<BrainpoolP256r1>::from_slice(&scalar).unwrap();
-            assert_eq!(mine.verifying_key().to_sec1_bytes(), theirs.verifying_key().to_sec1_bytes());
+            assert_eq!(
+                mine.verifying_key().to_sec1_bytes(),
+                theirs.verifying_key().to_sec1_bytes()
+            );
             let hash = crate::sha256([scalar]);
             let a: ecdsa::Signature<BrainpoolP256r1> = mine.sign_prehash(&hash).unwrap();
             let b: ecdsa::Signature<bp256::BrainpoolP256r1> = theirs.sign_prehash(&hash).unwrap();

@@ -127,7 +127,10 @@ impl SessionKeys {
             }
             SessionStrength::Aes256 => Zeroizing::new(sha256([secret, &[0, 0, 0, counter]]).to_vec()),
         };
-        Self { enc: key(1), mac: key(2) }
+        Self {
+            enc: key(1),
+            mac: key(2),
+        }
     }
 }
 
@@ -163,9 +166,18 @@ mod tests {
     #[test]
     fn elc_round_trip_and_tamper() {
         let (cryptogram, mac) = elc_seal(&[7; 32], b"transport key").unwrap();
-        assert_eq!(&elc_open(&[7; 32], &cryptogram, &mac).unwrap()[..], b"transport key");
-        assert_eq!(elc_open(&[8; 32], &cryptogram, &mac).unwrap_err(), Error::Verification);
-        assert_eq!(elc_open(&[7; 32], &cryptogram[..16], &mac).is_ok(), cryptogram.len() == 16);
+        assert_eq!(
+            &elc_open(&[7; 32], &cryptogram, &mac).unwrap()[..],
+            b"transport key"
+        );
+        assert_eq!(
+            elc_open(&[8; 32], &cryptogram, &mac).unwrap_err(),
+            Error::Verification
+        );
+        assert_eq!(
+            elc_open(&[7; 32], &cryptogram[..16], &mac).is_ok(),
+            cryptogram.len() == 16
+        );
     }
 
     /// RFC 4493 example 2: AES-CMAC of one block.

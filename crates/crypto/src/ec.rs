@@ -27,7 +27,9 @@ impl Curve {
 
     /// The curve with this object identifier, if it is one of ours.
     pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
-        [Curve::BrainpoolP256r1, Curve::NistP256].into_iter().find(|curve| curve.oid() == oid)
+        [Curve::BrainpoolP256r1, Curve::NistP256]
+            .into_iter()
+            .find(|curve| curve.oid() == oid)
     }
 }
 
@@ -54,7 +56,9 @@ impl EcPublic {
             Curve::BrainpoolP256r1 => {
                 Public::Brainpool(ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| Error::BadKey)?)
             }
-            Curve::NistP256 => Public::Nist(ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| Error::BadKey)?),
+            Curve::NistP256 => {
+                Public::Nist(ecdsa::VerifyingKey::from_sec1_bytes(point).map_err(|_| Error::BadKey)?)
+            }
         }))
     }
 
@@ -147,12 +151,12 @@ impl EcPrivate {
     /// From the big-endian scalar, 32 bytes.
     pub fn from_scalar(curve: Curve, scalar: &[u8]) -> Result<Self, Error> {
         Ok(Self(match curve {
-            Curve::BrainpoolP256r1 => {
-                Private::Brainpool(Box::new(ecdsa::SigningKey::from_slice(scalar).map_err(|_| Error::BadKey)?))
-            }
-            Curve::NistP256 => {
-                Private::Nist(Box::new(ecdsa::SigningKey::from_slice(scalar).map_err(|_| Error::BadKey)?))
-            }
+            Curve::BrainpoolP256r1 => Private::Brainpool(Box::new(
+                ecdsa::SigningKey::from_slice(scalar).map_err(|_| Error::BadKey)?,
+            )),
+            Curve::NistP256 => Private::Nist(Box::new(
+                ecdsa::SigningKey::from_slice(scalar).map_err(|_| Error::BadKey)?,
+            )),
         }))
     }
 
@@ -204,11 +208,13 @@ impl EcPrivate {
     pub fn agree(&self, other: &EcPublic) -> Result<Zeroizing<Vec<u8>>, Error> {
         match (&self.0, &other.0) {
             (Private::Brainpool(mine), Public::Brainpool(theirs)) => {
-                let shared = elliptic_curve::ecdh::diffie_hellman(mine.as_nonzero_scalar(), theirs.as_affine());
+                let shared =
+                    elliptic_curve::ecdh::diffie_hellman(mine.as_nonzero_scalar(), theirs.as_affine());
                 Ok(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
             }
             (Private::Nist(mine), Public::Nist(theirs)) => {
-                let shared = elliptic_curve::ecdh::diffie_hellman(mine.as_nonzero_scalar(), theirs.as_affine());
+                let shared =
+                    elliptic_curve::ecdh::diffie_hellman(mine.as_nonzero_scalar(), theirs.as_affine());
                 Ok(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
             }
             _ => Err(Error::BadKey),
@@ -225,7 +231,10 @@ impl EcPrivate {
         };
         let info = PrivateKeyInfo {
             version: 0,
-            algorithm: spki::AlgorithmIdentifier { oid: EC_PUBLIC_KEY, parameters: Some(self.curve().oid()) },
+            algorithm: spki::AlgorithmIdentifier {
+                oid: EC_PUBLIC_KEY,
+                parameters: Some(self.curve().oid()),
+            },
             private_key: OctetString::new(inner.to_der().map_err(encoded)?).map_err(encoded)?,
         };
         Ok(Zeroizing::new(info.to_der().map_err(encoded)?))
@@ -235,7 +244,11 @@ impl EcPrivate {
     pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, Error> {
         use der::Decode;
         let info = PrivateKeyInfo::from_der(bytes).map_err(|_| Error::BadKey)?;
-        let curve = info.algorithm.parameters.and_then(Curve::from_oid).ok_or(Error::Unsupported)?;
+        let curve = info
+            .algorithm
+            .parameters
+            .and_then(Curve::from_oid)
+            .ok_or(Error::Unsupported)?;
         let inner = EcPrivateKey::from_der(info.private_key.as_bytes()).map_err(|_| Error::BadKey)?;
         Self::from_scalar(curve, inner.private_key.as_bytes())
     }
@@ -272,7 +285,12 @@ struct SigValue {
 pub fn der_from_raw(raw: &[u8]) -> Result<Vec<u8>, Error> {
     let (r, s) = raw.split_at_checked(raw.len() / 2).ok_or(Error::BadInput)?;
     let integer = |bytes: &[u8]| der::asn1::Uint::new(bytes).map_err(|_| Error::BadInput);
-    SigValue { r: integer(r)?, s: integer(s)? }.to_der().map_err(|_| Error::BadInput)
+    SigValue {
+        r: integer(r)?,
+        s: integer(s)?,
+    }
+    .to_der()
+    .map_err(|_| Error::BadInput)
 }
 
 /// ECDSA-Sig-Value to `r || s` for a 256-bit curve.
@@ -298,8 +316,14 @@ mod tests {
             let key = EcPrivate::generate(curve).unwrap();
             let signature = key.sign_der(b"message").unwrap();
             key.public().verify_der(b"message", &signature).unwrap();
-            assert_eq!(key.public().verify_der(b"messagf", &signature), Err(Error::Verification));
-            assert_eq!(der_from_raw(&raw_from_der(&signature).unwrap()).unwrap(), signature);
+            assert_eq!(
+                key.public().verify_der(b"messagf", &signature),
+                Err(Error::Verification)
+            );
+            assert_eq!(
+                der_from_raw(&raw_from_der(&signature).unwrap()).unwrap(),
+                signature
+            );
             let again = EcPrivate::from_pkcs8(&key.to_pkcs8().unwrap()).unwrap();
             assert_eq!(again.public(), key.public());
         }
@@ -326,7 +350,10 @@ mod tests {
 
     #[test]
     fn bad_points_are_refused() {
-        let mut point = EcPrivate::generate(Curve::BrainpoolP256r1).unwrap().public().point();
+        let mut point = EcPrivate::generate(Curve::BrainpoolP256r1)
+            .unwrap()
+            .public()
+            .point();
         assert!(EcPublic::from_point(Curve::NistP256, &point).is_err());
         point[64] ^= 1;
         assert!(EcPublic::from_point(Curve::BrainpoolP256r1, &point).is_err());

@@ -34,8 +34,14 @@ impl SignatureScheme {
 
     /// The scheme with this object identifier.
     pub fn from_oid(oid: ObjectIdentifier) -> Result<Self, Error> {
-        let all = [SignatureScheme::Ecdsa, SignatureScheme::RsaPkcs1, SignatureScheme::RsaPss];
-        all.into_iter().find(|scheme| scheme.oid() == oid).ok_or(Error::Unsupported)
+        let all = [
+            SignatureScheme::Ecdsa,
+            SignatureScheme::RsaPkcs1,
+            SignatureScheme::RsaPss,
+        ];
+        all.into_iter()
+            .find(|scheme| scheme.oid() == oid)
+            .ok_or(Error::Unsupported)
     }
 }
 
@@ -63,7 +69,10 @@ impl PublicKey {
         let bits = info.subject_public_key.raw_bytes();
         match info.algorithm.oid {
             EC_PUBLIC_KEY => {
-                let curve = info.algorithm.parameters.and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
+                let curve = info
+                    .algorithm
+                    .parameters
+                    .and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
                 let curve = curve.and_then(Curve::from_oid).ok_or(Error::Unsupported)?;
                 EcPublic::from_point(curve, bits).map(Self::Ec)
             }
@@ -79,7 +88,10 @@ impl PublicKey {
             PublicKey::Rsa(key) => (RSA_ENCRYPTION, Any::null(), key.to_pkcs1()?),
         };
         let info = SubjectPublicKeyInfoOwned {
-            algorithm: AlgorithmIdentifierOwned { oid, parameters: Some(parameters) },
+            algorithm: AlgorithmIdentifierOwned {
+                oid,
+                parameters: Some(parameters),
+            },
             subject_public_key: BitString::from_bytes(&bits).map_err(|_| Error::BadKey)?,
         };
         info.to_der().map_err(|_| Error::BadKey)
@@ -108,7 +120,9 @@ pub enum SoftKey {
 impl SoftKey {
     /// From PKCS#8 DER.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, Error> {
-        EcPrivate::from_pkcs8(der).map(Self::Ec).or_else(|_| RsaPrivate::from_pkcs8(der).map(Self::Rsa))
+        EcPrivate::from_pkcs8(der)
+            .map(Self::Ec)
+            .or_else(|_| RsaPrivate::from_pkcs8(der).map(Self::Rsa))
     }
 
     /// PKCS#8 DER.

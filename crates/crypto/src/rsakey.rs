@@ -20,36 +20,53 @@ impl RsaPublic {
     /// From PKCS#1 DER (the key bits of a certificate).
     pub fn from_pkcs1(der: &[u8]) -> Result<Self, Error> {
         use rsa::pkcs1::DecodeRsaPublicKey;
-        rsa::PublicKey::from_pkcs1_der(der).map(Self).map_err(|_| Error::BadKey)
+        rsa::PublicKey::from_pkcs1_der(der)
+            .map(Self)
+            .map_err(|_| Error::BadKey)
     }
 
     /// From modulus and exponent, big endian.
     pub fn from_numbers(n: &[u8], e: &[u8]) -> Result<Self, Error> {
-        let number = |bytes: &[u8]| BoxedUint::from_be_slice(bytes, (bytes.len() * 8) as u32).map_err(|_| Error::BadKey);
-        rsa::PublicKey::new(number(n)?, number(e)?).map(Self).map_err(|_| Error::BadKey)
+        let number = |bytes: &[u8]| {
+            BoxedUint::from_be_slice(bytes, (bytes.len() * 8) as u32).map_err(|_| Error::BadKey)
+        };
+        rsa::PublicKey::new(number(n)?, number(e)?)
+            .map(Self)
+            .map_err(|_| Error::BadKey)
     }
 
     /// PKCS#1 DER.
     pub fn to_pkcs1(&self) -> Result<Vec<u8>, Error> {
         use rsa::pkcs1::EncodeRsaPublicKey;
-        Ok(self.0.to_pkcs1_der().map_err(|_| Error::BadKey)?.as_bytes().to_vec())
+        Ok(self
+            .0
+            .to_pkcs1_der()
+            .map_err(|_| Error::BadKey)?
+            .as_bytes()
+            .to_vec())
     }
 
     /// Checks RSASSA-PKCS1-v1_5 with SHA-256.
     pub fn verify_pkcs1(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
         let hash = crate::sha256([message]);
-        self.0.verify(Pkcs1v15Sign::new::<Sha256>(), &hash, signature).map_err(|_| Error::Verification)
+        self.0
+            .verify(Pkcs1v15Sign::new::<Sha256>(), &hash, signature)
+            .map_err(|_| Error::Verification)
     }
 
     /// Checks RSASSA-PSS with SHA-256, MGF1-SHA-256, salt 32 (GS-A_5091).
     pub fn verify_pss(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
         let hash = crate::sha256([message]);
-        self.0.verify(Pss::<Sha256>::new(), &hash, signature).map_err(|_| Error::Verification)
+        self.0
+            .verify(Pss::<Sha256>::new(), &hash, signature)
+            .map_err(|_| Error::Verification)
     }
 
     /// RSAES-OAEP with SHA-256.
     pub fn encrypt_oaep(&self, plain: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.encrypt(&mut rng(), Oaep::<Sha256>::new(), plain).map_err(|_| Error::BadInput)
+        self.0
+            .encrypt(&mut rng(), Oaep::<Sha256>::new(), plain)
+            .map_err(|_| Error::BadInput)
     }
 
     /// Size of the modulus in bytes.
@@ -66,20 +83,24 @@ impl fmt::Debug for RsaPublic {
 
 /// An RSA private key.
 #[derive(Clone)]
-pub struct RsaPrivate(rsa::PrivateKey);
+pub struct RsaPrivate(Box<rsa::PrivateKey>);
 
 impl RsaPrivate {
     /// A new key with `bits` (2048 or more).
     pub fn generate(bits: usize) -> Result<Self, Error> {
-        rsa::PrivateKey::new(&mut rng(), bits).map(Self).map_err(|_| Error::Random)
+        rsa::PrivateKey::new(&mut rng(), bits)
+            .map(|key| Self(Box::new(key)))
+            .map_err(|_| Error::Random)
     }
 
     /// From the numbers a card image holds, big endian.
     pub fn from_numbers(n: &[u8], e: &[u8], d: &[u8], p: &[u8], q: &[u8]) -> Result<Self, Error> {
-        let number = |bytes: &[u8]| BoxedUint::from_be_slice(bytes, (bytes.len() * 8) as u32).map_err(|_| Error::BadKey);
+        let number = |bytes: &[u8]| {
+            BoxedUint::from_be_slice(bytes, (bytes.len() * 8) as u32).map_err(|_| Error::BadKey)
+        };
         let primes = vec![number(p)?, number(q)?];
         let key = rsa::PrivateKey::from_components(number(n)?, number(e)?, number(d)?, primes);
-        key.map(Self).map_err(|_| Error::BadKey)
+        key.map(|key| Self(Box::new(key))).map_err(|_| Error::BadKey)
     }
 
     /// n, e, d, p, q, dP, dQ and the CRT coefficient, big endian: what a card image holds.
@@ -90,11 +111,22 @@ impl RsaPrivate {
             Zeroizing::new(all.iter().skip(skip).copied().collect::<Vec<u8>>())
         };
         let key = &self.0;
-        let [p, q] = key.primes() else { return Err(Error::BadKey) };
+        let [p, q] = key.primes() else {
+            return Err(Error::BadKey);
+        };
         let dp = key.dp().ok_or(Error::BadKey)?;
         let dq = key.dq().ok_or(Error::BadKey)?;
         let c = key.crt_coefficient().ok_or(Error::BadKey)?;
-        Ok([bytes(key.n().as_ref()), bytes(key.e()), bytes(key.d()), bytes(p), bytes(q), bytes(dp), bytes(dq), bytes(&c)])
+        Ok([
+            bytes(key.n().as_ref()),
+            bytes(key.e()),
+            bytes(key.d()),
+            bytes(p),
+            bytes(q),
+            bytes(dp),
+            bytes(dq),
+            bytes(&c),
+        ])
     }
 
     /// The public key.
@@ -104,29 +136,40 @@ impl RsaPrivate {
 
     /// RSASSA-PSS over a finished SHA-256.
     pub fn sign_pss_prehash(&self, hash: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.sign_with_rng(&mut rng(), Pss::<Sha256>::new(), hash).map_err(|_| Error::BadInput)
+        self.0
+            .sign_with_rng(&mut rng(), Pss::<Sha256>::new(), hash)
+            .map_err(|_| Error::BadInput)
     }
 
     /// RSASSA-PKCS1-v1_5 over a finished DigestInfo (what a card is given).
     pub fn sign_digest_info(&self, digest_info: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.sign_with_rng(&mut rng(), Pkcs1v15Sign::new_unprefixed(), digest_info).map_err(|_| Error::BadInput)
+        self.0
+            .sign_with_rng(&mut rng(), Pkcs1v15Sign::new_unprefixed(), digest_info)
+            .map_err(|_| Error::BadInput)
     }
 
     /// RSASSA-PKCS1-v1_5 over SHA-256 of `message`.
     pub fn sign_pkcs1(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let hash = crate::sha256([message]);
-        self.0.sign_with_rng(&mut rng(), Pkcs1v15Sign::new::<Sha256>(), &hash).map_err(|_| Error::BadInput)
+        self.0
+            .sign_with_rng(&mut rng(), Pkcs1v15Sign::new::<Sha256>(), &hash)
+            .map_err(|_| Error::BadInput)
     }
 
     /// RSAES-OAEP with SHA-256.
     pub fn decrypt_oaep(&self, cryptogram: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let plain = self.0.decrypt_blinded(&mut rng(), Oaep::<Sha256>::new(), cryptogram);
+        let plain = self
+            .0
+            .decrypt_blinded(&mut rng(), Oaep::<Sha256>::new(), cryptogram);
         plain.map(Zeroizing::new).map_err(|_| Error::BadInput)
     }
 
     /// RSAES-PKCS1-v1_5. A wrong padding gives random bytes instead of an error, so that nobody can ask an oracle.
     pub fn decrypt_pkcs1(&self, cryptogram: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        match self.0.decrypt_blinded(&mut rng(), rsa::Pkcs1v15Encrypt, cryptogram) {
+        match self
+            .0
+            .decrypt_blinded(&mut rng(), rsa::Pkcs1v15Encrypt, cryptogram)
+        {
             Ok(plain) => Ok(Zeroizing::new(plain)),
             Err(_) => Ok(Zeroizing::new(random_bytes(32)?)),
         }
@@ -142,7 +185,9 @@ impl RsaPrivate {
     /// From PKCS#8 DER.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, Error> {
         use rsa::pkcs8::DecodePrivateKey;
-        rsa::PrivateKey::from_pkcs8_der(der).map(Self).map_err(|_| Error::BadKey)
+        rsa::PrivateKey::from_pkcs8_der(der)
+            .map(|key| Self(Box::new(key)))
+            .map_err(|_| Error::BadKey)
     }
 }
 
@@ -164,10 +209,15 @@ mod tests {
         let pss = same.sign_pss_prehash(&crate::sha256([b"text"])).unwrap();
         key.public().verify_pss(b"text", &pss).unwrap();
         assert!(key.public().verify_pss(b"texu", &pss).is_err());
-        key.public().verify_pkcs1(b"text", &same.sign_pkcs1(b"text").unwrap()).unwrap();
+        key.public()
+            .verify_pkcs1(b"text", &same.sign_pkcs1(b"text").unwrap())
+            .unwrap();
         let cryptogram = key.public().encrypt_oaep(b"secret").unwrap();
         assert_eq!(&same.decrypt_oaep(&cryptogram).unwrap()[..], b"secret");
         assert!(same.decrypt_oaep(&[1; 256]).is_err());
-        assert_eq!(RsaPrivate::from_pkcs8(&key.to_pkcs8().unwrap()).unwrap().public(), key.public());
+        assert_eq!(
+            RsaPrivate::from_pkcs8(&key.to_pkcs8().unwrap()).unwrap().public(),
+            key.public()
+        );
     }
 }

@@ -44,9 +44,14 @@ impl Konnektor {
     /// Sets the administrator's password.
     pub fn set_admin_password(&self, text: &str) -> Result<(), Failure> {
         if text.chars().count() < 12 {
-            return Err(Failure::new(Code::SYNTAX, "the administrator's password needs 12 characters or more"));
+            return Err(Failure::new(
+                Code::SYNTAX,
+                "the administrator's password needs 12 characters or more",
+            ));
         }
-        self.inner().store.put("admin", "password", &password::hash(text)?)?;
+        self.inner()
+            .store
+            .put("admin", "password", &password::hash(text)?)?;
         Ok(())
     }
 
@@ -60,7 +65,10 @@ impl Konnektor {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let router = router(Admin { inner: inner.clone(), lock: Arc::default() });
+        let router = router(Admin {
+            inner: inner.clone(),
+            lock: Arc::default(),
+        });
         loop {
             let (stream, _) = listener.accept().await?;
             let (acceptor, router, clock) = (acceptor.clone(), router.clone(), inner.clock.clone());
@@ -95,16 +103,33 @@ fn router(admin: Admin) -> Router {
 }
 
 async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let refused = (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"Administration\"")]);
+    let refused = (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, "Basic realm=\"Administration\"")],
+    );
     let now = admin.inner.clock.elapsed();
     if admin.lock.lock().unwrap_or_else(PoisonError::into_inner).until > now {
-        return (StatusCode::TOO_MANY_REQUESTS, "too many wrong passwords: wait a minute").into_response();
+        return (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong passwords: wait a minute",
+        )
+            .into_response();
     }
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let given = given.and_then(|text| STANDARD.decode(text.strip_prefix("Basic ")?).ok());
     let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
-    let Some(given) = given else { return refused.into_response() };
-    let stored = admin.inner.store.get::<String>("admin", "password").ok().flatten();
+    let Some(given) = given else {
+        return refused.into_response();
+    };
+    let stored = admin
+        .inner
+        .store
+        .get::<String>("admin", "password")
+        .ok()
+        .flatten();
     let right = given.split_once(':').is_some_and(|(user, secret)| {
         user == "admin" && stored.is_some_and(|stored| password::verify(secret, &stored))
     });
@@ -112,11 +137,18 @@ async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) 
         let mut lock = admin.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.failures = if right { 0 } else { lock.failures + 1 };
         if lock.failures >= TRIES {
-            *lock = Lock { failures: 0, until: now + LOCKED };
+            *lock = Lock {
+                failures: 0,
+                until: now + LOCKED,
+            };
             tracing::warn!("administration locked after {TRIES} wrong passwords");
         }
     }
-    if right { next.run(request).await } else { refused.into_response() }
+    if right {
+        next.run(request).await
+    } else {
+        refused.into_response()
+    }
 }
 
 impl IntoResponse for Failure {
@@ -155,10 +187,20 @@ struct ConditionView {
 }
 
 async fn state(State(admin): State<Admin>) -> Json<StateView> {
-    let conditions = admin.inner.state.all().into_iter().map(|(condition, value, since)| {
-        let (name, severity, _) = condition.describe();
-        ConditionView { name, severity: severity.to_string(), value, since: since.to_string() }
-    });
+    let conditions = admin
+        .inner
+        .state
+        .all()
+        .into_iter()
+        .map(|(condition, value, since)| {
+            let (name, severity, _) = condition.describe();
+            ConditionView {
+                name,
+                severity: severity.to_string(),
+                value,
+                since: since.to_string(),
+            }
+        });
     Json(StateView {
         version: VERSION,
         online: admin.inner.config.online,
@@ -188,17 +230,25 @@ struct TerminalView {
 }
 
 async fn terminals(State(admin): State<Admin>) -> Json<Vec<TerminalView>> {
-    let list = admin.inner.terminals.all().into_iter().map(|terminal| TerminalView {
-        config: terminal.record.config,
-        correlation: terminal.record.correlation,
-        connected: terminal.session.is_some(),
-        slots: terminal.slots,
-        certificate: terminal.record.certificate,
-    });
+    let list = admin
+        .inner
+        .terminals
+        .all()
+        .into_iter()
+        .map(|terminal| TerminalView {
+            config: terminal.record.config,
+            correlation: terminal.record.correlation,
+            connected: terminal.session.is_some(),
+            slots: terminal.slots,
+            certificate: terminal.record.certificate,
+        });
     Json(list.collect())
 }
 
-async fn add_terminal(State(admin): State<Admin>, Json(config): Json<TerminalConfig>) -> Result<StatusCode, Failure> {
+async fn add_terminal(
+    State(admin): State<Admin>,
+    Json(config): Json<TerminalConfig>,
+) -> Result<StatusCode, Failure> {
     let id = config.id.to_string();
     admin.inner.add_terminal(config)?;
     audit(&admin.inner, &format!("terminal {id} added"));
@@ -237,7 +287,11 @@ async fn discover(
     State(admin): State<Admin>,
     Query(query): Query<DiscoverQuery>,
 ) -> Result<Json<Vec<serde_json::Value>>, Failure> {
-    let local = if query.address.ip().is_loopback() { std::net::Ipv4Addr::LOCALHOST } else { std::net::Ipv4Addr::UNSPECIFIED };
+    let local = if query.address.ip().is_loopback() {
+        std::net::Ipv4Addr::LOCALHOST
+    } else {
+        std::net::Ipv4Addr::UNSPECIFIED
+    };
     let found = terminal::discover(local, query.address, Duration::from_secs(3), &*admin.inner.clock).await;
     let found = found.map_err(|error| Failure::new(Code::TERMINAL_NO_ANSWER, error))?;
     let view = found.iter().map(|one| {
@@ -271,7 +325,10 @@ async fn trust_list(State(admin): State<Admin>) -> Json<serde_json::Value> {
     })
 }
 
-async fn import_trust_list(State(admin): State<Admin>, xml: String) -> Result<Json<serde_json::Value>, Failure> {
+async fn import_trust_list(
+    State(admin): State<Admin>,
+    xml: String,
+) -> Result<Json<serde_json::Value>, Failure> {
     let adopted = admin.inner.adopt_list(&xml);
     let sequence = adopted.map_err(|error| Failure::new(error.code(), error).within(Code::TSL_IMPORT))?;
     admin.inner.store.put("tsl", "current", &xml)?;
@@ -295,14 +352,27 @@ async fn log(State(admin): State<Admin>, Query(query): Query<LogQuery>) -> Resul
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     let inner = &admin.inner;
-    let conditions: Vec<_> =
-        inner.state.all().into_iter().map(|(condition, value, _)| (condition.describe().0, value)).collect();
+    let conditions: Vec<_> = inner
+        .state
+        .all()
+        .into_iter()
+        .map(|(condition, value, _)| (condition.describe().0, value))
+        .collect();
     let terminals: Vec<_> = inner
         .terminals
         .all()
         .into_iter()
         .map(|terminal| (terminal.record.config.id.to_string(), terminal.session.is_some()))
         .collect();
-    let text = inner.metrics.render(&conditions, &terminals, inner.cards.all().len());
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0")], text).into_response()
+    let text = inner
+        .metrics
+        .render(&conditions, &terminals, inner.cards.all().len());
+    (
+        [(
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0",
+        )],
+        text,
+    )
+        .into_response()
 }

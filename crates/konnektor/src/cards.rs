@@ -36,9 +36,17 @@ pub struct Card {
 
 impl Card {
     /// A card that was just recognised.
-    pub fn new(ct_id: CtId, slot: SlotId, inserted: Timestamp, found: Inspection, channel: SlotChannel) -> Result<Self, Failure> {
+    pub fn new(
+        ct_id: CtId,
+        slot: SlotId,
+        inserted: Timestamp,
+        found: Inspection,
+        channel: SlotChannel,
+    ) -> Result<Self, Failure> {
         let number: [u8; 16] = crypto::random()?;
-        let handle = hex::encode(number).parse().map_err(|_| Failure::from(Code::INTERNAL))?;
+        let handle = hex::encode(number)
+            .parse()
+            .map_err(|_| Failure::from(Code::INTERNAL))?;
         Ok(Self {
             handle,
             ct_id,
@@ -56,7 +64,11 @@ impl Card {
     /// Reserves the card for one operation (TUC_KON_023).
     pub async fn reserve(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, Failure> {
         if self.found.kind == CardKind::Egk {
-            return self.exclusive.clone().try_lock_owned().map_err(|_| Code::CARD_RESERVED.into());
+            return self
+                .exclusive
+                .clone()
+                .try_lock_owned()
+                .map_err(|_| Code::CARD_RESERVED.into());
         }
         Ok(self.exclusive.clone().lock_owned().await)
     }
@@ -75,7 +87,10 @@ impl Card {
     /// Is this password verified in the caller's session?
     pub fn is_verified(&self, caller: &Caller, pin: &str) -> bool {
         let key = (self.session(caller), pin.to_owned());
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
+        self.verified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&key)
     }
 
     /// Notes or forgets a verification.
@@ -95,7 +110,9 @@ impl Card {
             CardKind::Egk => {
                 let mut holder = self.workplace.lock().unwrap_or_else(PoisonError::into_inner);
                 match holder.as_deref() {
-                    Some(other) if other != caller.workplace.as_str() => Err(Code::EGK_AT_OTHER_WORKPLACE.into()),
+                    Some(other) if other != caller.workplace.as_str() => {
+                        Err(Code::EGK_AT_OTHER_WORKPLACE.into())
+                    }
                     _ => {
                         *holder = Some(caller.workplace.to_string());
                         Ok(())
@@ -106,8 +123,14 @@ impl Card {
                 let own = self.session(caller);
                 let client = format!("{}/{}/", caller.mandant, caller.client_system);
                 let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-                let other = verified.iter().any(|(session, _)| *session != own && session.starts_with(&client));
-                if other { Err(Code::HBA_OF_OTHER_USER.into()) } else { Ok(()) }
+                let other = verified
+                    .iter()
+                    .any(|(session, _)| *session != own && session.starts_with(&client));
+                if other {
+                    Err(Code::HBA_OF_OTHER_USER.into())
+                } else {
+                    Ok(())
+                }
             }
             _ => Ok(()),
         }

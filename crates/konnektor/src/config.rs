@@ -130,9 +130,14 @@ impl Config {
         if !(3..=10).contains(&self.keep_alive_tries) {
             return Err(BadConfig::Range("keep_alive_tries must be 3 to 10"));
         }
-        let name = self.hostname.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let name = self
+            .hostname
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if self.hostname.is_empty() || self.hostname.len() > 12 || !name {
-            return Err(BadConfig::Range("hostname must have 1 to 12 letters, digits or minus"));
+            return Err(BadConfig::Range(
+                "hostname must have 1 to 12 letters, digits or minus",
+            ));
         }
         if self.vsdm_max_seconds == 0 || self.card_timeout_seconds == 0 {
             return Err(BadConfig::Range("time limits must not be 0"));

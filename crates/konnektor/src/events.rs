@@ -34,14 +34,21 @@ const PERSONAL: [&str; 3] = ["ICCSN", "CardHolderName", "KVNR"];
 impl Event {
     /// An operational event of severity Info.
     pub fn info(topic: &str, terminal: Option<CtId>, parameters: Vec<(&'static str, String)>) -> Self {
-        Self { topic: topic.into(), kind: "Operation", severity: Severity::Info, parameters, terminal }
+        Self {
+            topic: topic.into(),
+            kind: "Operation",
+            severity: Severity::Info,
+            parameters,
+            terminal,
+        }
     }
 
     /// Parameters as JSON without personal data.
     pub fn for_log(&self) -> String {
         let parameters = self.parameters.iter().filter(|(key, _)| !PERSONAL.contains(key));
-        let map: serde_json::Map<String, serde_json::Value> =
-            parameters.map(|(key, value)| ((*key).to_owned(), value.clone().into())).collect();
+        let map: serde_json::Map<String, serde_json::Value> = parameters
+            .map(|(key, value)| ((*key).to_owned(), value.clone().into()))
+            .collect();
         serde_json::Value::Object(map).to_string()
     }
 }
@@ -91,8 +98,19 @@ impl Subscriptions {
         self.with(|list| {
             list.retain(|_, old| old.until > now);
             let same = |old: &&mut Subscription| {
-                (&old.mandant, &old.client_system, &old.workplace, &old.event_to, &old.topic)
-                    == (&new.mandant, &new.client_system, &new.workplace, &new.event_to, &new.topic)
+                (
+                    &old.mandant,
+                    &old.client_system,
+                    &old.workplace,
+                    &old.event_to,
+                    &old.topic,
+                ) == (
+                    &new.mandant,
+                    &new.client_system,
+                    &new.workplace,
+                    &new.event_to,
+                    &new.topic,
+                )
             };
             if let Some(old) = list.values_mut().find(same) {
                 old.until = new.until;
@@ -111,8 +129,10 @@ impl Subscriptions {
         self.with(|list| {
             let before = list.len();
             list.retain(|_, one| {
-                let own = one.mandant == caller.mandant.as_str() && one.client_system == caller.client_system.as_str();
-                let meant = id.is_some_and(|id| one.id.as_str() == id) || event_to.is_some_and(|to| one.event_to == to);
+                let own = one.mandant == caller.mandant.as_str()
+                    && one.client_system == caller.client_system.as_str();
+                let meant = id.is_some_and(|id| one.id.as_str() == id)
+                    || event_to.is_some_and(|to| one.event_to == to);
                 !(own && meant)
             });
             before - list.len()
@@ -125,7 +145,9 @@ impl Subscriptions {
             let mut own = list.values_mut().filter(|one| {
                 one.mandant == caller.mandant.as_str() && one.client_system == caller.client_system.as_str()
             });
-            own.find(|one| one.id.as_str() == id).map(|one| one.until = until).is_some()
+            own.find(|one| one.id.as_str() == id)
+                .map(|one| one.until = until)
+                .is_some()
         })
     }
 
@@ -135,7 +157,10 @@ impl Subscriptions {
             let mut found: Vec<Subscription> = list
                 .values()
                 .filter(|one| one.until > now && one.mandant == caller.mandant.as_str())
-                .filter(|one| wide || (one.client_system == caller.client_system.as_str() && one.workplace == caller.workplace.as_str()))
+                .filter(|one| {
+                    wide || (one.client_system == caller.client_system.as_str()
+                        && one.workplace == caller.workplace.as_str())
+                })
                 .cloned()
                 .collect();
             found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -181,20 +206,34 @@ impl Subscriptions {
 
 /// Sends one event: a connection of its own, TLS with the Konnektor as client (TIP1-A_4595).
 pub async fn deliver(event: &Event, to: &Subscription, identity: &Identity) -> std::io::Result<()> {
-    let address = to.event_to.strip_prefix("cetp://").unwrap_or(&to.event_to).trim_end_matches('/');
+    let address = to
+        .event_to
+        .strip_prefix("cetp://")
+        .unwrap_or(&to.event_to)
+        .trim_end_matches('/');
     let frame = CetpEvent {
         topic: event.topic.clone(),
         kind: event.kind.into(),
         severity: event.severity.to_string(),
         subscription: to.id.to_string(),
-        parameters: event.parameters.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+        parameters: event
+            .parameters
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect(),
     };
     let stream = TcpStream::connect(address).await?;
     // practice systems show certificates of their own making: the event is addressed, not secret from its receiver
-    let tls = crypto::tls::client_config(Some(identity), std::sync::Arc::new(|_| Ok(()))).map_err(std::io::Error::other)?;
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+    let tls = crypto::tls::client_config(Some(identity), std::sync::Arc::new(|_| Ok(())))
+        .map_err(std::io::Error::other)?;
+    let host = address
+        .rsplit_once(':')
+        .map_or(address, |(host, _)| host)
+        .to_owned();
     let name = rustls::pki_types::ServerName::try_from(host).map_err(std::io::Error::other)?;
-    let mut stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await?;
+    let mut stream = tokio_rustls::TlsConnector::from(tls)
+        .connect(name, stream)
+        .await?;
     stream.write_all(&frame.encode()).await?;
     stream.shutdown().await
 }

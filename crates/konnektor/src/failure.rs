@@ -15,7 +15,9 @@ impl Failure {
 
     /// A failure with an explanation.
     pub fn new(code: Code, detail: impl ToString) -> Self {
-        Self { traces: vec![(code, Some(detail.to_string()))] }
+        Self {
+            traces: vec![(code, Some(detail.to_string()))],
+        }
     }
 
     /// The same as cause of another code.
@@ -26,20 +28,33 @@ impl Failure {
 
     /// Explanations, joined, for the log.
     pub fn detail(&self) -> String {
-        let parts: Vec<&str> = self.traces.iter().filter_map(|(_, detail)| detail.as_deref()).collect();
+        let parts: Vec<&str> = self
+            .traces
+            .iter()
+            .filter_map(|(_, detail)| detail.as_deref())
+            .collect();
         parts.join("; ")
     }
 
     /// As it goes to the caller.
     pub fn fault(&self, reference: &str, time: Timestamp) -> Fault {
-        let traces = self.traces.iter().map(|(code, detail)| Trace { code: *code, detail: detail.clone() });
-        Fault { traces: traces.collect(), reference: reference.to_owned(), time }
+        let traces = self.traces.iter().map(|(code, detail)| Trace {
+            code: *code,
+            detail: detail.clone(),
+        });
+        Fault {
+            traces: traces.collect(),
+            reference: reference.to_owned(),
+            time,
+        }
     }
 }
 
 impl From<Code> for Failure {
     fn from(code: Code) -> Self {
-        Self { traces: vec![(code, None)] }
+        Self {
+            traces: vec![(code, None)],
+        }
     }
 }
 

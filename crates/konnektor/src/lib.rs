@@ -81,8 +81,15 @@ pub struct Inner {
 
 impl Konnektor {
     /// Starts an instance: loads what is stored, starts terminals and trust maintenance.
-    pub fn start(config: Config, identities: Identities, store: Store, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
-        let model = store.get::<Model>("model", "current")?.unwrap_or_else(|| config.model.clone());
+    pub fn start(
+        config: Config,
+        identities: Identities,
+        store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
+        let model = store
+            .get::<Model>("model", "current")?
+            .unwrap_or_else(|| config.model.clone());
         let inner = Arc::new(Inner {
             config,
             clock,
@@ -122,7 +129,9 @@ impl Inner {
 
     /// Replaces the information model: checked, stored, then live.
     pub fn set_model(&self, model: Model) -> Result<(), Failure> {
-        model.validate().map_err(|error| Failure::new(base::Code::SYNTAX, error))?;
+        model
+            .validate()
+            .map_err(|error| Failure::new(base::Code::SYNTAX, error))?;
         self.store.put("model", "current", &model)?;
         *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
         Ok(())
@@ -138,10 +147,19 @@ impl Inner {
         let list = Tsl::verify(xml, &self.identities.trust_anchor, self.clock.now())?;
         let sequence = list.sequence;
         let mut trust = self.trust.write().unwrap_or_else(PoisonError::into_inner);
-        if trust.as_ref().is_some_and(|current| current.list().sequence > sequence) {
-            return Err(pki::tsl::TslError::Format("sequence number: older than the list in use"));
+        if trust
+            .as_ref()
+            .is_some_and(|current| current.list().sequence > sequence)
+        {
+            return Err(pki::tsl::TslError::Format(
+                "sequence number: older than the list in use",
+            ));
         }
-        *trust = Some(Arc::new(Trust::new(list, Duration::from_secs(600), Duration::from_secs(10))));
+        *trust = Some(Arc::new(Trust::new(
+            list,
+            Duration::from_secs(600),
+            Duration::from_secs(10),
+        )));
         Ok(sequence)
     }
 
@@ -153,10 +171,14 @@ impl Inner {
                 let fetching = pki::http::fetch("GET", &url, None, Vec::new(), base::limits::TSL);
                 let fetched = self.clock.timeout(Duration::from_secs(30), fetching).await;
                 let outcome = match fetched {
-                    Some(Ok(bytes)) => String::from_utf8(bytes).map_err(|e| e.to_string()).and_then(|xml| {
-                        self.adopt_list(&xml).map_err(|error| error.to_string())?;
-                        self.store.put("tsl", "current", &xml).map_err(|error| error.to_string())
-                    }),
+                    Some(Ok(bytes)) => String::from_utf8(bytes)
+                        .map_err(|e| e.to_string())
+                        .and_then(|xml| {
+                            self.adopt_list(&xml).map_err(|error| error.to_string())?;
+                            self.store
+                                .put("tsl", "current", &xml)
+                                .map_err(|error| error.to_string())
+                        }),
                     Some(Err(error)) => Err(error.to_string()),
                     None => Err("no answer in 30 s".into()),
                 };
@@ -169,7 +191,9 @@ impl Inner {
             if let Some(trust) = self.trust() {
                 let anchor_end = self.identities.trust_anchor.validity().1;
                 let now = self.clock.now();
-                for (condition, value) in state::trust_list_conditions(trust.list().next_update, anchor_end, now) {
+                for (condition, value) in
+                    state::trust_list_conditions(trust.list().next_update, anchor_end, now)
+                {
                     self.set_condition(condition, value);
                 }
             }
@@ -185,14 +209,22 @@ impl Inner {
         let (name, severity, kind) = condition.describe();
         let topic = format!("OPERATIONAL_STATE/{name}");
         let parameters = vec![("Value", value.to_string()), ("Bedeutung", name)];
-        self.raise(Event { topic, kind, severity, parameters, terminal: None });
+        self.raise(Event {
+            topic,
+            kind,
+            severity,
+            parameters,
+            terminal: None,
+        });
     }
 
     /// An event: into the log, then to those who subscribed.
     pub(crate) fn raise(&self, event: Event) {
         let now = self.clock.now();
         if event.severity >= Severity::Warning || !event.topic.starts_with("CARD/PIN/") {
-            let stored = self.store.log(now, &event.topic, &event.severity.to_string(), &event.for_log());
+            let stored = self
+                .store
+                .log(now, &event.topic, &event.severity.to_string(), &event.for_log());
             if let Err(error) = stored {
                 tracing::error!(%error, "log not writable");
                 self.state.set(Condition::SecurityLogNotWritable, true, now);
@@ -201,9 +233,18 @@ impl Inner {
         tracing::info!(topic = event.topic, severity = %event.severity, parameters = event.for_log(), "event");
         for subscription in self.subscriptions.matching(&event, &self.model(), now) {
             let (event, identity) = (event.clone(), self.identities.ak_nist.clone());
-            let (clock, max, list) = (self.clock.clone(), self.config.event_max_tries, self.subscriptions.clone());
+            let (clock, max, list) = (
+                self.clock.clone(),
+                self.config.event_max_tries,
+                self.subscriptions.clone(),
+            );
             self.runtime.spawn(async move {
-                let sent = clock.timeout(events::DELIVERY, events::deliver(&event, &subscription, &identity)).await;
+                let sent = clock
+                    .timeout(
+                        events::DELIVERY,
+                        events::deliver(&event, &subscription, &identity),
+                    )
+                    .await;
                 list.delivered(&subscription.id, matches!(sent, Some(Ok(()))), max);
             });
         }

@@ -48,30 +48,61 @@ impl Default for Metrics {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let (conditions, connected, cards) = (Family::default(), Family::default(), Gauge::default());
         registry.register("operations", "SOAP operations by result code", operations.clone());
-        registry.register("operation_seconds", "Duration of SOAP operations", seconds.clone());
-        registry.register("condition", "Conditions of the operating state, 1 is set", conditions.clone());
-        registry.register("terminal_connected", "Card terminals, 1 is connected", connected.clone());
+        registry.register(
+            "operation_seconds",
+            "Duration of SOAP operations",
+            seconds.clone(),
+        );
+        registry.register(
+            "condition",
+            "Conditions of the operating state, 1 is set",
+            conditions.clone(),
+        );
+        registry.register(
+            "terminal_connected",
+            "Card terminals, 1 is connected",
+            connected.clone(),
+        );
         registry.register("cards", "Inserted cards", cards.clone());
-        Self { registry, operations, seconds, conditions, connected, cards }
+        Self {
+            registry,
+            operations,
+            seconds,
+            conditions,
+            connected,
+            cards,
+        }
     }
 }
 
 impl Metrics {
     /// Counts one operation.
     pub fn operation(&self, name: &str, code: u16, seconds: f64) {
-        let labels = Operation { operation: name.into(), code: code.into() };
+        let labels = Operation {
+            operation: name.into(),
+            code: code.into(),
+        };
         self.operations.get_or_create(&labels).inc();
         self.seconds.observe(seconds);
     }
 
     /// The text for Prometheus, with gauges as of now.
-    pub fn render(&self, conditions: &[(String, bool)], terminals: &[(String, bool)], cards: usize) -> String {
+    pub fn render(
+        &self,
+        conditions: &[(String, bool)],
+        terminals: &[(String, bool)],
+        cards: usize,
+    ) -> String {
         for (condition, value) in conditions {
-            let label = ConditionLabel { condition: condition.clone() };
+            let label = ConditionLabel {
+                condition: condition.clone(),
+            };
             self.conditions.get_or_create(&label).set((*value).into());
         }
         for (terminal, connected) in terminals {
-            let label = TerminalLabel { terminal: terminal.clone() };
+            let label = TerminalLabel {
+                terminal: terminal.clone(),
+            };
             self.connected.get_or_create(&label).set((*connected).into());
         }
         self.cards.set(cards as i64);

@@ -158,9 +158,18 @@ impl Model {
     pub fn validate(&self) -> Result<(), BadModel> {
         let bad = |text: String| Err(BadModel(text));
         for (name, ids) in [
-            ("mandant", self.mandants.iter().map(|m| m.id.as_str()).collect::<Vec<_>>()),
-            ("client system", self.client_systems.iter().map(|c| c.id.as_str()).collect()),
-            ("workplace", self.workplaces.iter().map(|w| w.id.as_str()).collect()),
+            (
+                "mandant",
+                self.mandants.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(),
+            ),
+            (
+                "client system",
+                self.client_systems.iter().map(|c| c.id.as_str()).collect(),
+            ),
+            (
+                "workplace",
+                self.workplaces.iter().map(|w| w.id.as_str()).collect(),
+            ),
         ] {
             let unique: BTreeSet<_> = ids.iter().collect();
             if unique.len() != ids.len() {
@@ -170,21 +179,41 @@ impl Model {
         for mandant in &self.mandants {
             for access in &mandant.access {
                 if self.client_system(&access.client_system).is_none() {
-                    return bad(format!("client system {} of mandant {} is unknown", access.client_system, mandant.id));
+                    return bad(format!(
+                        "client system {} of mandant {} is unknown",
+                        access.client_system, mandant.id
+                    ));
                 }
                 if self.workplace(&access.workplace).is_none() {
-                    return bad(format!("workplace {} of mandant {} is unknown", access.workplace, mandant.id));
+                    return bad(format!(
+                        "workplace {} of mandant {} is unknown",
+                        access.workplace, mandant.id
+                    ));
                 }
             }
             for remote in &mandant.remote_pin {
-                let local = self.workplace(&remote.workplace).is_some_and(|w| w.local_terminals.contains(&remote.terminal));
-                let twice = mandant.remote_pin.iter().filter(|other| other.workplace == remote.workplace).count() > 1;
+                let local = self
+                    .workplace(&remote.workplace)
+                    .is_some_and(|w| w.local_terminals.contains(&remote.terminal));
+                let twice = mandant
+                    .remote_pin
+                    .iter()
+                    .filter(|other| other.workplace == remote.workplace)
+                    .count()
+                    > 1;
                 if !local || twice {
-                    return bad(format!("remote PIN terminal of {} must be one local terminal", remote.workplace));
+                    return bad(format!(
+                        "remote PIN terminal of {} must be one local terminal",
+                        remote.workplace
+                    ));
                 }
             }
         }
-        match self.workplaces.iter().find(|w| !w.local_terminals.is_disjoint(&w.remote_terminals)) {
+        match self
+            .workplaces
+            .iter()
+            .find(|w| !w.local_terminals.is_disjoint(&w.remote_terminals))
+        {
             Some(workplace) => bad(format!("a terminal of {} is both local and remote", workplace.id)),
             None => Ok(()),
         }
@@ -205,25 +234,37 @@ impl Model {
 
     /// Does any practice system own this certificate?
     pub fn knows_certificate(&self, sha256: &str) -> bool {
-        self.client_systems.iter().any(|client| client.certificates.contains(sha256))
+        self.client_systems
+            .iter()
+            .any(|client| client.certificates.contains(sha256))
     }
 
     /// The password hash of a user for Basic authentication.
     pub fn password_hash(&self, name: &str) -> Option<&str> {
         let mut users = self.client_systems.iter().flat_map(|client| &client.users);
-        users.find(|user| user.name == name).map(|user| user.password_hash.as_str())
+        users
+            .find(|user| user.name == name)
+            .map(|user| user.password_hash.as_str())
     }
 
     /// The terminal where a workplace types PINs for cards that do not sit at it.
     pub fn remote_pin_terminal(&self, caller: &Caller) -> Option<&CtId> {
         let mandant = self.mandant(&caller.mandant)?;
-        mandant.remote_pin.iter().find(|remote| remote.workplace == caller.workplace).map(|remote| &remote.terminal)
+        mandant
+            .remote_pin
+            .iter()
+            .find(|remote| remote.workplace == caller.workplace)
+            .map(|remote| &remote.terminal)
     }
 
     /// Workplaces at which a terminal is local or remote.
     pub fn workplaces_of(&self, ct_id: &CtId) -> Vec<&WorkplaceId> {
         let near = |w: &&Workplace| w.local_terminals.contains(ct_id) || w.remote_terminals.contains(ct_id);
-        self.workplaces.iter().filter(near).map(|workplace| &workplace.id).collect()
+        self.workplaces
+            .iter()
+            .filter(near)
+            .map(|workplace| &workplace.id)
+            .collect()
     }
 
     /// TUC_KON_000: may this caller touch this target? `authenticated` is set when client authentication is mandatory.
@@ -233,35 +274,65 @@ impl Model {
         authenticated: Option<&Peer>,
         target: Target<'_>,
     ) -> Result<Caller, Failure> {
-        let missing = |what: &str| Failure::new(Code::CONTEXT_INCOMPLETE, format!("{what} missing or malformed"));
+        let missing =
+            |what: &str| Failure::new(Code::CONTEXT_INCOMPLETE, format!("{what} missing or malformed"));
         let caller = Caller {
             mandant: context.mandant.parse().map_err(|_| missing("MandantId"))?,
-            client_system: context.client_system.parse().map_err(|_| missing("ClientSystemId"))?,
+            client_system: context
+                .client_system
+                .parse()
+                .map_err(|_| missing("ClientSystemId"))?,
             workplace: context.workplace.parse().map_err(|_| missing("WorkplaceId"))?,
-            user: context.user.as_deref().map(str::parse).transpose().map_err(|_| missing("UserId"))?,
+            user: context
+                .user
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|_| missing("UserId"))?,
         };
         // unknown identifiers are 4004 to 4006 in the log and 4021 outside
         let unknown = |code: Code| Failure::from(code).within(Code::CONTEXT_INCOMPLETE);
-        let mandant = self.mandant(&caller.mandant).ok_or_else(|| unknown(Code::UNKNOWN_MANDANT))?;
-        let client = self.client_system(&caller.client_system).ok_or_else(|| unknown(Code::UNKNOWN_CLIENT_SYSTEM))?;
+        let mandant = self
+            .mandant(&caller.mandant)
+            .ok_or_else(|| unknown(Code::UNKNOWN_MANDANT))?;
+        let client = self
+            .client_system(&caller.client_system)
+            .ok_or_else(|| unknown(Code::UNKNOWN_CLIENT_SYSTEM))?;
         if let Some(peer) = authenticated {
-            let by_certificate = peer.certificate.as_ref().is_some_and(|hash| client.certificates.contains(hash));
-            let by_password = peer.user.as_ref().is_some_and(|name| client.users.iter().any(|user| user.name == *name));
+            let by_certificate = peer
+                .certificate
+                .as_ref()
+                .is_some_and(|hash| client.certificates.contains(hash));
+            let by_password = peer
+                .user
+                .as_ref()
+                .is_some_and(|name| client.users.iter().any(|user| user.name == *name));
             if !by_certificate && !by_password {
                 return Err(Code::CLIENT_NOT_AUTHENTICATED.into());
             }
         }
-        if !mandant.access.iter().any(|access| access.client_system == caller.client_system) {
+        if !mandant
+            .access
+            .iter()
+            .any(|access| access.client_system == caller.client_system)
+        {
             return Err(Code::CLIENT_NOT_OF_MANDANT.into());
         }
-        let wide = matches!(target, Target::Nothing { wide: true } | Target::Terminal { wide: true, .. });
+        let wide = matches!(
+            target,
+            Target::Nothing { wide: true } | Target::Terminal { wide: true, .. }
+        );
         let workplace = match self.workplace(&caller.workplace) {
             Some(workplace) => Some(workplace),
             None if wide => None,
             None => return Err(unknown(Code::UNKNOWN_WORKPLACE)),
         };
         if !wide {
-            if !mandant.access.iter().any(|access| access.workplace == caller.workplace) {
+            if !mandant
+                .access
+                .iter()
+                .any(|access| access.workplace == caller.workplace)
+            {
                 return Err(Code::WORKPLACE_NOT_OF_MANDANT.into());
             }
             let pair = |access: &Access| {
@@ -285,7 +356,12 @@ impl Model {
         let (ct_id, card) = match target {
             Target::Nothing { .. } => return Ok(()),
             Target::Terminal { ct_id, .. } => (ct_id, None),
-            Target::Card { kind, ct_id, iccsn, session } => (ct_id, Some((kind, iccsn, session))),
+            Target::Card {
+                kind,
+                ct_id,
+                iccsn,
+                session,
+            } => (ct_id, Some((kind, iccsn, session))),
         };
         if !mandant.terminals.contains(ct_id) {
             return Err(Code::TERMINAL_NOT_OF_MANDANT.into());
@@ -294,13 +370,20 @@ impl Model {
         let near = local || workplace.is_some_and(|workplace| workplace.remote_terminals.contains(ct_id));
         match (card, target) {
             (None, Target::Terminal { wide: true, .. }) => {
-                let mut own = mandant.access.iter().filter(|access| access.client_system == caller.client_system);
+                let mut own = mandant
+                    .access
+                    .iter()
+                    .filter(|access| access.client_system == caller.client_system);
                 let reachable = own.any(|access| {
                     self.workplace(&access.workplace).is_some_and(|w| {
                         w.local_terminals.contains(ct_id) || w.remote_terminals.contains(ct_id)
                     })
                 });
-                if reachable { Ok(()) } else { Err(Code::TERMINAL_NOT_OF_CLIENT.into()) }
+                if reachable {
+                    Ok(())
+                } else {
+                    Err(Code::TERMINAL_NOT_OF_CLIENT.into())
+                }
             }
             (Some((CardKind::Egk | CardKind::Kvk, ..)), _) if !local => Err(Code::TERMINAL_NOT_LOCAL.into()),
             _ if !near => Err(Code::TERMINAL_NOT_NEAR_WORKPLACE.into()),
@@ -359,7 +442,9 @@ mod tests {
             workplace: context.2.into(),
             user: None,
         };
-        model().check(&context, peer, target).map_or_else(|failure| failure.code().number(), |_| 0)
+        model()
+            .check(&context, peer, target)
+            .map_or_else(|failure| failure.code().number(), |_| 0)
     }
 
     #[test]
@@ -368,7 +453,12 @@ mod tests {
         let smb: Iccsn = "80276009990000000002".parse().unwrap();
         let other: Iccsn = "80276009990000000003".parse().unwrap();
         let nothing = Target::Nothing { wide: false };
-        let card = |kind, iccsn, session| Target::Card { kind, ct_id: &kt1, iccsn, session };
+        let card = |kind, iccsn, session| Target::Card {
+            kind,
+            ct_id: &kt1,
+            iccsn,
+            session,
+        };
         let good = ("M1", "PVS", "Anmeldung");
         assert_eq!(code(good, None, nothing), 0);
         assert_eq!(code(("", "PVS", "Anmeldung"), None, nothing), 4021);
@@ -377,18 +467,68 @@ mod tests {
         assert_eq!(code(("M1", "PVS", "X"), None, nothing), 4021);
         assert_eq!(code(("M1", "PVS", "X"), None, Target::Nothing { wide: true }), 0);
         assert_eq!(code(good, Some(&Peer::default()), nothing), 4204);
-        let peer = Peer { certificate: Some("aa".into()), user: None };
+        let peer = Peer {
+            certificate: Some("aa".into()),
+            user: None,
+        };
         assert_eq!(code(good, Some(&peer), nothing), 0);
         assert_eq!(code(("M1", "Labor", "Anmeldung"), None, nothing), 4010);
         assert_eq!(code(("M1", "PVS", "Keller"), None, nothing), 4011);
-        assert_eq!(code(good, None, Target::Terminal { ct_id: &kt2, wide: false }), 4012);
-        assert_eq!(code(("M2", "Labor", "Keller"), None, Target::Terminal { ct_id: &kt1, wide: false }), 4015);
-        assert_eq!(code(("M2", "Labor", "Keller"), None, Target::Terminal { ct_id: &kt1, wide: true }), 4020);
+        assert_eq!(
+            code(
+                good,
+                None,
+                Target::Terminal {
+                    ct_id: &kt2,
+                    wide: false
+                }
+            ),
+            4012
+        );
+        assert_eq!(
+            code(
+                ("M2", "Labor", "Keller"),
+                None,
+                Target::Terminal {
+                    ct_id: &kt1,
+                    wide: false
+                }
+            ),
+            4015
+        );
+        assert_eq!(
+            code(
+                ("M2", "Labor", "Keller"),
+                None,
+                Target::Terminal {
+                    ct_id: &kt1,
+                    wide: true
+                }
+            ),
+            4020
+        );
         assert_eq!(code(good, None, card(CardKind::Egk, None, true)), 0);
-        assert_eq!(code(("M1", "PVS", "Zimmer"), None, card(CardKind::Egk, None, true)), 4016);
-        assert_eq!(code(("M1", "PVS", "Zimmer"), None, card(CardKind::SmcB, Some(&smb), true)), 0);
+        assert_eq!(
+            code(("M1", "PVS", "Zimmer"), None, card(CardKind::Egk, None, true)),
+            4016
+        );
+        assert_eq!(
+            code(
+                ("M1", "PVS", "Zimmer"),
+                None,
+                card(CardKind::SmcB, Some(&smb), true)
+            ),
+            0
+        );
         assert_eq!(code(good, None, card(CardKind::SmcB, Some(&other), true)), 4009);
-        assert_eq!(code(("M2", "Labor", "Keller"), None, card(CardKind::SmcB, Some(&smb), true)), 4015);
+        assert_eq!(
+            code(
+                ("M2", "Labor", "Keller"),
+                None,
+                card(CardKind::SmcB, Some(&smb), true)
+            ),
+            4015
+        );
         assert_eq!(code(good, None, card(CardKind::Hba, None, true)), 4003);
         assert_eq!(code(good, None, card(CardKind::Hba, None, false)), 0);
     }

@@ -7,7 +7,11 @@ const ROUNDS: u32 = 100_000;
 /// `pbkdf2-sha256$rounds$salt$hash`, hexadecimal.
 pub fn hash(password: &str) -> Result<String, Failure> {
     let salt: [u8; 16] = crypto::random()?;
-    Ok(format!("pbkdf2-sha256${ROUNDS}${}${}", hex::encode(salt), hex::encode(derive(password, &salt, ROUNDS))))
+    Ok(format!(
+        "pbkdf2-sha256${ROUNDS}${}${}",
+        hex::encode(salt),
+        hex::encode(derive(password, &salt, ROUNDS))
+    ))
 }
 
 fn derive(password: &str, salt: &[u8], rounds: u32) -> [u8; 32] {
@@ -17,13 +21,19 @@ fn derive(password: &str, salt: &[u8], rounds: u32) -> [u8; 32] {
 /// Does the password fit the hash?
 pub fn verify(password: &str, stored: &str) -> bool {
     let mut parts = stored.split('$');
-    let (Some("pbkdf2-sha256"), Some(rounds), Some(salt), Some(hash), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (Some("pbkdf2-sha256"), Some(rounds), Some(salt), Some(hash), None) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
         return false;
     };
     match (rounds.parse(), hex::decode(salt), hex::decode(hash)) {
-        (Ok(rounds @ 1..=10_000_000), Ok(salt), Ok(hash)) => crypto::card::same_mac(&derive(password, &salt, rounds), &hash),
+        (Ok(rounds @ 1..=10_000_000), Ok(salt), Ok(hash)) => {
+            crypto::card::same_mac(&derive(password, &salt, rounds), &hash)
+        }
         _ => false,
     }
 }

@@ -37,7 +37,9 @@ impl Konnektor {
         let router = router(inner.clone());
         loop {
             let (stream, _) = listener.accept().await?;
-            let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return Ok(());
+            };
             let (inner, choice, router) = (inner.clone(), choice.clone(), router.clone());
             tokio::spawn(async move {
                 if let Err(error) = connection(&inner, stream, &choice, router).await {
@@ -50,7 +52,9 @@ impl Konnektor {
 
     /// Serves only `/connector.sds`, over plain HTTP (ANCL_DVD_OPEN).
     pub async fn serve_directory(&self, listener: TcpListener) -> std::io::Result<()> {
-        let router = Router::new().route("/connector.sds", get(directory)).with_state(self.inner().clone());
+        let router = Router::new()
+            .route("/connector.sds", get(directory))
+            .with_state(self.inner().clone());
         axum::serve(listener, router).await
     }
 }
@@ -66,14 +70,22 @@ fn server_choice(inner: &Arc<Inner>) -> Result<ServerChoice, rustls::Error> {
         if model.model().knows_certificate(&hash) {
             return Ok(());
         }
-        tracing::warn!(certificate = hash, "client certificate belongs to no client system");
+        tracing::warn!(
+            certificate = hash,
+            "client certificate belongs to no client system"
+        );
         Err("client certificate unknown".to_owned())
     });
     let clients = PeerVerifier::clients(judge, wanted);
     ServerChoice::new(&inner.identities.ak_brainpool, &inner.identities.ak_nist, clients)
 }
 
-async fn connection(inner: &Inner, stream: TcpStream, choice: &ServerChoice, router: Router) -> std::io::Result<()> {
+async fn connection(
+    inner: &Inner,
+    stream: TcpStream,
+    choice: &ServerChoice,
+    router: Router,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let handshake = async {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
@@ -81,9 +93,20 @@ async fn connection(inner: &Inner, stream: TcpStream, choice: &ServerChoice, rou
         start.into_stream(config).await
     };
     let too_slow = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let stream = inner.clock.timeout(PATIENCE, handshake).await.ok_or_else(too_slow)??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let peer = Peer { certificate: certificate.map(|der| hex::encode(crypto::sha256([der]))), user: None };
+    let stream = inner
+        .clock
+        .timeout(PATIENCE, handshake)
+        .await
+        .ok_or_else(too_slow)??;
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    let peer = Peer {
+        certificate: certificate.map(|der| hex::encode(crypto::sha256([der]))),
+        user: None,
+    };
     let service = router.layer(axum::Extension(peer));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -119,7 +142,11 @@ async fn directory(State(inner): State<Arc<Inner>>) -> Response {
         tls_base: &base,
         plain_base: None,
     };
-    ([(header::CONTENT_TYPE, "application/xml; charset=utf-8")], directory.to_xml(inner.clock.now())).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/xml; charset=utf-8")],
+        directory.to_xml(inner.clock.now()),
+    )
+        .into_response()
 }
 
 async fn soap_call(
@@ -145,7 +172,14 @@ async fn soap_call(
             let code = failure.code();
             inner.metrics.operation(name, code.number(), seconds);
             let reference = crypto::random::<8>().map(hex::encode).unwrap_or_default();
-            tracing::warn!(operation = name, code = code.number(), detail = failure.detail(), reference, seconds, "failed");
+            tracing::warn!(
+                operation = name,
+                code = code.number(),
+                detail = failure.detail(),
+                reference,
+                seconds,
+                "failed"
+            );
             let message = failure.fault(&reference, inner.clock.now()).message();
             let status = match code {
                 Code::CLIENT_NOT_AUTHENTICATED if name == "unauthenticated" => StatusCode::UNAUTHORIZED,
@@ -166,8 +200,14 @@ fn authenticate(inner: &Inner, headers: &HeaderMap, peer: &mut Peer) -> Result<(
         return Ok(());
     }
     let refused = || Failure::new(Code::CLIENT_NOT_AUTHENTICATED, "user and password expected");
-    let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
-    let decoded = text.strip_prefix("Basic ").and_then(|encoded| STANDARD.decode(encoded).ok()).ok_or_else(refused)?;
+    let text = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(refused)?;
+    let decoded = text
+        .strip_prefix("Basic ")
+        .and_then(|encoded| STANDARD.decode(encoded).ok())
+        .ok_or_else(refused)?;
     let decoded = String::from_utf8(decoded).map_err(|_| refused())?;
     let (user, secret) = decoded.split_once(':').ok_or_else(refused)?;
     let model = inner.model();
@@ -179,17 +219,31 @@ fn authenticate(inner: &Inner, headers: &HeaderMap, peer: &mut Peer) -> Result<(
     Ok(())
 }
 
-async fn handle(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest) -> (&'static str, Result<String, Failure>) {
+async fn handle(
+    inner: &Arc<Inner>,
+    peer: &Peer,
+    request: HttpRequest,
+) -> (&'static str, Result<String, Failure>) {
     // none of the operations served so far carries a document
     let limit = limits::SOAP_REQUEST_SMALL;
     let body = match axum::body::to_bytes(Body::new(request.into_body()), limit).await {
         Ok(body) => body,
-        Err(_) => return ("unreadable", Err(Failure::new(Code::SYNTAX, format!("request larger than {limit} bytes")))),
+        Err(_) => {
+            return (
+                "unreadable",
+                Err(Failure::new(
+                    Code::SYNTAX,
+                    format!("request larger than {limit} bytes"),
+                )),
+            );
+        }
     };
-    let request = std::str::from_utf8(&body).map_err(|_| soap::Malformed("UTF-8 expected".into())).and_then(|text| {
-        let envelope = Envelope::parse(text)?;
-        Request::decode(envelope.body()?)
-    });
+    let request = std::str::from_utf8(&body)
+        .map_err(|_| soap::Malformed("UTF-8 expected".into()))
+        .and_then(|text| {
+            let envelope = Envelope::parse(text)?;
+            Request::decode(envelope.body()?)
+        });
     match request {
         Ok(request) => {
             let name = request.name();

@@ -1,8 +1,8 @@
 //! The operating state (TAB_KON_503): the set of `EC_*` conditions, the only source of health for SOAP, events, metrics
 //! and administration. Conditions that concern what is built so far.
 
-use base::{Severity, Timestamp};
 use base::id::CtId;
+use base::{Severity, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,23 +28,45 @@ impl Condition {
     pub fn describe(&self) -> (String, Severity, &'static str) {
         use Condition as C;
         match self {
-            C::CardTerminalNotAvailable(id) => (format!("EC_CardTerminal_Not_Available({id})"), Severity::Error, "Operation"),
-            C::CardTerminalCertificateExpiresSoon(id) => {
-                (format!("EC_CardTerminal_gSMC-KT_Certificate_Expires_Soon({id})"), Severity::Info, "Operation")
-            }
+            C::CardTerminalNotAvailable(id) => (
+                format!("EC_CardTerminal_Not_Available({id})"),
+                Severity::Error,
+                "Operation",
+            ),
+            C::CardTerminalCertificateExpiresSoon(id) => (
+                format!("EC_CardTerminal_gSMC-KT_Certificate_Expires_Soon({id})"),
+                Severity::Info,
+                "Operation",
+            ),
             C::TslUpdateNotSuccessful => ("EC_TSL_Update_Not_Successful".into(), Severity::Info, "Operation"),
             C::TslExpiring => ("EC_TSL_Expiring".into(), Severity::Info, "Security"),
-            C::TslOutOfDateWithinGracePeriod => {
-                ("EC_TSL_Out_Of_Date_Within_Grace_Period".into(), Severity::Warning, "Security")
-            }
-            C::TslOutOfDateBeyondGracePeriod => {
-                ("EC_TSL_Out_Of_Date_Beyond_Grace_Period".into(), Severity::Fatal, "Security")
-            }
+            C::TslOutOfDateWithinGracePeriod => (
+                "EC_TSL_Out_Of_Date_Within_Grace_Period".into(),
+                Severity::Warning,
+                "Security",
+            ),
+            C::TslOutOfDateBeyondGracePeriod => (
+                "EC_TSL_Out_Of_Date_Beyond_Grace_Period".into(),
+                Severity::Fatal,
+                "Security",
+            ),
             C::TslTrustAnchorExpiring => ("EC_TSL_Trust_Anchor_Expiring".into(), Severity::Info, "Security"),
-            C::TslTrustAnchorOutOfDate => ("EC_TSL_Trust_Anchor_Out_Of_Date".into(), Severity::Fatal, "Security"),
+            C::TslTrustAnchorOutOfDate => (
+                "EC_TSL_Trust_Anchor_Out_Of_Date".into(),
+                Severity::Fatal,
+                "Security",
+            ),
             C::NoVpnTiConnection => ("EC_No_VPN_TI_Connection".into(), Severity::Error, "Operation"),
-            C::SecurityLogNotWritable => ("EC_Security_Log_Not_Writable".into(), Severity::Fatal, "Operation"),
-            C::TlsClientCertificateSecurity => ("EC_TLS_Client_Certificate_Security".into(), Severity::Info, "Security"),
+            C::SecurityLogNotWritable => (
+                "EC_Security_Log_Not_Writable".into(),
+                Severity::Fatal,
+                "Operation",
+            ),
+            C::TlsClientCertificateSecurity => (
+                "EC_TLS_Client_Certificate_Security".into(),
+                Severity::Info,
+                "Security",
+            ),
         }
     }
 }
@@ -56,14 +78,27 @@ const TSL_GRACE_DAYS: i64 = 30;
 const DAY: i64 = 86_400;
 
 /// The date rules of the trust list: pure, so that a calendar can drive them through years.
-pub fn trust_list_conditions(next_update: Timestamp, anchor_end: i64, now: Timestamp) -> Vec<(Condition, bool)> {
+pub fn trust_list_conditions(
+    next_update: Timestamp,
+    anchor_end: i64,
+    now: Timestamp,
+) -> Vec<(Condition, bool)> {
     let left = next_update.as_second() - now.as_second();
     let anchor_left = anchor_end - now.as_second();
     vec![
         (Condition::TslExpiring, (0..=TSL_WARN_DAYS * DAY).contains(&left)),
-        (Condition::TslOutOfDateWithinGracePeriod, left < 0 && left >= -TSL_GRACE_DAYS * DAY),
-        (Condition::TslOutOfDateBeyondGracePeriod, left < -TSL_GRACE_DAYS * DAY),
-        (Condition::TslTrustAnchorExpiring, (0..=30 * DAY).contains(&anchor_left)),
+        (
+            Condition::TslOutOfDateWithinGracePeriod,
+            left < 0 && left >= -TSL_GRACE_DAYS * DAY,
+        ),
+        (
+            Condition::TslOutOfDateBeyondGracePeriod,
+            left < -TSL_GRACE_DAYS * DAY,
+        ),
+        (
+            Condition::TslTrustAnchorExpiring,
+            (0..=30 * DAY).contains(&anchor_left),
+        ),
         (Condition::TslTrustAnchorOutOfDate, anchor_left < 0),
     ]
 }
@@ -93,13 +128,19 @@ impl OperatingState {
 
     /// Forgets a condition whose subject is gone.
     pub fn forget(&self, condition: &Condition) {
-        self.conditions.lock().unwrap_or_else(PoisonError::into_inner).remove(condition);
+        self.conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(condition);
     }
 
     /// All conditions.
     pub fn all(&self) -> Vec<(Condition, bool, Timestamp)> {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        conditions.iter().map(|(condition, (value, since))| (condition.clone(), *value, *since)).collect()
+        conditions
+            .iter()
+            .map(|(condition, (value, since))| (condition.clone(), *value, *since))
+            .collect()
     }
 
     /// Is this condition set?
@@ -132,12 +173,21 @@ mod tests {
                 .into_iter()
                 .filter_map(|(condition, value)| value.then_some(condition))
                 .collect();
-            let list = set.iter().filter(|c| !matches!(c, Condition::TslTrustAnchorExpiring | Condition::TslTrustAnchorOutOfDate));
+            let list = set.iter().filter(|c| {
+                !matches!(
+                    c,
+                    Condition::TslTrustAnchorExpiring | Condition::TslTrustAnchorOutOfDate
+                )
+            });
             assert!(list.count() <= 1, "day {number}: {set:?}");
             if set.contains(&Condition::TslOutOfDateBeyondGracePeriod) {
                 fatal_days.push(number);
             }
-            assert_eq!(set.contains(&Condition::TslTrustAnchorOutOfDate), number > 1700, "day {number}");
+            assert_eq!(
+                set.contains(&Condition::TslTrustAnchorOutOfDate),
+                number > 1700,
+                "day {number}"
+            );
         }
         // the last list came on day 392: valid to 422, grace to 452, healed by the next list on day 462
         assert_eq!((fatal_days.first(), fatal_days.last()), (Some(&453), Some(&461)));

@@ -104,11 +104,13 @@ impl Inner {
             records.insert(record.config.id.clone(), record);
         }
         for config in &self.config.terminals {
-            let record = records.entry(config.id.clone()).or_insert_with(|| TerminalRecord {
-                config: config.clone(),
-                correlation: Correlation::Zugewiesen,
-                certificate: None,
-            });
+            let record = records
+                .entry(config.id.clone())
+                .or_insert_with(|| TerminalRecord {
+                    config: config.clone(),
+                    correlation: Correlation::Zugewiesen,
+                    certificate: None,
+                });
             // the address may change, the pairing stays
             record.config = config.clone();
         }
@@ -120,7 +122,12 @@ impl Inner {
 
     fn watch(self: &Arc<Self>, record: TerminalRecord) {
         let id = record.config.id.clone();
-        let state = TerminalState { record, session: None, slots: 0, wake: Arc::default() };
+        let state = TerminalState {
+            record,
+            session: None,
+            slots: 0,
+            wake: Arc::default(),
+        };
         self.terminals.with(|list| list.insert(id.clone(), state));
         let inner = self.clone();
         tokio::spawn(async move { inner.supervise(id).await });
@@ -129,9 +136,16 @@ impl Inner {
     /// Adds a terminal by hand (TUC_KON_054).
     pub fn add_terminal(self: &Arc<Self>, config: TerminalConfig) -> Result<(), Failure> {
         if self.terminals.get(&config.id).is_some() {
-            return Err(Failure::new(Code::TERMINAL_INCONSISTENT, "a terminal with this id exists"));
+            return Err(Failure::new(
+                Code::TERMINAL_INCONSISTENT,
+                "a terminal with this id exists",
+            ));
         }
-        let record = TerminalRecord { config, correlation: Correlation::Zugewiesen, certificate: None };
+        let record = TerminalRecord {
+            config,
+            correlation: Correlation::Zugewiesen,
+            certificate: None,
+        };
         self.store.put(STORE, record.config.id.as_str(), &record)?;
         self.watch(record);
         Ok(())
@@ -141,10 +155,14 @@ impl Inner {
     pub fn remove_terminal(&self, id: &CtId) -> Result<(), Failure> {
         self.store.delete(STORE, id.as_str())?;
         self.store.delete_secret(&secret_id(id))?;
-        let gone = self.terminals.with(|list| list.remove(id)).ok_or(Code::UNKNOWN_TERMINAL)?;
+        let gone = self
+            .terminals
+            .with(|list| list.remove(id))
+            .ok_or(Code::UNKNOWN_TERMINAL)?;
         gone.wake.notify_one();
         self.forget_cards(id);
-        self.state.forget(&Condition::CardTerminalNotAvailable(id.clone()));
+        self.state
+            .forget(&Condition::CardTerminalNotAvailable(id.clone()));
         Ok(())
     }
 
@@ -176,10 +194,24 @@ impl Inner {
         record: &TerminalRecord,
         events: mpsc::UnboundedSender<TerminalEvent>,
     ) -> Result<Arc<Session>, TerminalError> {
-        let tls = crypto::tls::client_config(Some(&self.identities.sak), self.judge(record.certificate.clone()))
-            .map_err(|error| TerminalError::Connection(error.to_string()))?;
-        let session = Session::connect(record.config.address, tls, TLS_TIMEOUT, self.clock.clone(), events).await?;
-        session.ask("INIT CT SESSION", &terminal::command::init_session("", ""), COMMAND_TIMEOUT).await?;
+        let tls =
+            crypto::tls::client_config(Some(&self.identities.sak), self.judge(record.certificate.clone()))
+                .map_err(|error| TerminalError::Connection(error.to_string()))?;
+        let session = Session::connect(
+            record.config.address,
+            tls,
+            TLS_TIMEOUT,
+            self.clock.clone(),
+            events,
+        )
+        .await?;
+        session
+            .ask(
+                "INIT CT SESSION",
+                &terminal::command::init_session("", ""),
+                COMMAND_TIMEOUT,
+            )
+            .await?;
         Ok(session)
     }
 
@@ -190,13 +222,21 @@ impl Inner {
         record.certificate = None;
         // the event channel is not needed: the session ends with the pairing
         let (events, _unused) = mpsc::unbounded_channel();
-        let connection = |error: TerminalError| Failure::new(error.code(), error).within(Code::PAIRING_CONNECTION);
+        let connection =
+            |error: TerminalError| Failure::new(error.code(), error).within(Code::PAIRING_CONNECTION);
         let session = self.open(&record, events).await.map_err(connection)?;
         let shown = hex::encode(crypto::sha256([session.certificate()]));
         if fingerprint.is_some_and(|expected| !expected.eq_ignore_ascii_case(&shown)) {
-            return Err(Failure::new(Code::PAIRING_FAILED, "fingerprint differs from the one given"));
+            return Err(Failure::new(
+                Code::PAIRING_FAILED,
+                "fingerprint differs from the one given",
+            ));
         }
-        let text = format!("KT:{} MIT KON:{} PAIREN OK?", record.config.mac.pairing_text(), self.config.hostname);
+        let text = format!(
+            "KT:{} MIT KON:{} PAIREN OK?",
+            record.config.mac.pairing_text(),
+            self.config.hostname
+        );
         let secret = pairing::create(&session, &text)
             .await
             .map_err(|error| Failure::new(error.code(), error).within(Code::PAIRING_FAILED))?;
@@ -210,7 +250,9 @@ impl Inner {
             state.record = record;
             Some(state.wake.clone())
         });
-        let _ = session.send(0, &terminal::command::close_session(), COMMAND_TIMEOUT).await;
+        let _ = session
+            .send(0, &terminal::command::close_session(), COMMAND_TIMEOUT)
+            .await;
         drop(session);
         wake.ok_or(Code::UNKNOWN_TERMINAL)?.notify_one();
         Ok(shown)
@@ -220,7 +262,9 @@ impl Inner {
     async fn supervise(self: Arc<Self>, id: CtId) {
         let mut failures = 0usize;
         loop {
-            let Some(TerminalState { record, wake, .. }) = self.terminals.get(&id) else { return };
+            let Some(TerminalState { record, wake, .. }) = self.terminals.get(&id) else {
+                return;
+            };
             if record.correlation == Correlation::Aktiv {
                 match self.run_session(&record).await {
                     Ok(()) => failures = 0,
@@ -231,7 +275,10 @@ impl Inner {
                 }
                 self.set_available(&id, false);
             }
-            let pause = BACKOFF.get(failures.min(BACKOFF.len() - 1)).copied().unwrap_or(30);
+            let pause = BACKOFF
+                .get(failures.min(BACKOFF.len() - 1))
+                .copied()
+                .unwrap_or(30);
             tokio::select! {
                 () = self.clock.sleep(Duration::from_secs(pause)) => {}
                 () = wake.notified() => failures = 0,
@@ -246,7 +293,11 @@ impl Inner {
             ("Error", error.code().number().to_string()),
             ("Bedeutung", error.to_string()),
         ];
-        let mut event = Event::info("CT/TLS_ESTABLISHMENT_FAILURE", Some(record.config.id.clone()), parameters);
+        let mut event = Event::info(
+            "CT/TLS_ESTABLISHMENT_FAILURE",
+            Some(record.config.id.clone()),
+            parameters,
+        );
         event.severity = error.code().severity();
         self.raise(event);
     }
@@ -259,7 +310,9 @@ impl Inner {
     async fn run_session(self: &Arc<Self>, record: &TerminalRecord) -> Result<(), TerminalError> {
         let id = &record.config.id;
         let secret = self.store.secret(&secret_id(id)).ok().flatten();
-        let secret = secret.ok_or(TerminalError::NotAuthentic("pairing secret is missing: pair again"))?;
+        let secret = secret.ok_or(TerminalError::NotAuthentic(
+            "pairing secret is missing: pair again",
+        ))?;
         let (sender, mut events) = mpsc::unbounded_channel();
         let session = self.open(record, sender).await?;
         pairing::validate(&session, &Zeroizing::new(secret.to_vec()), COMMAND_TIMEOUT).await?;
@@ -347,8 +400,17 @@ impl Inner {
     }
 
     /// TUC_KON_001: powers a card up, recognises it, gives it a handle and tells subscribers.
-    pub(crate) async fn open_card(&self, id: &CtId, slot: SlotId, session: Arc<Session>) -> Result<Arc<Card>, Failure> {
-        let channel = SlotChannel::new(session, slot, Duration::from_secs(self.config.card_timeout_seconds));
+    pub(crate) async fn open_card(
+        &self,
+        id: &CtId,
+        slot: SlotId,
+        session: Arc<Session>,
+    ) -> Result<Arc<Card>, Failure> {
+        let channel = SlotChannel::new(
+            session,
+            slot,
+            Duration::from_secs(self.config.card_timeout_seconds),
+        );
         channel.power_up().await?;
         let found = card::inspect(&channel).await?;
         let card = Arc::new(Card::new(id.clone(), slot, self.clock.now(), found, channel)?);
@@ -364,12 +426,20 @@ impl Inner {
         let mut parameters = vec![
             ("CardHandle", card.handle.to_string()),
             ("CardType", card.found.kind.to_string()),
-            ("CardVersion", format!("{}.{}.{}", version.0, version.1, version.2)),
+            (
+                "CardVersion",
+                format!("{}.{}.{}", version.0, version.1, version.2),
+            ),
             ("CtID", card.ct_id.to_string()),
             ("SlotID", card.slot.to_string()),
             ("InsertTime", card.inserted.to_string()),
         ];
-        parameters.extend(card.found.iccsn.as_ref().map(|iccsn| ("ICCSN", iccsn.to_string())));
+        parameters.extend(
+            card.found
+                .iccsn
+                .as_ref()
+                .map(|iccsn| ("ICCSN", iccsn.to_string())),
+        );
         parameters.extend(card.found.holder().map(|name| ("CardHolderName", name)));
         parameters.extend(card.found.kvnr().map(|kvnr| ("KVNR", kvnr)));
         self.raise(Event::info(topic, Some(card.ct_id.clone()), parameters));
@@ -383,7 +453,9 @@ impl Inner {
 }
 
 fn slot_of(unit: u16) -> Option<SlotId> {
-    u8::try_from(unit).ok().and_then(|number| SlotId::new(number).ok())
+    u8::try_from(unit)
+        .ok()
+        .and_then(|number| SlotId::new(number).ok())
 }
 
 fn secret_id(id: &CtId) -> String {

@@ -40,21 +40,33 @@ const PIN: &str = "123456";
 impl<'w> Walk<'w> {
     /// A walk through this world.
     pub fn new(world: &'w World, clock: &'w dyn Clock, alone: bool, report: &'w dyn Fn(&Step)) -> Self {
-        Self { world, clock, alone, report }
+        Self {
+            world,
+            clock,
+            alone,
+            report,
+        }
     }
 
     async fn step(&self, step: &'static str, work: impl Future<Output = Result<String>>) -> Result<()> {
         let started = self.clock.elapsed();
         let result = work.await.context(step)?;
         let milliseconds = self.clock.elapsed().saturating_sub(started).as_secs_f64() * 1000.0;
-        (self.report)(&Step { step, result, milliseconds });
+        (self.report)(&Step {
+            step,
+            result,
+            milliseconds,
+        });
         Ok(())
     }
 
     /// Waits for a prompt at the terminal and answers it, or lets a person do so.
     async fn at_the_pad(&self, keys: &[Key]) -> Result<()> {
         let prompt = self.world.terminal.wait_for_prompt();
-        self.clock.timeout(PATIENCE, prompt).await.context("the terminal asked for nothing")?;
+        self.clock
+            .timeout(PATIENCE, prompt)
+            .await
+            .context("the terminal asked for nothing")?;
         if self.alone {
             keys.iter().for_each(|key| self.world.terminal.press(key.clone()));
         }
@@ -74,7 +86,8 @@ impl<'w> Walk<'w> {
         moved.street = "Neuschneegasse".into();
         moved.number = "12b".into();
         self.world.vsdm.set_pending(EGK, moved);
-        self.step("ReadVSD online with an update", self.read(true)).await?;
+        self.step("ReadVSD online with an update", self.read(true))
+            .await?;
         Ok(())
     }
 
@@ -88,25 +101,37 @@ impl<'w> Walk<'w> {
     async fn pair(&self) -> Result<String> {
         let id = TERMINAL.parse()?;
         let inner = self.world.konnektor.inner();
-        self.world.wait_for("trust list", PATIENCE, self.clock, async || inner.trust().is_some()).await?;
+        self.world
+            .wait_for("trust list", PATIENCE, self.clock, async || {
+                inner.trust().is_some()
+            })
+            .await?;
         let known = self.world.is_paired();
         if !known {
             let limit = if self.alone { PATIENCE } else { PERSON };
             let pairing = self.clock.timeout(limit, inner.pair(&id, None));
             let (paired, pressed) = tokio::join!(pairing, self.at_the_pad(&[Key::Enter]));
             pressed?;
-            paired.context("nobody agreed")?.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))?;
+            paired
+                .context("nobody agreed")?
+                .map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))?;
         }
         self.wait_until("terminal connected", async |world: &World| {
             let answer = world.practice.call(Operation::GetCardTerminals).await;
             answer.is_ok_and(|answer| answer.texts("Connected") == ["true"])
         })
         .await?;
-        Ok(if known { "was paired, connected".into() } else { "paired and connected".into() })
+        Ok(if known {
+            "was paired, connected".into()
+        } else {
+            "paired and connected".into()
+        })
     }
 
     async fn wait_until(&self, what: &str, condition: impl AsyncFn(&World) -> bool) -> Result<()> {
-        self.world.wait_for(what, PATIENCE, self.clock, async || condition(self.world).await).await
+        self.world
+            .wait_for(what, PATIENCE, self.clock, async || condition(self.world).await)
+            .await
     }
 
     async fn insert(&self) -> Result<String> {
@@ -123,17 +148,30 @@ impl<'w> Walk<'w> {
 
     async fn terminals(&self) -> Result<String> {
         let answer = good(self.world.practice.call(Operation::GetCardTerminals).await?)?;
-        Ok(format!("{} with {} slots", answer.texts("CtId").join(", "), answer.text("Slots").unwrap_or_default()))
+        Ok(format!(
+            "{} with {} slots",
+            answer.texts("CtId").join(", "),
+            answer.text("Slots").unwrap_or_default()
+        ))
     }
 
     async fn cards(&self) -> Result<String> {
-        let answer = good(self.world.practice.call(Operation::GetCards { card_type: None }).await?)?;
+        let answer = good(
+            self.world
+                .practice
+                .call(Operation::GetCards { card_type: None })
+                .await?,
+        )?;
         Ok(answer.texts("CardType").join(", "))
     }
 
     async fn verify_pin(&self) -> Result<String> {
         let handle = self.handle("SMC-B").await?;
-        let request = Operation::Pin { operation: "VerifyPin", handle: &handle, pin: "PIN.SMC" };
+        let request = Operation::Pin {
+            operation: "VerifyPin",
+            handle: &handle,
+            pin: "PIN.SMC",
+        };
         let call = self.world.practice.call(request);
         let keys = [Key::Digits(PIN.into()), Key::Enter];
         let (answer, pressed) = tokio::join!(call, self.at_the_pad(&keys));
@@ -150,7 +188,12 @@ impl<'w> Walk<'w> {
 
     async fn read(&self, online: bool) -> Result<String> {
         let (ehc, hpc) = (self.handle("EGK").await?, self.handle("SMC-B").await?);
-        let request = Operation::ReadVsd { ehc: &ehc, hpc: &hpc, online, receipt: online };
+        let request = Operation::ReadVsd {
+            ehc: &ehc,
+            hpc: &hpc,
+            online,
+            receipt: online,
+        };
         let answer = good(self.world.practice.call(request).await?)?;
         let personal = container(&answer, "PersoenlicheVersichertendaten")?;
         container(&answer, "AllgemeineVersicherungsdaten")?;
@@ -181,7 +224,9 @@ pub fn container(answer: &Answer, name: &str) -> Result<String> {
     let text = answer.text(name).with_context(|| format!("{name} missing"))?;
     let gzip = base64::engine::general_purpose::STANDARD.decode(text)?;
     let mut xml = Vec::new();
-    GzDecoder::new(&gzip[..]).take(base::limits::VSD_XML as u64).read_to_end(&mut xml)?;
+    GzDecoder::new(&gzip[..])
+        .take(base::limits::VSD_XML as u64)
+        .read_to_end(&mut xml)?;
     // ISO-8859-15 and UTF-8 agree in everything the demo looks at
     Ok(xml.iter().map(|b| char::from(*b)).collect())
 }

@@ -101,9 +101,19 @@ enum TerminalAction {
 #[tokio::main]
 async fn main() -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match Arguments::parse().role {
-        Role::Demo { once, json, folder, free_ports, no_rsa, serve } => {
+        Role::Demo {
+            once,
+            json,
+            folder,
+            free_ports,
+            no_rsa,
+            serve,
+        } => {
             let options = Options {
                 folder,
                 fixed_ports: !free_ports,
@@ -113,7 +123,13 @@ async fn main() -> Result<()> {
             demo(&options, once, json, serve).await
         }
         Role::Terminal { page, action } => work_terminal(&page, action).await,
-        Role::Admin { folder, address, method, path, body } => administrate(&folder, &address, &method, &path, body).await,
+        Role::Admin {
+            folder,
+            address,
+            method,
+            path,
+            body,
+        } => administrate(&folder, &address, &method, &path, body).await,
     }
 }
 
@@ -127,15 +143,27 @@ async fn demo(options: &Options, once: bool, json: bool, serve: bool) -> Result<
     if json {
         println!("{}", serde_json::to_string(addresses)?);
     } else {
-        println!("  Konnektor       https://{}  (connector.sds there)", addresses.konnektor);
-        println!("  administration  https://{}  (user admin, password in admin-password.txt)", addresses.admin);
-        println!("  terminal page   http://{}  (PIN of all cards: 123456)", addresses.page);
+        println!(
+            "  Konnektor       https://{}  (connector.sds there)",
+            addresses.konnektor
+        );
+        println!(
+            "  administration  https://{}  (user admin, password in admin-password.txt)",
+            addresses.admin
+        );
+        println!(
+            "  terminal page   http://{}  (PIN of all cards: 123456)",
+            addresses.page
+        );
         println!("  test TI         http://{}\n", addresses.test_ti);
     }
     if !serve {
         let report = |step: &Step| match serde_json::to_string(step) {
             Ok(line) if json => println!("{line}"),
-            _ => println!("  ✓ {:<32} {:>8.1} ms   {}", step.step, step.milliseconds, step.result),
+            _ => println!(
+                "  ✓ {:<32} {:>8.1} ms   {}",
+                step.step, step.milliseconds, step.result
+            ),
         };
         if !once && !json {
             println!("Please work the terminal page: agree to the pairing (OK), later type the PIN.\n");
@@ -155,7 +183,8 @@ async fn demo(options: &Options, once: bool, json: bool, serve: bool) -> Result<
 async fn work_terminal(page: &str, action: TerminalAction) -> Result<()> {
     let action = match action {
         TerminalAction::Show => {
-            let state = pki::http::fetch("GET", &format!("http://{page}/state"), None, Vec::new(), 1 << 20).await?;
+            let state =
+                pki::http::fetch("GET", &format!("http://{page}/state"), None, Vec::new(), 1 << 20).await?;
             let state: serde_json::Value = serde_json::from_slice(&state)?;
             println!("{}", serde_json::to_string_pretty(&state)?);
             return Ok(());
@@ -173,7 +202,9 @@ async fn work_terminal(page: &str, action: TerminalAction) -> Result<()> {
     };
     let body = serde_json::to_vec(&action)?;
     let url = format!("http://{page}/action");
-    pki::http::fetch("POST", &url, Some("application/json"), body, 1 << 20).await.context("not possible now")?;
+    pki::http::fetch("POST", &url, Some("application/json"), body, 1 << 20)
+        .await
+        .context("not possible now")?;
     Ok(())
 }
 
@@ -186,7 +217,8 @@ async fn administrate(
 ) -> Result<()> {
     use base64::Engine;
     use http_body_util::BodyExt;
-    let password = std::fs::read_to_string(folder.join("admin-password.txt")).context("password of the demo")?;
+    let password =
+        std::fs::read_to_string(folder.join("admin-password.txt")).context("password of the demo")?;
     let pem = std::fs::read_to_string(folder.join("konnektor-ca.pem")).context("CA of the demo")?;
     let authorities: Vec<asn1::X509> = pem
         .split("-----BEGIN CERTIFICATE-----")
@@ -197,16 +229,24 @@ async fn administrate(
         })
         .collect();
     let judge = Arc::new(move |chain: &[&[u8]]| {
-        let shown = asn1::X509::parse(chain.first().ok_or("no certificate")?).map_err(|error| error.to_string())?;
+        let shown =
+            asn1::X509::parse(chain.first().ok_or("no certificate")?).map_err(|error| error.to_string())?;
         let known = authorities.iter().any(|ca| pki::signed_by(&shown, ca));
-        if known { Ok(()) } else { Err("not this Konnektor".to_owned()) }
+        if known {
+            Ok(())
+        } else {
+            Err("not this Konnektor".to_owned())
+        }
     });
     let tls = crypto::tls::client_config(None, judge)?;
     let socket: std::net::SocketAddr = address.parse()?;
     let stream = tokio::net::TcpStream::connect(socket).await?;
     let name = rustls::pki_types::ServerName::from(socket.ip());
-    let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
+    let stream = tokio_rustls::TlsConnector::from(tls)
+        .connect(name, stream)
+        .await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         // its end is seen by whoever waits for the answer
         let _ = connection.await;
@@ -218,7 +258,9 @@ async fn administrate(
         .header("Host", address)
         .header("Authorization", format!("Basic {login}"))
         .header("Content-Type", "application/json")
-        .body(http_body_util::Full::new(hyper::body::Bytes::from(body.unwrap_or_default())))?;
+        .body(http_body_util::Full::new(hyper::body::Bytes::from(
+            body.unwrap_or_default(),
+        )))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let text = response.into_body().collect().await?.to_bytes();

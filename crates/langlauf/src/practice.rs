@@ -34,15 +34,23 @@ impl Answer {
     /// The code of the fault, if it is one.
     pub fn fault(&self) -> Option<u32> {
         let document = roxmltree::Document::parse(&self.body).ok()?;
-        document.descendants().find(|node| node.tag_name().name() == "Fault")?;
+        document
+            .descendants()
+            .find(|node| node.tag_name().name() == "Fault")?;
         self.texts("Code").last()?.parse().ok()
     }
 
     /// Texts of all elements with this local name.
     pub fn texts(&self, name: &str) -> Vec<String> {
-        let Ok(document) = roxmltree::Document::parse(&self.body) else { return Vec::new() };
-        let found = document.descendants().filter(|node| node.tag_name().name() == name);
-        found.map(|node| node.text().unwrap_or_default().to_owned()).collect()
+        let Ok(document) = roxmltree::Document::parse(&self.body) else {
+            return Vec::new();
+        };
+        let found = document
+            .descendants()
+            .filter(|node| node.tag_name().name() == name);
+        found
+            .map(|node| node.text().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Text of the first element with this local name.
@@ -54,20 +62,32 @@ impl Answer {
 impl Practice {
     /// For the Konnektor at `address`, whose certificate one of `authorities` must have issued.
     pub fn new(address: SocketAddr, identity: Option<Identity>, authorities: Vec<X509>) -> Self {
-        Self { address, identity, authorities: Arc::new(authorities) }
+        Self {
+            address,
+            identity,
+            authorities: Arc::new(authorities),
+        }
     }
 
     async fn exchange(&self, method: &str, path: &str, body: String) -> Result<Answer> {
         let authorities = self.authorities.clone();
         let judge = Arc::new(move |chain: &[&[u8]]| {
-            let certificate = X509::parse(chain.first().ok_or("no certificate")?).map_err(|e| e.to_string())?;
+            let certificate =
+                X509::parse(chain.first().ok_or("no certificate")?).map_err(|e| e.to_string())?;
             let known = authorities.iter().any(|ca| pki::signed_by(&certificate, ca));
-            if known { Ok(()) } else { Err("Konnektor's certificate is not of this TI".to_owned()) }
+            if known {
+                Ok(())
+            } else {
+                Err("Konnektor's certificate is not of this TI".to_owned())
+            }
         });
         let tls = crypto::tls::client_config(self.identity.as_ref(), judge)?;
         let stream = TcpStream::connect(self.address).await?;
         let name = rustls::pki_types::ServerName::from(self.address.ip());
-        let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.context("TLS")?;
+        let stream = tokio_rustls::TlsConnector::from(tls)
+            .connect(name, stream)
+            .await
+            .context("TLS")?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
             // its end is seen by whoever waits for the answer
@@ -82,7 +102,10 @@ impl Practice {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await?.to_bytes();
-        Ok(Answer { status, body: String::from_utf8(bytes.to_vec())? })
+        Ok(Answer {
+            status,
+            body: String::from_utf8(bytes.to_vec())?,
+        })
     }
 
     /// `GET /connector.sds`.
@@ -108,7 +131,11 @@ impl Practice {
 
     /// The handles of all cards of this type.
     pub async fn cards(&self, card_type: &str) -> Result<Vec<String>> {
-        let answer = self.call(Operation::GetCards { card_type: Some(card_type) }).await?;
+        let answer = self
+            .call(Operation::GetCards {
+                card_type: Some(card_type),
+            })
+            .await?;
         if let Some(code) = answer.fault() {
             bail!("GetCards: fault {code}");
         }
@@ -120,14 +147,34 @@ impl Practice {
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
 pub enum Operation<'a> {
-    GetCards { card_type: Option<&'a str> },
+    GetCards {
+        card_type: Option<&'a str>,
+    },
     GetCardTerminals,
     GetResourceInformation,
-    Pin { operation: &'a str, handle: &'a str, pin: &'a str },
-    ReadVsd { ehc: &'a str, hpc: &'a str, online: bool, receipt: bool },
-    ReadCardCertificate { handle: &'a str, reference: &'a str, crypt: &'a str },
-    EjectCard { handle: &'a str },
-    Subscribe { event_to: &'a str, topic: &'a str },
+    Pin {
+        operation: &'a str,
+        handle: &'a str,
+        pin: &'a str,
+    },
+    ReadVsd {
+        ehc: &'a str,
+        hpc: &'a str,
+        online: bool,
+        receipt: bool,
+    },
+    ReadCardCertificate {
+        handle: &'a str,
+        reference: &'a str,
+        crypt: &'a str,
+    },
+    EjectCard {
+        handle: &'a str,
+    },
+    Subscribe {
+        event_to: &'a str,
+        topic: &'a str,
+    },
 }
 
 impl Operation<'_> {
@@ -135,7 +182,10 @@ impl Operation<'_> {
         let conn = "xmlns:CONN=\"http://ws.gematik.de/conn/ConnectorCommon/v5.0\" \
                     xmlns:CARDCMN=\"http://ws.gematik.de/conn/CardServiceCommon/v2.0\"";
         let event = |name: &str, rest: String| {
-            let body = format!("<E:{name} xmlns:E=\"{}\" {conn}>{CONTEXT}{rest}</E:{name}>", soap::ns::EVT);
+            let body = format!(
+                "<E:{name} xmlns:E=\"{}\" {conn}>{CONTEXT}{rest}</E:{name}>",
+                soap::ns::EVT
+            );
             ("/ws/EventService", body)
         };
         match self {
@@ -147,9 +197,15 @@ impl Operation<'_> {
             Operation::GetResourceInformation => event("GetResourceInformation", String::new()),
             Operation::Subscribe { event_to, topic } => event(
                 "Subscribe",
-                format!("<E:Subscription><E:EventTo>{event_to}</E:EventTo><E:Topic>{topic}</E:Topic></E:Subscription>"),
+                format!(
+                    "<E:Subscription><E:EventTo>{event_to}</E:EventTo><E:Topic>{topic}</E:Topic></E:Subscription>"
+                ),
             ),
-            Operation::Pin { operation, handle, pin } => {
+            Operation::Pin {
+                operation,
+                handle,
+                pin,
+            } => {
                 let body = format!(
                     "<C:{operation} xmlns:C=\"{}\" {conn}>{CONTEXT}<CONN:CardHandle>{handle}</CONN:CardHandle>\
                      <CARDCMN:PinTyp>{pin}</CARDCMN:PinTyp></C:{operation}>",
@@ -157,7 +213,12 @@ impl Operation<'_> {
                 );
                 ("/ws/CardService", body)
             }
-            Operation::ReadVsd { ehc, hpc, online, receipt } => {
+            Operation::ReadVsd {
+                ehc,
+                hpc,
+                online,
+                receipt,
+            } => {
                 let body = format!(
                     "<V:ReadVSD xmlns:V=\"{}\"><V:EhcHandle>{ehc}</V:EhcHandle><V:HpcHandle>{hpc}</V:HpcHandle>\
                      <V:PerformOnlineCheck>{online}</V:PerformOnlineCheck>\
@@ -166,7 +227,11 @@ impl Operation<'_> {
                 );
                 ("/ws/VSDService", body)
             }
-            Operation::ReadCardCertificate { handle, reference, crypt } => {
+            Operation::ReadCardCertificate {
+                handle,
+                reference,
+                crypt,
+            } => {
                 let body = format!(
                     "<Z:ReadCardCertificate xmlns:Z=\"{}\" {conn}><CONN:CardHandle>{handle}</CONN:CardHandle>{CONTEXT}\
                      <Z:CertRefList><Z:CertRef>{reference}</Z:CertRef></Z:CertRefList><Z:Crypt>{crypt}</Z:Crypt>\

@@ -116,7 +116,12 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(std::fs::rename(new, path)?)
@@ -130,13 +135,19 @@ struct Vault {
 
 impl Vault {
     fn open(path: PathBuf) -> Result<Self> {
-        Ok(Self { map: read_json(&path)?, path })
+        Ok(Self {
+            map: read_json(&path)?,
+            path,
+        })
     }
 
     fn identity(&mut self, name: &str, make: impl FnOnce() -> Result<Identity>) -> Result<Identity> {
         if let Some(stored) = self.map.get(name) {
             let chain = stored.chain.iter().map(hex::decode).collect::<Result<_, _>>()?;
-            return Ok(Identity { chain, key: SoftKey::from_pkcs8(&hex::decode(&stored.key)?)? });
+            return Ok(Identity {
+                chain,
+                key: SoftKey::from_pkcs8(&hex::decode(&stored.key)?)?,
+            });
         }
         let identity = make()?;
         let chain = identity.chain.iter().map(hex::encode).collect();
@@ -153,17 +164,26 @@ impl Vault {
 async fn listen(fixed: bool, port: u16) -> Result<TcpListener> {
     let port = if fixed { port } else { 0 };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address).await.with_context(|| format!("port {port} on 127.0.0.1 is taken: is another demo running?"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("port {port} on 127.0.0.1 is taken: is another demo running?"))
 }
 
 /// The card `name`: its image and state from the folder, or made.
-fn open_card(folder: &Path, name: &str, make: impl FnOnce() -> Result<image::ObjectSystem>) -> Result<VirtualCard> {
+fn open_card(
+    folder: &Path,
+    name: &str,
+    make: impl FnOnce() -> Result<image::ObjectSystem>,
+) -> Result<VirtualCard> {
     let path = folder.join(format!("{name}.xml"));
     if !path.exists() {
         write_private(&path, image::write(&make()?).as_bytes())?;
     }
     let system = image::read(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
-    Ok(VirtualCard::new(system, Box::new(StateFile::at(folder.join(format!("{name}.state")))))?)
+    Ok(VirtualCard::new(
+        system,
+        Box::new(StateFile::at(folder.join(format!("{name}.state")))),
+    )?)
 }
 
 impl World {
@@ -186,17 +206,23 @@ impl World {
             vsdm: vsdm_listener.local_addr()?,
         };
         let mut tasks = Vec::new();
-        let mut spawn = |name: &'static str, task: std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>| {
-            tasks.push(tokio::spawn(async move {
-                if let Err(error) = task.await {
-                    tracing::error!(%error, "{name} ended");
-                }
-            }));
-        };
+        let mut spawn =
+            |name: &'static str,
+             task: std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>| {
+                tasks.push(tokio::spawn(async move {
+                    if let Err(error) = task.await {
+                        tracing::error!(%error, "{name} ended");
+                    }
+                }));
+            };
 
         let keys_path = folder.join("test-ti.json");
         let mut saved: SavedKeys = read_json(&keys_path)?;
-        let pki = TestPki::open(&mut saved, clock.now(), &format!("http://{}/ocsp", addresses.test_ti))?;
+        let pki = TestPki::open(
+            &mut saved,
+            clock.now(),
+            &format!("http://{}/ocsp", addresses.test_ti),
+        )?;
         write_private(&keys_path, &serde_json::to_vec(&saved)?)?;
         let ledger = Ledger::new(&pki, clock.clone());
 
@@ -221,18 +247,40 @@ impl World {
             nk: own(&mut vault, "nk", |all| all.nk.clone())?,
         };
         let person = Person::example();
-        let card_options = CardOptions { rsa: options.rsa, ..CardOptions::default() };
+        let card_options = CardOptions {
+            rsa: options.rsa,
+            ..CardOptions::default()
+        };
         let number = |text: &str| text.parse::<Iccsn>().context("ICCSN");
-        let holder = |name: &str, id: &str| Holder { name: name.into(), telematik_id: id.into() };
+        let holder = |name: &str, id: &str| Holder {
+            name: name.into(),
+            telematik_id: id.into(),
+        };
         let cards_folder = folder.join("cards");
         let egk = open_card(&cards_folder, "eGK Loipengruen", || {
-            Ok(cards::egk(&pki, &number(EGK)?, &person, clock.now(), &card_options)?)
+            Ok(cards::egk(
+                &pki,
+                &number(EGK)?,
+                &person,
+                clock.now(),
+                &card_options,
+            )?)
         })?;
         let smcb = open_card(&cards_folder, "SMC-B Praxis", || {
-            Ok(cards::smcb(&pki, &number(SMC_B)?, &holder("Praxis Dr. Spur TEST-ONLY", "1-2SPUR0001"), &card_options)?)
+            Ok(cards::smcb(
+                &pki,
+                &number(SMC_B)?,
+                &holder("Praxis Dr. Spur TEST-ONLY", "1-2SPUR0001"),
+                &card_options,
+            )?)
         })?;
         let hba = open_card(&cards_folder, "HBA Dr. Spur", || {
-            Ok(cards::hba(&pki, &number(HBA)?, &holder("Dr. Sigrid Spur TEST-ONLY", "1-1SPUR0001"), &card_options)?)
+            Ok(cards::hba(
+                &pki,
+                &number(HBA)?,
+                &holder("Dr. Sigrid Spur TEST-ONLY", "1-1SPUR0001"),
+                &card_options,
+            )?)
         })?;
         let mut smkt = None;
         let kt = open_card(&cards_folder, "gSMC-KT", || {
@@ -240,8 +288,12 @@ impl World {
             smkt = Some(identity);
             Ok(system)
         })?;
-        let smkt = vault.identity("smkt", || smkt.context("identities.json is missing, but the gSMC-KT exists"))?;
-        let gsmc_k = open_card(&cards_folder, "gSMC-K", || Ok(cards::gsmc_k(&pki, &number(GSMC_K)?, &identities)?))?;
+        let smkt = vault.identity("smkt", || {
+            smkt.context("identities.json is missing, but the gSMC-KT exists")
+        })?;
+        let gsmc_k = open_card(&cards_folder, "gSMC-K", || {
+            Ok(cards::gsmc_k(&pki, &number(GSMC_K)?, &identities)?)
+        })?;
         let client = client_identity(&mut vault, clock.now())?;
         vault.save()?;
 
@@ -251,7 +303,11 @@ impl World {
             ledger.register_card(card.system());
         }
         for identity in [&identities.ak_brainpool, &identities.ak_nist, &identities.sak] {
-            identity.chain.first().into_iter().for_each(|der| ledger.register(der));
+            identity
+                .chain
+                .first()
+                .into_iter()
+                .for_each(|der| ledger.register(der));
         }
         let intermediary = pki.component(
             Curve::BrainpoolP256r1,
@@ -262,7 +318,10 @@ impl World {
             &[localhost],
         )?;
         let institution_ca = X509::parse(&pki.smcb_ca.certificate)?;
-        spawn("VSDM", Box::pin(vsdm.clone().serve(vsdm_listener, intermediary, institution_ca)));
+        spawn(
+            "VSDM",
+            Box::pin(vsdm.clone().serve(vsdm_listener, intermediary, institution_ca)),
+        );
         let location = format!("http://{}/TSL.xml", addresses.test_ti);
         let list = pki.trust_list(10_001, clock.now(), &location)?;
         let router = testti::services::router(ledger.clone(), Arc::new(Mutex::new(list)));
@@ -270,13 +329,27 @@ impl World {
 
         let mac = "02-4C-4C-00-00-01".parse()?;
         let terminal = VirtualTerminal::new(TERMINAL, mac, clock.clone(), Some(folder.join("pairing.json")))?;
-        for (name, card) in [("eGK Loipengrün", egk), ("SMC-B Praxis", smcb), ("HBA Dr. Spur", hba), ("gSMC-KT", kt)] {
+        for (name, card) in [
+            ("eGK Loipengrün", egk),
+            ("SMC-B Praxis", smcb),
+            ("HBA Dr. Spur", hba),
+            ("gSMC-KT", kt),
+        ] {
             terminal.lay_down(name, Arc::new(Mutex::new(card)));
         }
         terminal.insert(4, "gSMC-KT")?;
-        let konnektor_cas = vec![X509::parse(&pki.component_ca.certificate)?, X509::parse(&pki.component_ca_nist.certificate)?];
-        let identity = simulator::Identity { smkt, konnektor_cas: Arc::new(konnektor_cas.clone()) };
-        spawn("terminal", Box::pin(simulator::serve(terminal.clone(), sicct, identity)));
+        let konnektor_cas = vec![
+            X509::parse(&pki.component_ca.certificate)?,
+            X509::parse(&pki.component_ca_nist.certificate)?,
+        ];
+        let identity = simulator::Identity {
+            smkt,
+            konnektor_cas: Arc::new(konnektor_cas.clone()),
+        };
+        spawn(
+            "terminal",
+            Box::pin(simulator::serve(terminal.clone(), sicct, identity)),
+        );
         let router = simulator::page::router(terminal.clone());
         spawn("page", Box::pin(async move { axum::serve(page, router).await }));
 
@@ -296,7 +369,12 @@ impl World {
             keep_alive_tries: 3,
             card_timeout_seconds: 10,
             event_max_tries: 3,
-            terminals: vec![TerminalConfig { id: TERMINAL.parse()?, name: TERMINAL.into(), mac, address: addresses.terminal }],
+            terminals: vec![TerminalConfig {
+                id: TERMINAL.parse()?,
+                name: TERMINAL.into(),
+                mac,
+                address: addresses.terminal,
+            }],
             model: demo_model(&fingerprint)?,
         };
         config.check()?;
@@ -308,26 +386,51 @@ impl World {
             iccsn: GSMC_K.into(),
         };
         let store = Store::open(&folder.join("konnektor"))?;
-        let konnektor = Konnektor::start(config, identities, store, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
+        let konnektor =
+            Konnektor::start(config, identities, store, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
         let admin_password = admin_password(folder)?;
-        konnektor.set_admin_password(&admin_password).map_err(|f| anyhow::anyhow!(f.detail()))?;
+        konnektor
+            .set_admin_password(&admin_password)
+            .map_err(|f| anyhow::anyhow!(f.detail()))?;
         let served = konnektor.clone();
         spawn("Konnektor", Box::pin(async move { served.serve(https).await }));
         let served = konnektor.clone();
-        spawn("administration", Box::pin(async move { served.serve_admin(admin).await }));
-        write_client_files(folder, &client, &konnektor_cas)?;
+        spawn(
+            "administration",
+            Box::pin(async move { served.serve_admin(admin).await }),
+        );
+        write_client_files(folder, &client, &konnektor_cas, pki.anchors())?;
         let practice = Practice::new(addresses.konnektor, Some(client), konnektor_cas.clone());
-        Ok(Self { addresses, terminal, konnektor, vsdm, ledger, practice, authorities: konnektor_cas, admin_password, tasks })
+        Ok(Self {
+            addresses,
+            terminal,
+            konnektor,
+            vsdm,
+            ledger,
+            practice,
+            authorities: konnektor_cas,
+            admin_password,
+            tasks,
+        })
     }
 
     /// Waits until `condition` holds, at most `limit`.
-    pub async fn wait_for(&self, what: &str, limit: Duration, clock: &dyn Clock, mut condition: impl AsyncFnMut() -> bool) -> Result<()> {
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        clock: &dyn Clock,
+        mut condition: impl AsyncFnMut() -> bool,
+    ) -> Result<()> {
         let waiting = async {
             while !condition().await {
                 clock.sleep(Duration::from_millis(20)).await;
             }
         };
-        clock.timeout(limit, waiting).await.with_context(|| format!("{what}: not within {limit:?}"))
+        clock
+            .timeout(limit, waiting)
+            .await
+            .with_context(|| format!("{what}: not within {limit:?}"))
     }
 
     /// Is the terminal paired, or must somebody agree first?
@@ -338,7 +441,10 @@ impl World {
 
 fn demo_model(client_certificate: &str) -> Result<Model> {
     let workplace: base::id::WorkplaceId = "Anmeldung".parse()?;
-    let access = Access { client_system: "PVS".parse()?, workplace: workplace.clone() };
+    let access = Access {
+        client_system: "PVS".parse()?,
+        workplace: workplace.clone(),
+    };
     Ok(Model {
         mandants: vec![Mandant {
             id: "Praxis".parse()?,
@@ -378,7 +484,10 @@ fn client_identity(vault: &mut Vault, now: base::Timestamp) -> Result<Identity> 
             from,
             to,
         })?;
-        Ok(Identity { chain: vec![certificate], key: own })
+        Ok(Identity {
+            chain: vec![certificate],
+            key: own,
+        })
     })
 }
 
@@ -393,15 +502,26 @@ fn admin_password(folder: &Path) -> Result<String> {
 fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<String> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    let lines: Vec<String> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
 }
 
 /// Certificate, key and CAs as PEM for curl, openssl and practice systems.
-fn write_client_files(folder: &Path, client: &Identity, authorities: &[X509]) -> Result<()> {
+fn write_client_files(folder: &Path, client: &Identity, authorities: &[X509], roots: &[Vec<u8>]) -> Result<()> {
     let certificate: String = client.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
     write_private(&folder.join("practice.crt"), certificate.as_bytes())?;
-    write_private(&folder.join("practice.key"), pem("PRIVATE KEY", &client.key.to_pkcs8()?).as_bytes())?;
-    let cas: String = authorities.iter().map(|ca| pem("CERTIFICATE", ca.der())).collect();
+    write_private(
+        &folder.join("practice.key"),
+        pem("PRIVATE KEY", &client.key.to_pkcs8()?).as_bytes(),
+    )?;
+    let authorities = authorities.iter().map(X509::der);
+    let cas: String = authorities.chain(roots.iter().map(Vec::as_slice)).map(|der| pem("CERTIFICATE", der)).collect();
     write_private(&folder.join("konnektor-ca.pem"), cas.as_bytes())
 }

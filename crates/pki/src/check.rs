@@ -24,8 +24,12 @@ pub struct Purpose {
 
 impl Purpose {
     /// A card terminal's TLS certificate: against the list, offline (TUC_KON_050).
-    pub const TERMINAL: Purpose =
-        Purpose { types: &[oid::SMKT_AUT], roles: &[], extended: Some(oid::KP_SERVER_AUTH), status: false };
+    pub const TERMINAL: Purpose = Purpose {
+        types: &[oid::SMKT_AUT],
+        roles: &[],
+        extended: Some(oid::KP_SERVER_AUTH),
+        status: false,
+    };
     /// The VSDM intermediary's TLS certificate.
     pub const INTERMEDIARY: Purpose = Purpose {
         types: &[oid::FD_TLS_S],
@@ -34,11 +38,26 @@ impl Purpose {
         status: true,
     };
     /// An insured person's AUT certificate, offline.
-    pub const EGK_OFFLINE: Purpose = Purpose { types: &[oid::EGK_AUT], roles: &[], extended: None, status: false };
+    pub const EGK_OFFLINE: Purpose = Purpose {
+        types: &[oid::EGK_AUT],
+        roles: &[],
+        extended: None,
+        status: false,
+    };
     /// An insured person's AUT certificate, with its status.
-    pub const EGK_ONLINE: Purpose = Purpose { types: &[oid::EGK_AUT], roles: &[], extended: None, status: true };
+    pub const EGK_ONLINE: Purpose = Purpose {
+        types: &[oid::EGK_AUT],
+        roles: &[],
+        extended: None,
+        status: true,
+    };
     /// Any certificate of the TI, with its status (VerifyCertificate).
-    pub const ANY: Purpose = Purpose { types: &[], roles: &[], extended: None, status: true };
+    pub const ANY: Purpose = Purpose {
+        types: &[],
+        roles: &[],
+        extended: None,
+        status: true,
+    };
 }
 
 /// Why a certificate is not good.
@@ -144,7 +163,13 @@ impl Trust {
     /// `timeout` CERT_OCSP_TIMEOUT_NONQES (10 s).
     pub fn new(list: Tsl, grace: Duration, timeout: Duration) -> Self {
         let cvcs = CvcTrust::new(list.cvcs.iter().cloned());
-        Self { list, cvcs, grace, timeout, answers: Mutex::default() }
+        Self {
+            list,
+            cvcs,
+            grace,
+            timeout,
+            answers: Mutex::default(),
+        }
     }
 
     /// The list behind it.
@@ -158,7 +183,12 @@ impl Trust {
     }
 
     /// Everything that needs no network: format, time, issuer, signature, type, role.
-    pub fn check_offline(&self, certificate: &X509, purpose: &Purpose, at: Timestamp) -> Result<Verdict, CheckError> {
+    pub fn check_offline(
+        &self,
+        certificate: &X509,
+        purpose: &Purpose,
+        at: Timestamp,
+    ) -> Result<Verdict, CheckError> {
         let (from, to) = certificate.validity();
         if !(from..=to).contains(&at.as_second()) {
             return Err(CheckError::Time);
@@ -172,17 +202,28 @@ impl Trust {
             return Err(CheckError::Type);
         }
         let may = |kind: &Oid| issuer.types.is_empty() || issuer.types.contains(kind);
-        let kinds: Vec<&Oid> = certificate.policies.iter().filter(|kind| **kind != oid::POLICY_GEM_OR_CP).collect();
+        let kinds: Vec<&Oid> = certificate
+            .policies
+            .iter()
+            .filter(|kind| **kind != oid::POLICY_GEM_OR_CP)
+            .collect();
         if !kinds.is_empty() && !kinds.into_iter().any(may) {
             return Err(CheckError::IssuerType);
         }
-        if purpose.extended.is_some_and(|wanted| !certificate.extended_key_usage.contains(&wanted)) {
+        if purpose
+            .extended
+            .is_some_and(|wanted| !certificate.extended_key_usage.contains(&wanted))
+        {
             return Err(CheckError::ExtendedKeyUsage);
         }
         if !purpose.roles.is_empty() && !purpose.roles.iter().any(|role| certificate.has_role(*role)) {
             return Err(CheckError::Role);
         }
-        let roles = certificate.admission.as_ref().map(|admission| admission.oids.clone()).unwrap_or_default();
+        let roles = certificate
+            .admission
+            .as_ref()
+            .map(|admission| admission.oids.clone())
+            .unwrap_or_default();
         Ok(Verdict {
             issuer: issuer.certificate.subject(),
             list: self.list.sequence,
@@ -192,7 +233,12 @@ impl Trust {
     }
 
     /// The whole check, with the status asked for if the purpose needs it.
-    pub async fn check(&self, certificate: &X509, purpose: &Purpose, clock: &dyn Clock) -> Result<Verdict, CheckError> {
+    pub async fn check(
+        &self,
+        certificate: &X509,
+        purpose: &Purpose,
+        clock: &dyn Clock,
+    ) -> Result<Verdict, CheckError> {
         let now = clock.now();
         let mut verdict = self.check_offline(certificate, purpose, now)?;
         if purpose.status {
@@ -204,7 +250,11 @@ impl Trust {
     fn issuer(&self, certificate: &X509, at: Timestamp) -> Result<&crate::tsl::CaService, CheckError> {
         let unknown = || CheckError::Issuer(certificate.issuer());
         let name = certificate.issuer_der()?;
-        let mut named = self.list.cas.iter().filter(|ca| ca.certificate.subject_der().is_ok_and(|s| s == name));
+        let mut named = self
+            .list
+            .cas
+            .iter()
+            .filter(|ca| ca.certificate.subject_der().is_ok_and(|s| s == name));
         // several CA certificates may share a name: the one whose key fits is meant
         let fits = |ca: &&crate::tsl::CaService| verify_signature(certificate, &ca.certificate).is_ok();
         let first = named.clone().next().ok_or_else(unknown)?;
@@ -218,19 +268,32 @@ impl Trust {
     async fn ask_status(&self, certificate: &X509, clock: &dyn Clock) -> Result<StatusEvidence, CheckError> {
         let now = clock.now();
         let hash = crypto::sha256([certificate.der()]);
-        let cached = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&hash).copied();
+        let cached = self
+            .answers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&hash)
+            .copied();
         if let Some(time) = cached.filter(|time| now.duration_since(*time).unsigned_abs() <= self.grace) {
             return Ok(StatusEvidence::Cached(time));
         }
         let issuer = self.issuer(certificate, now)?;
         let url = certificate.ocsp.clone().or_else(|| issuer.ocsp.clone());
         let url = url.ok_or_else(|| StatusError::Unreachable("no address".into()))?;
-        let nonce: [u8; 16] = crypto::random().map_err(|_| StatusError::Unreachable("no random numbers".into()))?;
+        let nonce: [u8; 16] =
+            crypto::random().map_err(|_| StatusError::Unreachable("no random numbers".into()))?;
         let id = status::cert_id(certificate, &issuer.certificate)?;
         let request = asn1::ocsp::encode_request(id, Some(&nonce))?;
-        let asking = http::fetch("POST", &url, Some("application/ocsp-request"), request, limits::OCSP_RESPONSE);
+        let asking = http::fetch(
+            "POST",
+            &url,
+            Some("application/ocsp-request"),
+            request,
+            limits::OCSP_RESPONSE,
+        );
         let answer = clock.timeout(self.timeout, asking).await;
-        let answer = answer.ok_or_else(|| StatusError::Unreachable(format!("no answer in {:?}", self.timeout)))?;
+        let answer =
+            answer.ok_or_else(|| StatusError::Unreachable(format!("no answer in {:?}", self.timeout)))?;
         let answer = answer.map_err(|error| StatusError::Unreachable(error.to_string()))?;
         // CertHash is mandatory except for certificates of insured persons
         let need_hash = !certificate.has_policy(oid::EGK_AUT);
@@ -246,7 +309,10 @@ impl Trust {
         )?;
         match judged {
             Status::Good => {
-                let mut answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut answers = self
+                    .answers
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
                 answers.retain(|_, time| now.duration_since(*time).unsigned_abs() <= self.grace);
                 answers.insert(hash, now);
                 Ok(StatusEvidence::Fresh)
@@ -267,7 +333,8 @@ pub(crate) fn verify_signature(certificate: &X509, issuer: &X509) -> Result<(), 
     let (algorithm, signature) = certificate.signature();
     let key = PublicKey::from_spki(&issuer.spki()?).map_err(|_| CheckError::Signature)?;
     let scheme = SignatureScheme::from_oid(algorithm).map_err(|_| CheckError::Signature)?;
-    key.verify(scheme, certificate.tbs(), signature).map_err(|_| CheckError::Signature)
+    key.verify(scheme, certificate.tbs(), signature)
+        .map_err(|_| CheckError::Signature)
 }
 
 #[cfg(test)]
@@ -285,7 +352,9 @@ mod tests {
 
     #[test]
     fn a_published_list_is_read_whole() {
-        let Some(xml) = shared("pkits-tsl-provider/src/test/resources/TSL_default.xml") else { return };
+        let Some(xml) = shared("pkits-tsl-provider/src/test/resources/TSL_default.xml") else {
+            return;
+        };
         let tsl = Tsl::read(std::str::from_utf8(&xml).unwrap()).unwrap();
         assert_eq!(tsl.sequence, 1);
         assert!(tsl.cas.len() > 50, "{}", tsl.cas.len());

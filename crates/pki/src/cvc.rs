@@ -33,7 +33,9 @@ impl CvcTrust {
     /// From the trust list's CV certificates. Self-signed ones must verify with their own key.
     pub fn new(certificates: impl IntoIterator<Item = Cvc>) -> Self {
         let good = |cvc: &Cvc| cvc.is_ca() && (!is_self_signed(cvc) || verify(cvc, &cvc.point).is_ok());
-        Self { roots: certificates.into_iter().filter(good).collect() }
+        Self {
+            roots: certificates.into_iter().filter(good).collect(),
+        }
     }
 
     /// Checks a card's chain CA → card against the roots, on a day (shell model). Returns the card's key.
@@ -41,7 +43,11 @@ impl CvcTrust {
         if !ca.is_ca() || own.is_ca() {
             return Err(CvcError::Kind);
         }
-        let root = self.roots.iter().find(|root| root.chr == ca.car).ok_or(CvcError::UnknownIssuer)?;
+        let root = self
+            .roots
+            .iter()
+            .find(|root| root.chr == ca.car)
+            .ok_or(CvcError::UnknownIssuer)?;
         verify(ca, &root.point)?;
         if ca.chr != own.car {
             return Err(CvcError::UnknownIssuer);
@@ -56,14 +62,19 @@ impl CvcTrust {
 
     /// Cross certificates that lead a card which knows the roots `known` to the root `wanted`, in order of import.
     pub fn path(&self, known: &[Vec<u8>], wanted: &[u8; 8]) -> Option<Vec<Cvc>> {
-        let mut reached: HashMap<Vec<u8>, Vec<Cvc>> = known.iter().map(|root| (root.clone(), Vec::new())).collect();
+        let mut reached: HashMap<Vec<u8>, Vec<Cvc>> =
+            known.iter().map(|root| (root.clone(), Vec::new())).collect();
         let mut queue: VecDeque<Vec<u8>> = known.iter().cloned().collect();
         while let Some(current) = queue.pop_front() {
             let so_far = reached.get(&current)?.clone();
             if current == wanted {
                 return Some(so_far);
             }
-            for link in self.roots.iter().filter(|link| link.car.as_slice() == current && !is_self_signed(link)) {
+            for link in self
+                .roots
+                .iter()
+                .filter(|link| link.car.as_slice() == current && !is_self_signed(link))
+            {
                 if !reached.contains_key(&link.chr) {
                     let mut path = so_far.clone();
                     path.push(link.clone());
@@ -92,7 +103,8 @@ fn is_self_signed(cvc: &Cvc) -> bool {
 
 fn verify(cvc: &Cvc, issuer_point: &[u8]) -> Result<(), CvcError> {
     let key = EcPublic::from_point(Curve::BrainpoolP256r1, issuer_point).map_err(|_| CvcError::Signature)?;
-    key.verify_prehash(&sha256([&cvc.body]), &cvc.signature).map_err(|_| CvcError::Signature)
+    key.verify_prehash(&sha256([&cvc.body]), &cvc.signature)
+        .map_err(|_| CvcError::Signature)
 }
 
 /// A certification authority for CV certificates (test TI).
@@ -107,11 +119,21 @@ pub struct CvcAuthority {
 
 impl CvcAuthority {
     /// A root: self-signed, all rights.
-    pub fn root(reference: [u8; 8], key: EcPrivate, chat: Chat, from: CvcDate, to: CvcDate) -> Result<Self, crypto::Error> {
+    pub fn root(
+        reference: [u8; 8],
+        key: EcPrivate,
+        chat: Chat,
+        from: CvcDate,
+        to: CvcDate,
+    ) -> Result<Self, crypto::Error> {
         let point = key.public().point();
         let body = Cvc::encode_body(&reference, &reference, &point, chat, from, to);
         let certificate = Cvc::encode(&body, &key.sign_prehash(&sha256([&body]))?);
-        Ok(Self { certificate, reference, key })
+        Ok(Self {
+            certificate,
+            reference,
+            key,
+        })
     }
 
     /// A subordinate CA with its own key.
@@ -124,7 +146,11 @@ impl CvcAuthority {
         to: CvcDate,
     ) -> Result<Self, crypto::Error> {
         let certificate = self.issue(&reference, &key.public(), chat, from, to)?;
-        Ok(Self { certificate, reference, key })
+        Ok(Self {
+            certificate,
+            reference,
+            key,
+        })
     }
 
     /// A certificate for somebody's key; `holder` has 12 bytes for a card and 8 for a CA or a cross certificate.

@@ -40,22 +40,32 @@ pub async fn fetch(
     }
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80))).await?;
     let protocol = |error: hyper::Error| HttpError::Protocol(error.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(protocol)?;
     tokio::spawn(async move {
         // its end is seen by whoever waits for the answer
         let _ = connection.await;
     });
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = http::Request::builder().method(method).uri(path).header("Host", authority(&uri));
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("Host", authority(&uri));
     if let Some(content_type) = content_type {
         request = request.header("Content-Type", content_type);
     }
-    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| HttpError::Protocol(error.to_string()))?;
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| HttpError::Protocol(error.to_string()))?;
     let response = sender.send_request(request).await.map_err(protocol)?;
     if !response.status().is_success() {
         return Err(HttpError::Status(response.status().as_u16()));
     }
-    let body = Limited::new(response.into_body(), limit).collect().await.map_err(|_| HttpError::TooBig(limit))?;
+    let body = Limited::new(response.into_body(), limit)
+        .collect()
+        .await
+        .map_err(|_| HttpError::TooBig(limit))?;
     Ok(body.to_bytes().to_vec())
 }
 

@@ -27,7 +27,11 @@ pub struct Name(Vec<(&'static str, String)>);
 impl Name {
     /// `C=DE`, an organisation and a common name.
     pub fn new(organisation: &str, common_name: &str) -> Self {
-        Self(vec![("C", "DE".into()), ("O", organisation.into()), ("CN", common_name.into())])
+        Self(vec![
+            ("C", "DE".into()),
+            ("O", organisation.into()),
+            ("CN", common_name.into()),
+        ])
     }
 
     /// The same with one more attribute (`OU`, `SN`, `GN`, `SERIALNUMBER`, `L`, `POSTALCODE`, `STREET`).
@@ -52,7 +56,10 @@ impl Name {
                 _ => ("2.5.4.3", 0x0C),
             };
             let value = tlv::encode(tag, value.as_bytes());
-            rdns.push(tlv::nest(0x31, [tlv::nest(0x30, [Oid::new_unwrap(oid).to_der()?, value])]));
+            rdns.push(tlv::nest(
+                0x31,
+                [tlv::nest(0x30, [Oid::new_unwrap(oid).to_der()?, value])],
+            ));
         }
         Ok(tlv::nest(0x30, rdns))
     }
@@ -102,7 +109,14 @@ const fn end_entity(
     extended: &'static [Oid],
     has_status: bool,
 ) -> Profile {
-    Profile { policy: Some(policy), usage_ec: usage.0, usage_rsa: usage.1, extended, has_status, is_ca: false }
+    Profile {
+        policy: Some(policy),
+        usage_ec: usage.0,
+        usage_rsa: usage.1,
+        extended,
+        has_status,
+        is_ca: false,
+    }
 }
 
 /// The profiles.
@@ -195,8 +209,19 @@ pub struct Authority {
 
 impl Authority {
     /// A self-signed root.
-    pub fn root(name: Name, key: SoftKey, ocsp: &str, from: Timestamp, to: Timestamp) -> Result<Self, IssueError> {
-        let mut root = Self { certificate: Vec::new(), name: name.clone(), ocsp: ocsp.into(), key };
+    pub fn root(
+        name: Name,
+        key: SoftKey,
+        ocsp: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Self, IssueError> {
+        let mut root = Self {
+            certificate: Vec::new(),
+            name: name.clone(),
+            ocsp: ocsp.into(),
+            key,
+        };
         let key = root.key.public();
         root.certificate = root.issue(&Request {
             profile: &profile::CA,
@@ -212,13 +237,30 @@ impl Authority {
     }
 
     /// A CA below this one.
-    pub fn subordinate(&self, name: Name, key: SoftKey, from: Timestamp, to: Timestamp) -> Result<Self, IssueError> {
+    pub fn subordinate(
+        &self,
+        name: Name,
+        key: SoftKey,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Self, IssueError> {
         let certificate = self.cross(&name, &key.public(), from, to)?;
-        Ok(Self { certificate, name, ocsp: self.ocsp.clone(), key })
+        Ok(Self {
+            certificate,
+            name,
+            ocsp: self.ocsp.clone(),
+            key,
+        })
     }
 
     /// A CA certificate for another CA's name and key: a cross certificate.
-    pub fn cross(&self, name: &Name, key: &PublicKey, from: Timestamp, to: Timestamp) -> Result<Vec<u8>, IssueError> {
+    pub fn cross(
+        &self,
+        name: &Name,
+        key: &PublicKey,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<u8>, IssueError> {
         self.issue(&Request {
             profile: &profile::CA,
             subject: name.clone(),
@@ -272,11 +314,19 @@ impl Authority {
             PublicKey::Ec(_) => profile.usage_ec,
             PublicKey::Rsa(_) => profile.usage_rsa,
         };
-        out.push(extension("2.5.29.14", false, &tlv::encode(0x04, &sha1([key_bits(&request.key)])))?);
+        out.push(extension(
+            "2.5.29.14",
+            false,
+            &tlv::encode(0x04, &sha1([key_bits(&request.key)])),
+        )?);
         let issuer_key = tlv::nest(0x30, [tlv::encode(0x80, &sha1([key_bits(&self.key.public())]))]);
         out.push(extension("2.5.29.35", false, &issuer_key)?);
         out.push(extension("2.5.29.15", true, &usage_bits(usage))?);
-        let constraints = if profile.is_ca { tlv::nest(0x30, [tlv::encode(0x01, &[0xFF])]) } else { tlv::encode(0x30, &[]) };
+        let constraints = if profile.is_ca {
+            tlv::nest(0x30, [tlv::encode(0x01, &[0xFF])])
+        } else {
+            tlv::encode(0x30, &[])
+        };
         out.push(extension("2.5.29.19", true, &constraints)?);
         let policies: Vec<Oid> = match profile.policy {
             Some(policy) => vec![oid::POLICY_GEM_OR_CP, policy],
@@ -284,15 +334,29 @@ impl Authority {
             None => Vec::new(),
         };
         if !policies.is_empty() {
-            let list = policies.iter().map(|policy| Ok(tlv::nest(0x30, [policy.to_der()?])));
-            out.push(extension("2.5.29.32", false, &tlv::nest(0x30, list.collect::<Result<Vec<_>, der::Error>>()?))?);
+            let list = policies
+                .iter()
+                .map(|policy| Ok(tlv::nest(0x30, [policy.to_der()?])));
+            out.push(extension(
+                "2.5.29.32",
+                false,
+                &tlv::nest(0x30, list.collect::<Result<Vec<_>, der::Error>>()?),
+            )?);
         }
         if !profile.extended.is_empty() {
-            let list = profile.extended.iter().map(|purpose| purpose.to_der()).collect::<Result<Vec<_>, _>>()?;
+            let list = profile
+                .extended
+                .iter()
+                .map(|purpose| purpose.to_der())
+                .collect::<Result<Vec<_>, _>>()?;
             let critical = profile.extended.contains(&oid::KP_TSL_SIGNING);
             out.push(extension("2.5.29.37", critical, &tlv::nest(0x30, list))?);
         }
-        let mut names: Vec<Vec<u8>> = request.dns.iter().map(|name| tlv::encode(0x82, name.as_bytes())).collect();
+        let mut names: Vec<Vec<u8>> = request
+            .dns
+            .iter()
+            .map(|name| tlv::encode(0x82, name.as_bytes()))
+            .collect();
         names.extend(request.addresses.iter().map(|address| match address {
             std::net::IpAddr::V4(v4) => tlv::encode(0x87, &v4.octets()),
             std::net::IpAddr::V6(v6) => tlv::encode(0x87, &v6.octets()),
@@ -353,10 +417,16 @@ mod tests {
 
     #[test]
     fn issued_certificates_say_what_the_profile_says_and_openssl_believes_them() {
-        let (from, to) = ("2026-01-01T00:00:00Z".parse().unwrap(), "2036-01-01T00:00:00Z".parse().unwrap());
+        let (from, to) = (
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            "2036-01-01T00:00:00Z".parse().unwrap(),
+        );
         let key = || SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap());
-        let root = Authority::root(Name::new("Langlauf TEST", "RCA"), key(), "http://ocsp", from, to).unwrap();
-        let ca = root.subordinate(Name::new("Langlauf TEST", "SMCB-CA"), key(), from, to).unwrap();
+        let root =
+            Authority::root(Name::new("Langlauf TEST", "RCA"), key(), "http://ocsp", from, to).unwrap();
+        let ca = root
+            .subordinate(Name::new("Langlauf TEST", "SMCB-CA"), key(), from, to)
+            .unwrap();
         let own = key();
         let admission = Admission {
             items: vec!["Betriebsstätte Arzt".into()],
@@ -386,7 +456,11 @@ mod tests {
         write("ee.der", &der);
         let script = "for f in root ca ee; do openssl x509 -inform DER -in $f.der -out $f.pem || exit 1; done
             openssl verify -CAfile root.pem -untrusted ca.pem ee.pem";
-        let out = std::process::Command::new("sh").args(["-c", script]).current_dir(dir.path()).output().unwrap();
+        let out = std::process::Command::new("sh")
+            .args(["-c", script])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 }

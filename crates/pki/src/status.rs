@@ -73,7 +73,11 @@ impl StatusError {
 
 /// Names a certificate for OCSP.
 pub fn cert_id(certificate: &X509, issuer: &X509) -> Result<CertId, asn1::Error> {
-    CertId::new(&sha1([issuer.subject_der()?]), &sha1([issuer.key_bits()]), certificate.serial())
+    CertId::new(
+        &sha1([issuer.subject_der()?]),
+        &sha1([issuer.key_bits()]),
+        certificate.serial(),
+    )
 }
 
 /// Judges an answer about `certificate`.
@@ -96,9 +100,14 @@ pub fn judge(
         .filter_map(|der| X509::parse(der).ok())
         .find(|signer| responders.contains(signer))
         .ok_or(StatusError::Signer)?;
-    let key = signer.spki().ok().and_then(|spki| PublicKey::from_spki(&spki).ok()).ok_or(StatusError::Signer)?;
+    let key = signer
+        .spki()
+        .ok()
+        .and_then(|spki| PublicKey::from_spki(&spki).ok())
+        .ok_or(StatusError::Signer)?;
     let scheme = SignatureScheme::from_oid(answer.algorithm).map_err(|_| StatusError::Signature)?;
-    key.verify(scheme, &answer.signed, &answer.signature).map_err(|_| StatusError::Signature)?;
+    key.verify(scheme, &answer.signed, &answer.signature)
+        .map_err(|_| StatusError::Signature)?;
     // a responder may leave the nonce out, but not change it
     if let (Some(sent), Some(returned)) = (nonce, answer.nonce())
         && sent != returned.as_slice()
@@ -106,7 +115,12 @@ pub fn judge(
         return Err(StatusError::Nonce);
     }
     let wanted = cert_id(certificate, issuer)?;
-    let single = answer.data.responses.iter().find(|single| single.cert_id.same(&wanted)).ok_or(StatusError::Other)?;
+    let single = answer
+        .data
+        .responses
+        .iter()
+        .find(|single| single.cert_id.same(&wanted))
+        .ok_or(StatusError::Other)?;
     check_times(&answer.data, single, now, max_age)?;
     match (&single.status, single.cert_hash()) {
         (CertStatus::Good(_), None) if need_hash => return Err(StatusError::HashMissing),
@@ -131,10 +145,19 @@ fn check_times(
     let later = |time: Timestamp, by: Duration| time.checked_add(by).unwrap_or(Timestamp::MAX);
     let produced = timestamp(&data.produced_at);
     let this = timestamp(&single.this_update);
-    let from_future = [produced, this].into_iter().any(|time| time > later(now, CLOCK_TOLERANCE));
+    let from_future = [produced, this]
+        .into_iter()
+        .any(|time| time > later(now, CLOCK_TOLERANCE));
     let too_old = later(later(produced, max_age), CLOCK_TOLERANCE) < now;
-    let over = single.next_update.as_ref().is_some_and(|next| later(timestamp(next), CLOCK_TOLERANCE) < now);
-    if from_future || too_old || over { Err(StatusError::Time) } else { Ok(()) }
+    let over = single
+        .next_update
+        .as_ref()
+        .is_some_and(|next| later(timestamp(next), CLOCK_TOLERANCE) < now);
+    if from_future || too_old || over {
+        Err(StatusError::Time)
+    } else {
+        Ok(())
+    }
 }
 
 fn timestamp(time: &GeneralizedTime) -> Timestamp {
@@ -143,7 +166,9 @@ fn timestamp(time: &GeneralizedTime) -> Timestamp {
 
 fn generalized(time: Timestamp) -> Result<GeneralizedTime, asn1::Error> {
     let seconds = Duration::from_secs(time.as_second().max(0) as u64);
-    Ok(GeneralizedTime::from_date_time(DateTime::from_unix_duration(seconds)?))
+    Ok(GeneralizedTime::from_date_time(DateTime::from_unix_duration(
+        seconds,
+    )?))
 }
 
 /// What a responder says about one certificate it was asked about.
@@ -169,10 +194,16 @@ pub fn answer(
     for statement in statements {
         let status = match statement.status {
             Status::Good => CertStatus::Good(der::asn1::Null),
-            Status::Revoked(time) => CertStatus::Revoked(ocsp::RevokedInfo { time: generalized(time)?, reason: None }),
+            Status::Revoked(time) => CertStatus::Revoked(ocsp::RevokedInfo {
+                time: generalized(time)?,
+                reason: None,
+            }),
             Status::Unknown => CertStatus::Unknown(der::asn1::Null),
         };
-        let hash = statement.certificate.map(|der| SingleResponse::cert_hash_extension(&sha256([der]))).transpose()?;
+        let hash = statement
+            .certificate
+            .map(|der| SingleResponse::cert_hash_extension(&sha256([der])))
+            .transpose()?;
         responses.push(SingleResponse {
             cert_id: statement.cert_id,
             status,

@@ -95,7 +95,10 @@ impl Tsl {
         if xml.len() > limits::TSL {
             return Err(TslError::TooBig);
         }
-        let options = roxmltree::ParsingOptions { nodes_limit: limits::XML_NODES, ..Default::default() };
+        let options = roxmltree::ParsingOptions {
+            nodes_limit: limits::XML_NODES,
+            ..Default::default()
+        };
         let document = roxmltree::Document::parse_with_options(xml, options)?;
         let root = document.root_element();
         if !root.has_tag_name((NS, "TrustServiceStatusList")) {
@@ -113,9 +116,14 @@ impl Tsl {
             cvcs: Vec::new(),
             skipped: Vec::new(),
         };
-        for service in root.descendants().filter(|node| node.has_tag_name((NS, "ServiceInformation"))) {
+        for service in root
+            .descendants()
+            .filter(|node| node.has_tag_name((NS, "ServiceInformation")))
+        {
             if let Err(reason) = tsl.read_service(service) {
-                let name = child(service, "ServiceName").and_then(|name| text(name, "Name")).unwrap_or("?");
+                let name = child(service, "ServiceName")
+                    .and_then(|name| text(name, "Name"))
+                    .unwrap_or("?");
                 tsl.skipped.push(format!("{name}: {reason}"));
             }
         }
@@ -128,17 +136,32 @@ impl Tsl {
         match kind {
             CA_PKC => {
                 let since = moment(text(service, "StatusStartingTime")).ok_or("StatusStartingTime")?;
-                let types = service.descendants().filter(|node| node.has_tag_name((NS, "ExtensionOID")));
-                let types = types.filter_map(|node| Oid::new(node.text()?.trim()).ok()).collect();
-                let ocsp = service.descendants().find(|node| node.has_tag_name((NS, "ServiceSupplyPoint")));
+                let types = service
+                    .descendants()
+                    .filter(|node| node.has_tag_name((NS, "ExtensionOID")));
+                let types = types
+                    .filter_map(|node| Oid::new(node.text()?.trim()).ok())
+                    .collect();
+                let ocsp = service
+                    .descendants()
+                    .find(|node| node.has_tag_name((NS, "ServiceSupplyPoint")));
                 let ocsp = ocsp.and_then(|node| node.text()).map(|url| url.trim().to_owned());
-                self.cas.push(CaService { certificate: certificate(service)?, in_accord, since, types, ocsp });
+                self.cas.push(CaService {
+                    certificate: certificate(service)?,
+                    in_accord,
+                    since,
+                    types,
+                    ocsp,
+                });
             }
             OCSP if in_accord => self.responders.push(certificate(service)?),
             CA_CVC if in_accord => {
-                let node = service.descendants().find(|node| node.tag_name().name() == "CVCertificate");
+                let node = service
+                    .descendants()
+                    .find(|node| node.tag_name().name() == "CVCertificate");
                 let bytes = decode(node.and_then(|node| node.text()).unwrap_or_default())?;
-                self.cvcs.push(Cvc::parse(&bytes).map_err(|error| error.to_string())?);
+                self.cvcs
+                    .push(Cvc::parse(&bytes).map_err(|error| error.to_string())?);
             }
             _ => {}
         }
@@ -148,7 +171,9 @@ impl Tsl {
 
 /// The signer must be certified by the anchor, for signing trust lists, and valid now (TUC_PKI_011).
 fn signer_key(certificates: &[Vec<u8>], anchor: &X509, now: Timestamp) -> Result<PublicKey, TslError> {
-    let signer = certificates.first().ok_or(TslError::Signer("no certificate in KeyInfo"))?;
+    let signer = certificates
+        .first()
+        .ok_or(TslError::Signer("no certificate in KeyInfo"))?;
     let signer = X509::parse(signer).map_err(|_| TslError::Signer("certificate unreadable"))?;
     let valid = |certificate: &X509| {
         let (from, to) = certificate.validity();
@@ -166,7 +191,8 @@ fn signer_key(certificates: &[Vec<u8>], anchor: &X509, now: Timestamp) -> Result
     if !signer.key_usage.is_some_and(|usage| usage.non_repudiation()) {
         return Err(TslError::Signer("key usage is not nonRepudiation"));
     }
-    crate::check::verify_signature(&signer, anchor).map_err(|_| TslError::Signer("not issued by the trust anchor"))?;
+    crate::check::verify_signature(&signer, anchor)
+        .map_err(|_| TslError::Signer("not issued by the trust anchor"))?;
     let spki = signer.spki().map_err(|_| TslError::Signer("key unreadable"))?;
     PublicKey::from_spki(&spki).map_err(|_| TslError::Signer("key not usable"))
 }
@@ -189,7 +215,9 @@ fn decode(base64: &str) -> Result<Vec<u8>, String> {
 }
 
 fn certificate(service: Node<'_, '_>) -> Result<X509, String> {
-    let node = service.descendants().find(|node| node.has_tag_name((NS, "X509Certificate")));
+    let node = service
+        .descendants()
+        .find(|node| node.has_tag_name((NS, "X509Certificate")));
     let der = decode(node.and_then(|node| node.text()).ok_or("no certificate")?)?;
     X509::parse(&der).map_err(|error| error.to_string())
 }
@@ -252,16 +280,39 @@ pub fn write(
         uri("TSPInformationURI"),
     );
     for (der, types) in &contents.cas {
-        let subject = X509::parse(der).map_err(|_| TslError::Format("CA certificate"))?.subject();
-        service(&mut out, CA_PKC, &subject, &x509_id(der), issued, &contents.ocsp, types);
+        let subject = X509::parse(der)
+            .map_err(|_| TslError::Format("CA certificate"))?
+            .subject();
+        service(
+            &mut out,
+            CA_PKC,
+            &subject,
+            &x509_id(der),
+            issued,
+            &contents.ocsp,
+            types,
+        );
     }
     for der in &contents.responders {
-        let subject = X509::parse(der).map_err(|_| TslError::Format("OCSP certificate"))?.subject();
-        service(&mut out, OCSP, &subject, &x509_id(der), issued, &contents.ocsp, &[]);
+        let subject = X509::parse(der)
+            .map_err(|_| TslError::Format("OCSP certificate"))?
+            .subject();
+        service(
+            &mut out,
+            OCSP,
+            &subject,
+            &x509_id(der),
+            issued,
+            &contents.ocsp,
+            &[],
+        );
     }
     for bytes in &contents.cvcs {
         let cvc = Cvc::parse(bytes).map_err(|_| TslError::Format("CV certificate"))?;
-        let id = format!("<Other><CVCertificate>{}</CVCertificate></Other>", STANDARD.encode(bytes));
+        let id = format!(
+            "<Other><CVCertificate>{}</CVCertificate></Other>",
+            STANDARD.encode(bytes)
+        );
         let names = format!("CHR={}, CAR={}", reference(&cvc.chr), reference(&cvc.car));
         service(&mut out, CA_CVC, &names, &id, issued, &contents.ocsp, &[]);
     }

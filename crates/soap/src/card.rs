@@ -65,7 +65,11 @@ pub enum PinAnswer {
     TransportPin,
 }
 
-const NAMESPACES: [(&str, &str); 3] = [("xmlns:CARD", ns::CARD), ("xmlns:CONN", ns::CONN), ("xmlns:CARDCMN", ns::CARDCMN)];
+const NAMESPACES: [(&str, &str); 3] = [
+    ("xmlns:CARD", ns::CARD),
+    ("xmlns:CONN", ns::CONN),
+    ("xmlns:CARDCMN", ns::CARDCMN),
+];
 
 /// Answer to VerifyPin, ChangePin, UnblockPin, EnablePin, DisablePin.
 pub fn pin_response(operation: &str, status: &Status, answer: PinAnswer) -> String {
@@ -83,7 +87,10 @@ pub fn pin_response(operation: &str, status: &Status, answer: PinAnswer) -> Stri
     };
     out.leaf("CARDCMN:PinResult", result);
     // LeftTries is a local element of a type in CardServiceCommon, and that schema qualifies its elements
-    out.maybe("CARDCMN:LeftTries", tries.map(|tries| tries.to_string()).as_deref());
+    out.maybe(
+        "CARDCMN:LeftTries",
+        tries.map(|tries| tries.to_string()).as_deref(),
+    );
     out.close(&name);
     out.finish()
 }
@@ -136,7 +143,8 @@ pub struct CardInfo {
 /// The `CARD:Card` element; the prefixes CARD, CARDCMN and CONN must be declared outside.
 pub fn card_element(out: &mut Writer, card: &CardInfo) {
     out.open("CARD:Card", &[]);
-    out.leaf("CONN:CardHandle", &card.handle).leaf("CARDCMN:CardType", card.card_type);
+    out.leaf("CONN:CardHandle", &card.handle)
+        .leaf("CARDCMN:CardType", card.card_type);
     if let Some(version) = &card.version {
         let part = |out: &mut Writer, name: &str, version: Option<VersionInfo>| {
             if let Some(VersionInfo(major, minor, revision)) = version {
@@ -158,7 +166,8 @@ pub fn card_element(out: &mut Writer, card: &CardInfo) {
         out.close("CARD:CardVersion");
     }
     out.maybe("CARDCMN:Iccsn", card.iccsn.as_deref());
-    out.leaf("CARDCMN:CtId", &card.ct_id).leaf("CARDCMN:SlotId", &card.slot.to_string());
+    out.leaf("CARDCMN:CtId", &card.ct_id)
+        .leaf("CARDCMN:SlotId", &card.slot.to_string());
     out.leaf("CARD:InsertTime", &card.inserted);
     out.maybe("CARD:CardHolderName", card.holder.as_deref());
     out.maybe("CARD:Kvnr", card.kvnr.as_deref());

@@ -1,7 +1,9 @@
 //! CardTerminalService 1.1.
 
 use crate::read::{context, number};
-use crate::{CardInfo, Malformed, Request, Status, Writer, card_element, children, descend, ns, optional, required};
+use crate::{
+    CardInfo, Malformed, Request, Status, Writer, card_element, children, descend, ns, optional, required,
+};
 use roxmltree::Node;
 
 /// A slot of a terminal.
@@ -35,7 +37,9 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
     if message.as_ref().is_some_and(|text| text.chars().count() > 48) {
         return Err(Malformed("DisplayMsg has more than 48 characters".into()));
     }
-    let timeout = optional(body, ns::CT, "TimeOut").map(|text| number(&text)).transpose()?;
+    let timeout = optional(body, ns::CT, "TimeOut")
+        .map(|text| number(&text))
+        .transpose()?;
     match body.tag_name().name() {
         "RequestCard" => Ok(Request::RequestCard {
             context,
@@ -49,21 +53,35 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
                 Some(node) => EjectTarget::Slot(slot(node)?),
                 None => EjectTarget::Handle(required(body, ns::CONN, "CardHandle")?),
             };
-            Ok(Request::EjectCard { context, target, message, timeout_ms: timeout })
+            Ok(Request::EjectCard {
+                context,
+                target,
+                message,
+                timeout_ms: timeout,
+            })
         }
-        other => Err(Malformed(format!("operation {other} unknown in CardTerminalService"))),
+        other => Err(Malformed(format!(
+            "operation {other} unknown in CardTerminalService"
+        ))),
     }
 }
 
-const NAMESPACES: [(&str, &str); 4] =
-    [("xmlns:CT", ns::CT), ("xmlns:CONN", ns::CONN), ("xmlns:CARD", ns::CARD), ("xmlns:CARDCMN", ns::CARDCMN)];
+const NAMESPACES: [(&str, &str); 4] = [
+    ("xmlns:CT", ns::CT),
+    ("xmlns:CONN", ns::CONN),
+    ("xmlns:CARD", ns::CARD),
+    ("xmlns:CARDCMN", ns::CARDCMN),
+];
 
 /// Answer to RequestCard.
 pub fn request_card_response(status: &Status, already: Option<bool>, card: Option<&CardInfo>) -> String {
     let mut out = Writer::new();
     out.open("CT:RequestCardResponse", &NAMESPACES);
     status.write(&mut out);
-    out.maybe("CT:AlreadyInserted", already.map(|already| already.to_string()).as_deref());
+    out.maybe(
+        "CT:AlreadyInserted",
+        already.map(|already| already.to_string()).as_deref(),
+    );
     if let Some(card) = card {
         card_element(&mut out, card);
     }

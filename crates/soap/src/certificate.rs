@@ -60,13 +60,19 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
     match body.tag_name().name() {
         "ReadCardCertificate" => {
             let list = descend(body, ns::CERT, "CertRefList")?;
-            let refs = children(list, ns::CERT, "CertRef").map(|node| CertRef::parse(node.text().unwrap_or_default().trim()));
+            let refs = children(list, ns::CERT, "CertRef")
+                .map(|node| CertRef::parse(node.text().unwrap_or_default().trim()));
             let refs = refs.collect::<Result<Vec<_>, _>>()?;
             if refs.is_empty() {
                 return Err(Malformed("CertRef missing".into()));
             }
             let handle = required(body, ns::CONN, "CardHandle")?;
-            Ok(Request::ReadCardCertificate { context, handle, refs, crypt: crypt(body)? })
+            Ok(Request::ReadCardCertificate {
+                context,
+                handle,
+                refs,
+                crypt: crypt(body)?,
+            })
         }
         "CheckCertificateExpiration" => Ok(Request::CheckCertificateExpiration {
             context,
@@ -76,14 +82,26 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
         "VerifyCertificate" => {
             let text = required(body, ns::CERTCMN, "X509Certificate")?;
             let compact: String = text.split_ascii_whitespace().collect();
-            let certificate = STANDARD.decode(compact).map_err(|_| Malformed("X509Certificate is not base64".into()))?;
-            Ok(Request::VerifyCertificate { context, certificate, at: optional(body, ns::CERT, "VerificationTime") })
+            let certificate = STANDARD
+                .decode(compact)
+                .map_err(|_| Malformed("X509Certificate is not base64".into()))?;
+            Ok(Request::VerifyCertificate {
+                context,
+                certificate,
+                at: optional(body, ns::CERT, "VerificationTime"),
+            })
         }
-        other => Err(Malformed(format!("operation {other} unknown in CertificateService"))),
+        other => Err(Malformed(format!(
+            "operation {other} unknown in CertificateService"
+        ))),
     }
 }
 
-const NAMESPACES: [(&str, &str); 3] = [("xmlns:CERT", ns::CERT), ("xmlns:CERTCMN", ns::CERTCMN), ("xmlns:CONN", ns::CONN)];
+const NAMESPACES: [(&str, &str); 3] = [
+    ("xmlns:CERT", ns::CERT),
+    ("xmlns:CERTCMN", ns::CERTCMN),
+    ("xmlns:CONN", ns::CONN),
+];
 
 /// A certificate with its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +126,8 @@ pub fn read_response(status: &Status, certificates: &[(CertRef, Option<Certifica
         if let Some(data) = data {
             out.open("CERTCMN:X509Data", &[]);
             out.open("CERTCMN:X509IssuerSerial", &[]);
-            out.leaf("CERTCMN:X509IssuerName", &data.issuer).leaf("CERTCMN:X509SerialNumber", &data.serial);
+            out.leaf("CERTCMN:X509IssuerName", &data.issuer)
+                .leaf("CERTCMN:X509SerialNumber", &data.serial);
             out.close("CERTCMN:X509IssuerSerial");
             out.leaf("CERTCMN:X509SubjectName", &data.subject);
             out.leaf("CERTCMN:X509Certificate", &STANDARD.encode(&data.der));
@@ -116,7 +135,8 @@ pub fn read_response(status: &Status, certificates: &[(CertRef, Option<Certifica
         }
         out.close("CERTCMN:X509DataInfo");
     }
-    out.close("CERTCMN:X509DataInfoList").close("CERT:ReadCardCertificateResponse");
+    out.close("CERTCMN:X509DataInfoList")
+        .close("CERT:ReadCardCertificateResponse");
     out.finish()
 }
 
@@ -162,16 +182,24 @@ pub enum Verification {
 }
 
 /// Answer to VerifyCertificate.
-pub fn verification_response(status: &Status, result: Verification, error: Option<&crate::Fault>, roles: &[String]) -> String {
+pub fn verification_response(
+    status: &Status,
+    result: Verification,
+    error: Option<&crate::Fault>,
+    roles: &[String],
+) -> String {
     let mut out = Writer::new();
     out.open("CERT:VerifyCertificateResponse", &NAMESPACES);
     status.write(&mut out);
     out.open("CERT:VerificationStatus", &[]);
-    out.leaf("CERT:VerificationResult", match result {
-        Verification::Valid => "VALID",
-        Verification::Inconclusive => "INCONCLUSIVE",
-        Verification::Invalid => "INVALID",
-    });
+    out.leaf(
+        "CERT:VerificationResult",
+        match result {
+            Verification::Valid => "VALID",
+            Verification::Inconclusive => "INCONCLUSIVE",
+            Verification::Invalid => "INVALID",
+        },
+    );
     if let Some(error) = error {
         out.raw(&error.error_element());
     }

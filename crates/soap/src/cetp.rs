@@ -29,7 +29,10 @@ impl CetpEvent {
             .leaf("EVT:SubscriptionID", &self.subscription);
         out.open("EVT:Message", &[]);
         for (key, value) in &self.parameters {
-            out.open("EVT:Parameter", &[]).leaf("EVT:Key", key).leaf("EVT:Value", value).close("EVT:Parameter");
+            out.open("EVT:Parameter", &[])
+                .leaf("EVT:Key", key)
+                .leaf("EVT:Value", value)
+                .close("EVT:Parameter");
         }
         out.close("EVT:Message").close("EVT:Event");
         out.finish()
@@ -58,7 +61,10 @@ impl CetpEvent {
         let event = document.root_element();
         let message = crate::descend(event, ns::EVT, "Message")?;
         let parameters = children(message, ns::EVT, "Parameter").map(|parameter| {
-            Ok((required(parameter, ns::EVT, "Key")?, optional(parameter, ns::EVT, "Value").unwrap_or_default()))
+            Ok((
+                required(parameter, ns::EVT, "Key")?,
+                optional(parameter, ns::EVT, "Value").unwrap_or_default(),
+            ))
         });
         Ok(Self {
             topic: required(event, ns::EVT, "Topic")?,
@@ -81,7 +87,10 @@ mod tests {
             kind: "Operation".into(),
             severity: "Info".into(),
             subscription: "S1".into(),
-            parameters: vec![("CardType".into(), "EGK".into()), ("CardHolderName".into(), "Müller & <Co>".into())],
+            parameters: vec![
+                ("CardType".into(), "EGK".into()),
+                ("CardHolderName".into(), "Müller & <Co>".into()),
+            ],
         };
         let frame = event.encode();
         assert_eq!(CetpEvent::decode(&frame).unwrap(), event);

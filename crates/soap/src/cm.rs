@@ -16,13 +16,17 @@ pub struct Localization {
 impl Localization {
     fn write(&self, out: &mut Writer) {
         out.open("CM:ServiceLocalization", &[("xmlns:CM", ns::CM)]);
-        out.leaf("CM:Type", &self.kind).leaf("CM:Provider", &self.provider);
+        out.leaf("CM:Type", &self.kind)
+            .leaf("CM:Provider", &self.provider);
         out.close("CM:ServiceLocalization");
     }
 
     fn read(node: roxmltree::Node<'_, '_>) -> Result<Self, Malformed> {
         let node = descend(node, ns::CM, "ServiceLocalization")?;
-        Ok(Self { kind: required(node, ns::CM, "Type")?, provider: required(node, ns::CM, "Provider")? })
+        Ok(Self {
+            kind: required(node, ns::CM, "Type")?,
+            provider: required(node, ns::CM, "Provider")?,
+        })
     }
 }
 
@@ -48,9 +52,16 @@ pub struct UpdateFlags {
 /// The request GetUpdateFlags.
 pub fn get_update_flags(iccsn: &str, provider: &str) -> String {
     let mut header = Writer::new();
-    Localization { kind: "UFS".into(), provider: provider.into() }.write(&mut header);
+    Localization {
+        kind: "UFS".into(),
+        provider: provider.into(),
+    }
+    .write(&mut header);
     let mut out = Writer::new();
-    out.open("UFS:GetUpdateFlags", &[("xmlns:UFS", ns::UFREQ), ("xmlns:CM", ns::CM)]);
+    out.open(
+        "UFS:GetUpdateFlags",
+        &[("xmlns:UFS", ns::UFREQ), ("xmlns:CM", ns::CM)],
+    );
     out.leaf("CM:Iccsn", iccsn).close("UFS:GetUpdateFlags");
     wrap_with_header(&header.finish(), &out.finish())
 }
@@ -59,19 +70,30 @@ impl UpdateFlags {
     /// The answer as a SOAP message.
     pub fn message(&self) -> String {
         let mut out = Writer::new();
-        out.open("UFSR:GetUpdateFlagsResponse", &[("xmlns:UFSR", ns::UFRES), ("xmlns:CM", ns::CM)]);
+        out.open(
+            "UFSR:GetUpdateFlagsResponse",
+            &[("xmlns:UFSR", ns::UFRES), ("xmlns:CM", ns::CM)],
+        );
         for flag in &self.flags {
             out.open("CM:UpdateFlag", &[]);
             flag.service.write(&mut out);
             out.leaf("CM:UpdateId", &flag.id)
-                .leaf("CM:UpdatePriority", if flag.mandatory { "MANDATORY" } else { "OPTIONAL" })
+                .leaf(
+                    "CM:UpdatePriority",
+                    if flag.mandatory { "MANDATORY" } else { "OPTIONAL" },
+                )
                 .leaf("CM:ShortDescription", &flag.description);
             out.close("CM:UpdateFlag");
         }
         if let Some(receipt) = &self.receipt {
             out.open("CM:ServiceReceipt", &[]);
-            Localization { kind: "VSD".into(), provider: "1".into() }.write(&mut out);
-            out.leaf("CM:Receipt", &STANDARD.encode(receipt)).close("CM:ServiceReceipt");
+            Localization {
+                kind: "VSD".into(),
+                provider: "1".into(),
+            }
+            .write(&mut out);
+            out.leaf("CM:Receipt", &STANDARD.encode(receipt))
+                .close("CM:ServiceReceipt");
         }
         out.close("UFSR:GetUpdateFlagsResponse");
         wrap(&out.finish())
@@ -92,7 +114,10 @@ impl UpdateFlags {
         }
         let receipt = children(body, ns::CM, "ServiceReceipt").next();
         let receipt = receipt.and_then(|node| optional(node, ns::CM, "Receipt"));
-        let receipt = receipt.map(|text| STANDARD.decode(text)).transpose().map_err(|_| Malformed("Receipt".into()))?;
+        let receipt = receipt
+            .map(|text| STANDARD.decode(text))
+            .transpose()
+            .map_err(|_| Malformed("Receipt".into()))?;
         Ok(Self { flags, receipt })
     }
 }
@@ -112,8 +137,12 @@ fn not_a_fault<'a, 'i>(body: roxmltree::Node<'a, 'i>) -> Result<roxmltree::Node<
     if !crate::has_name(body, ns::SOAP, "Fault") {
         return Ok(body);
     }
-    let code = body.descendants().filter(|node| crate::has_name(*node, ns::GERROR, "Code")).last();
-    Err(Answer::Fault(code.and_then(|node| node.text()?.trim().parse().ok()).unwrap_or(0)))
+    let mut codes = body.descendants().filter(|node| crate::has_name(*node, ns::GERROR, "Code"));
+    let code = codes.next_back();
+    Err(Answer::Fault(
+        code.and_then(|node| node.text()?.trim().parse().ok())
+            .unwrap_or(0),
+    ))
 }
 
 /// A command to the card and the status word it should give.
@@ -141,32 +170,48 @@ pub fn perform_updates(iccsn: &str, update: &str, service: &Localization) -> Str
     let mut header = Writer::new();
     service.write(&mut header);
     let mut out = Writer::new();
-    out.open("CCS:PerformUpdates", &[("xmlns:CCS", ns::CCREQ), ("xmlns:CM", ns::CM)]);
-    out.leaf("CM:Iccsn", iccsn).leaf("CM:UpdateId", update).close("CCS:PerformUpdates");
+    out.open(
+        "CCS:PerformUpdates",
+        &[("xmlns:CCS", ns::CCREQ), ("xmlns:CM", ns::CM)],
+    );
+    out.leaf("CM:Iccsn", iccsn)
+        .leaf("CM:UpdateId", update)
+        .close("CCS:PerformUpdates");
     wrap_with_header(&header.finish(), &out.finish())
 }
 
 /// The request GetNextCommandPackage with the card's answers. `abort` ends the conversation.
-pub fn next_package(service: &Localization, conversation: &str, responses: &[Vec<u8>], abort: bool) -> String {
+pub fn next_package(
+    service: &Localization,
+    conversation: &str,
+    responses: &[Vec<u8>],
+    abort: bool,
+) -> String {
     let mut header = Writer::new();
     service.write(&mut header);
     write_session(&mut header, conversation);
     let mut out = Writer::new();
-    out.open("CCS:GetNextCommandPackage", &[("xmlns:CCS", ns::CCREQ), ("xmlns:COM", ns::CC)]);
+    out.open(
+        "CCS:GetNextCommandPackage",
+        &[("xmlns:CCS", ns::CCREQ), ("xmlns:COM", ns::CC)],
+    );
     out.open("CCS:CommandResponsePackage", &[]);
     for response in responses {
         out.leaf("COM:CommandResponse", &hex(response));
     }
     if abort {
-        out.open("COM:Abort", &[("CommandSentToCard", "true")]).close("COM:Abort");
+        out.open("COM:Abort", &[("CommandSentToCard", "true")])
+            .close("COM:Abort");
     }
-    out.close("CCS:CommandResponsePackage").close("CCS:GetNextCommandPackage");
+    out.close("CCS:CommandResponsePackage")
+        .close("CCS:GetNextCommandPackage");
     wrap_with_header(&header.finish(), &out.finish())
 }
 
 fn write_session(out: &mut Writer, conversation: &str) {
     out.open("CM:SessionIdentifier", &[("xmlns:CM", ns::CM)]);
-    out.leaf("CM:ConversationID", conversation).close("CM:SessionIdentifier");
+    out.leaf("CM:ConversationID", conversation)
+        .close("CM:SessionIdentifier");
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -181,7 +226,9 @@ fn unhex(text: &str) -> Result<Vec<u8>, Malformed> {
         return Err(bad());
     }
     let pairs = digits.chunks_exact(2);
-    Ok(pairs.map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+    Ok(pairs
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect())
 }
 
 impl Step {
@@ -191,10 +238,20 @@ impl Step {
         write_session(&mut header, &self.conversation);
         let name = format!("CCSR:{operation}Response");
         let mut out = Writer::new();
-        out.open(&name, &[("xmlns:CCSR", ns::CCRES), ("xmlns:COM", ns::CC), ("xmlns:CM", ns::CM)]);
+        out.open(
+            &name,
+            &[
+                ("xmlns:CCSR", ns::CCRES),
+                ("xmlns:COM", ns::CC),
+                ("xmlns:CM", ns::CM),
+            ],
+        );
         for (id, receipt) in &self.performed {
             out.open("COM:UpdatePerformed", &[]).leaf("CM:UpdateId", id);
-            out.maybe("CM:Receipt", receipt.as_ref().map(|bytes| STANDARD.encode(bytes)).as_deref());
+            out.maybe(
+                "CM:Receipt",
+                receipt.as_ref().map(|bytes| STANDARD.encode(bytes)).as_deref(),
+            );
             out.close("COM:UpdatePerformed");
         }
         match &self.commands {
@@ -221,7 +278,9 @@ impl Step {
         let envelope = Envelope::parse(message)?;
         let body = not_a_fault(envelope.body()?)?;
         let session = envelope.header(ns::CM, "SessionIdentifier");
-        let conversation = session.and_then(|node| optional(node, ns::CM, "ConversationID")).unwrap_or_default();
+        let conversation = session
+            .and_then(|node| optional(node, ns::CM, "ConversationID"))
+            .unwrap_or_default();
         let mut performed = Vec::new();
         for update in children(body, ns::CC, "UpdatePerformed") {
             let receipt = optional(update, ns::CM, "Receipt").and_then(|text| STANDARD.decode(text).ok());
@@ -231,8 +290,12 @@ impl Step {
         let commands = package.map(|package| {
             let items = children(package, ns::CC, "CommandItem").map(|item| {
                 let expected = required(item, ns::CC, "StatusCodeExpected")?;
-                let expected = u16::from_str_radix(&expected, 16).map_err(|_| Malformed("status word".into()))?;
-                Ok(CommandItem { command: unhex(&required(item, ns::CC, "Command")?)?, expected })
+                let expected =
+                    u16::from_str_radix(&expected, 16).map_err(|_| Malformed("status word".into()))?;
+                Ok(CommandItem {
+                    command: unhex(&required(item, ns::CC, "Command")?)?,
+                    expected,
+                })
             });
             items.collect::<Result<Vec<_>, Malformed>>()
         });
@@ -240,7 +303,11 @@ impl Step {
         if commands.is_none() && children(body, ns::CC, "Close").next().is_none() {
             return Err(Malformed("CommandPackage or Close expected".into()).into());
         }
-        Ok(Self { performed, commands, conversation })
+        Ok(Self {
+            performed,
+            commands,
+            conversation,
+        })
     }
 }
 
@@ -248,9 +315,18 @@ impl Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum ServiceRequest {
-    GetUpdateFlags { iccsn: String },
-    PerformUpdates { iccsn: String, update: String },
-    GetNextCommandPackage { conversation: String, responses: Vec<Vec<u8>>, abort: bool },
+    GetUpdateFlags {
+        iccsn: String,
+    },
+    PerformUpdates {
+        iccsn: String,
+        update: String,
+    },
+    GetNextCommandPackage {
+        conversation: String,
+        responses: Vec<Vec<u8>>,
+        abort: bool,
+    },
 }
 
 impl ServiceRequest {
@@ -259,7 +335,9 @@ impl ServiceRequest {
         let envelope = Envelope::parse(message)?;
         let body = envelope.body()?;
         match body.tag_name().name() {
-            "GetUpdateFlags" => Ok(Self::GetUpdateFlags { iccsn: required(body, ns::CM, "Iccsn")? }),
+            "GetUpdateFlags" => Ok(Self::GetUpdateFlags {
+                iccsn: required(body, ns::CM, "Iccsn")?,
+            }),
             "PerformUpdates" => Ok(Self::PerformUpdates {
                 iccsn: required(body, ns::CM, "Iccsn")?,
                 update: required(body, ns::CM, "UpdateId")?,
@@ -287,18 +365,31 @@ mod tests {
 
     #[test]
     fn conversations_round_trip() {
-        let service = Localization { kind: "VSD".into(), provider: "109500969".into() };
+        let service = Localization {
+            kind: "VSD".into(),
+            provider: "109500969".into(),
+        };
         let request = perform_updates("80276883110000168583", "0A", &service);
-        assert!(matches!(ServiceRequest::parse(&request).unwrap(), ServiceRequest::PerformUpdates { update, .. } if update == "0A"));
+        assert!(
+            matches!(ServiceRequest::parse(&request).unwrap(), ServiceRequest::PerformUpdates { update, .. } if update == "0A")
+        );
         let step = Step {
             performed: vec![("0A".into(), Some(vec![1, 2]))],
-            commands: Some(vec![CommandItem { command: vec![0, 0xA4, 4, 0x0C], expected: 0x9000 }]),
+            commands: Some(vec![CommandItem {
+                command: vec![0, 0xA4, 4, 0x0C],
+                expected: 0x9000,
+            }]),
             conversation: "c1".into(),
         };
         assert_eq!(Step::parse(&step.message("PerformUpdates")).unwrap(), step);
         let next = next_package(&service, "c1", &[vec![0x90, 0]], false);
-        assert!(matches!(ServiceRequest::parse(&next).unwrap(), ServiceRequest::GetNextCommandPackage { responses, .. } if responses == [vec![0x90, 0]]));
-        let flags = UpdateFlags { flags: vec![], receipt: Some(b"PZ".to_vec()) };
+        assert!(
+            matches!(ServiceRequest::parse(&next).unwrap(), ServiceRequest::GetNextCommandPackage { responses, .. } if responses == [vec![0x90, 0]])
+        );
+        let flags = UpdateFlags {
+            flags: vec![],
+            receipt: Some(b"PZ".to_vec()),
+        };
         assert_eq!(UpdateFlags::parse(&flags.message()).unwrap(), flags);
     }
 }

@@ -35,43 +35,51 @@ const CT: &str = "http://ws.gematik.de/conn/CardTerminalService/WSDL/v1.1";
 const CERT: &str = "http://ws.gematik.de/conn/CertificateService/WSDL/v6.0";
 /// Every service served, one row each; routes and directory read this table.
 pub static SERVICES: &[Service] = &[
-        Service {
-            name: "EventService",
-            purpose: "Systeminformationsdienst: Karten, Kartenterminals, Ereignisse",
-            path: "/ws/EventService",
-            versions: &[version(EVENT, "7.2.0")],
-        },
-        Service {
-            name: "CardService",
-            purpose: "Kartendienst: PIN-Operationen",
-            path: "/ws/CardService",
-            versions: &[version(CARD, "8.1.2"), version(CARD, "8.1.1"), version(CARD, "8.1.0")],
-        },
-        Service {
-            name: "CardTerminalService",
-            purpose: "Kartenterminaldienst: Karten anfordern und auswerfen",
-            path: "/ws/CardTerminalService",
-            versions: &[version(CT, "1.1.0")],
-        },
-        Service {
-            name: "CertificateService",
-            purpose: "Zertifikatsdienst: Zertifikate lesen und prüfen",
-            path: "/ws/CertificateService",
-            versions: &[version(CERT, "6.0.3"), version(CERT, "6.0.1"), version(CERT, "6.0.0")],
-        },
-        Service {
-            name: "VSDService",
-            purpose: "Versichertenstammdaten lesen",
-            path: "/ws/VSDService",
-            versions: &[version("http://ws.gematik.de/conn/vsds/VSDService/v5.2", "5.2.0")],
-        },
-        Service {
-            name: "KVKService",
-            purpose: "Krankenversichertenkarte lesen",
-            path: "/ws/KVKService",
-            versions: &[version("http://ws.gematik.de/conn/vsds/KvkService/v4.0", "4.0.0")],
-        },
-    ];
+    Service {
+        name: "EventService",
+        purpose: "Systeminformationsdienst: Karten, Kartenterminals, Ereignisse",
+        path: "/ws/EventService",
+        versions: &[version(EVENT, "7.2.0")],
+    },
+    Service {
+        name: "CardService",
+        purpose: "Kartendienst: PIN-Operationen",
+        path: "/ws/CardService",
+        versions: &[
+            version(CARD, "8.1.2"),
+            version(CARD, "8.1.1"),
+            version(CARD, "8.1.0"),
+        ],
+    },
+    Service {
+        name: "CardTerminalService",
+        purpose: "Kartenterminaldienst: Karten anfordern und auswerfen",
+        path: "/ws/CardTerminalService",
+        versions: &[version(CT, "1.1.0")],
+    },
+    Service {
+        name: "CertificateService",
+        purpose: "Zertifikatsdienst: Zertifikate lesen und prüfen",
+        path: "/ws/CertificateService",
+        versions: &[
+            version(CERT, "6.0.3"),
+            version(CERT, "6.0.1"),
+            version(CERT, "6.0.0"),
+        ],
+    },
+    Service {
+        name: "VSDService",
+        purpose: "Versichertenstammdaten lesen",
+        path: "/ws/VSDService",
+        versions: &[version("http://ws.gematik.de/conn/vsds/VSDService/v5.2", "5.2.0")],
+    },
+    Service {
+        name: "KVKService",
+        purpose: "Krankenversichertenkarte lesen",
+        path: "/ws/KVKService",
+        versions: &[version("http://ws.gematik.de/conn/vsds/KvkService/v4.0", "4.0.0")],
+    },
+];
 
 /// What the directory says about the product and its access.
 #[derive(Debug, Clone)]
@@ -91,30 +99,50 @@ pub struct Directory<'a> {
 impl Directory<'_> {
     /// The `PI:ProductInformation` element, with its namespace.
     pub fn product_information(version: &str, now: Timestamp) -> String {
-        product_information("Konnektor", "5.1.0", "LANGL", "LANGLAUF", version, "Langlauf", now)
+        product_information(
+            "Konnektor",
+            "5.1.0",
+            "LANGL",
+            "LANGLAUF",
+            version,
+            "Langlauf",
+            now,
+        )
     }
 
     /// The document.
     pub fn to_xml(&self, now: Timestamp) -> String {
         let mut out = Writer::new();
         out.raw("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
-        out.open("SDS:ConnectorServices", &[("xmlns:SDS", ns::SDS), ("xmlns:SI", ns::SI)]);
+        out.open(
+            "SDS:ConnectorServices",
+            &[("xmlns:SDS", ns::SDS), ("xmlns:SI", ns::SI)],
+        );
         out.raw(&Self::product_information(self.version, now));
         out.leaf("SDS:TLSMandatory", &self.tls_mandatory.to_string());
         out.leaf("SDS:ClientAutMandatory", &self.client_authentication.to_string());
         out.open("SI:ServiceInformation", &[]);
         for service in SERVICES {
-            out.open("SI:Service", &[("Name", service.name)]).leaf("SI:Abstract", service.purpose);
+            out.open("SI:Service", &[("Name", service.name)])
+                .leaf("SI:Abstract", service.purpose);
             out.open("SI:Versions", &[]);
             for version in service.versions {
-                out.open("SI:Version", &[("TargetNamespace", version.namespace), ("Version", version.number)]);
+                out.open(
+                    "SI:Version",
+                    &[
+                        ("TargetNamespace", version.namespace),
+                        ("Version", version.number),
+                    ],
+                );
                 out.leaf("SI:Abstract", service.purpose);
                 if let Some(base) = self.plain_base {
                     let location = format!("{base}{}", service.path);
-                    out.open("SI:Endpoint", &[("Location", &location)]).close("SI:Endpoint");
+                    out.open("SI:Endpoint", &[("Location", &location)])
+                        .close("SI:Endpoint");
                 }
                 let location = format!("{}{}", self.tls_base, service.path);
-                out.open("SI:EndpointTLS", &[("Location", &location)]).close("SI:EndpointTLS");
+                out.open("SI:EndpointTLS", &[("Location", &location)])
+                    .close("SI:EndpointTLS");
                 out.close("SI:Version");
             }
             out.close("SI:Versions").close("SI:Service");
@@ -138,14 +166,21 @@ pub fn product_information(
     out.open("PI:ProductInformation", &[("xmlns:PI", ns::PI)]);
     out.leaf("PI:InformationDate", &now.to_string());
     out.open("PI:ProductTypeInformation", &[]);
-    out.leaf("PI:ProductType", kind).leaf("PI:ProductTypeVersion", kind_version);
-    out.close("PI:ProductTypeInformation").open("PI:ProductIdentification", &[]);
-    out.leaf("PI:ProductVendorID", vendor).leaf("PI:ProductCode", code);
+    out.leaf("PI:ProductType", kind)
+        .leaf("PI:ProductTypeVersion", kind_version);
+    out.close("PI:ProductTypeInformation")
+        .open("PI:ProductIdentification", &[]);
+    out.leaf("PI:ProductVendorID", vendor)
+        .leaf("PI:ProductCode", code);
     out.open("PI:ProductVersion", &[]).open("PI:Local", &[]);
     out.leaf("PI:HWVersion", "1.0.0").leaf("PI:FWVersion", firmware);
-    out.close("PI:Local").close("PI:ProductVersion").close("PI:ProductIdentification");
+    out.close("PI:Local")
+        .close("PI:ProductVersion")
+        .close("PI:ProductIdentification");
     out.open("PI:ProductMiscellaneous", &[]);
-    out.leaf("PI:ProductVendorName", vendor).leaf("PI:ProductName", name);
-    out.close("PI:ProductMiscellaneous").close("PI:ProductInformation");
+    out.leaf("PI:ProductVendorName", vendor)
+        .leaf("PI:ProductName", name);
+    out.close("PI:ProductMiscellaneous")
+        .close("PI:ProductInformation");
     out.finish()
 }

@@ -10,24 +10,38 @@ pub struct Envelope<'i> {
 impl<'i> Envelope<'i> {
     /// Reads an envelope: SOAP 1.1, no document type definition, bounded in nodes and depth.
     pub fn parse(text: &'i str) -> Result<Self, Malformed> {
-        let options = ParsingOptions { nodes_limit: limits::XML_NODES, ..Default::default() };
+        let options = ParsingOptions {
+            nodes_limit: limits::XML_NODES,
+            ..Default::default()
+        };
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-        let document =
-            Document::parse_with_options(text, options).map_err(|error| Malformed(format!("XML: {error}")))?;
+        let document = Document::parse_with_options(text, options)
+            .map_err(|error| Malformed(format!("XML: {error}")))?;
         if !has_name(document.root_element(), ns::SOAP, "Envelope") {
             return Err(Malformed("SOAP 1.1 envelope expected".into()));
         }
-        let deep = document.descendants().any(|node| node.ancestors().take(limits::XML_DEPTH + 1).count() > limits::XML_DEPTH);
+        let deep = document
+            .descendants()
+            .any(|node| node.ancestors().take(limits::XML_DEPTH + 1).count() > limits::XML_DEPTH);
         if deep {
-            return Err(Malformed(format!("nested deeper than {} elements", limits::XML_DEPTH)));
+            return Err(Malformed(format!(
+                "nested deeper than {} elements",
+                limits::XML_DEPTH
+            )));
         }
         Ok(Self { document })
     }
 
     /// The one element in the body.
     pub fn body(&self) -> Result<Node<'_, 'i>, Malformed> {
-        let body = self.document.root_element().children().find(|node| has_name(*node, ns::SOAP, "Body"));
-        let mut inside = body.into_iter().flat_map(|body| body.children().filter(Node::is_element));
+        let body = self
+            .document
+            .root_element()
+            .children()
+            .find(|node| has_name(*node, ns::SOAP, "Body"));
+        let mut inside = body
+            .into_iter()
+            .flat_map(|body| body.children().filter(Node::is_element));
         match (inside.next(), inside.next()) {
             (Some(one), None) => Ok(one),
             _ => Err(Malformed("one element in the SOAP body expected".into())),
@@ -36,7 +50,11 @@ impl<'i> Envelope<'i> {
 
     /// A header element.
     pub fn header(&self, namespace: &'static str, name: &'static str) -> Option<Node<'_, 'i>> {
-        let header = self.document.root_element().children().find(|node| has_name(*node, ns::SOAP, "Header"))?;
+        let header = self
+            .document
+            .root_element()
+            .children()
+            .find(|node| has_name(*node, ns::SOAP, "Header"))?;
         header.children().find(|node| has_name(*node, namespace, name))
     }
 }
@@ -87,7 +105,11 @@ mod tests {
         let mut stack = vec![samples];
         while let Some(path) = stack.pop() {
             if path.is_dir() {
-                stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                stack.extend(
+                    std::fs::read_dir(&path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
                 continue;
             }
             let name = path.file_name().unwrap().to_string_lossy().to_lowercase();
@@ -95,12 +117,22 @@ mod tests {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            let Ok(envelope) = Envelope::parse(&text) else { continue };
+            let Ok(envelope) = Envelope::parse(&text) else {
+                continue;
+            };
             let body = envelope.body().unwrap();
             // SignatureService, EncryptionService and PoPP come with later issues
             let ours = [ns::EVT, ns::CARD, ns::CT, ns::CERT, ns::VSD, ns::KVK];
-            if body.tag_name().namespace().is_some_and(|namespace| ours.contains(&namespace)) {
-                understood.push(Request::decode(body).unwrap_or_else(|e| panic!("{}: {e}", path.display())).name());
+            if body
+                .tag_name()
+                .namespace()
+                .is_some_and(|namespace| ours.contains(&namespace))
+            {
+                understood.push(
+                    Request::decode(body)
+                        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+                        .name(),
+                );
             }
         }
         understood.sort_unstable();

@@ -1,7 +1,9 @@
 //! EventService 7.2.
 
 use crate::read::{attribute_flag, context, number};
-use crate::{CardInfo, Malformed, Request, Status, Writer, card_element, children, descend, ns, optional, required};
+use crate::{
+    CardInfo, Malformed, Request, Status, Writer, card_element, children, descend, ns, optional, required,
+};
 use roxmltree::Node;
 
 /// What GetResourceInformation asks about; nothing set is the Konnektor itself.
@@ -17,7 +19,11 @@ pub struct Resource {
 pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
     let context = context(body)?;
     let mandant_wide = attribute_flag(body, "mandant-wide")?;
-    let slot = || optional(body, ns::CARDCMN, "SlotId").map(|text| number(&text)).transpose();
+    let slot = || {
+        optional(body, ns::CARDCMN, "SlotId")
+            .map(|text| number(&text))
+            .transpose()
+    };
     let subscription = || optional(body, ns::EVT, "SubscriptionID").filter(|id| !id.is_empty());
     match body.tag_name().name() {
         "GetCards" => Ok(Request::GetCards {
@@ -27,7 +33,10 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
             slot: slot()?,
             card_type: optional(body, ns::CARDCMN, "CardType"),
         }),
-        "GetCardTerminals" => Ok(Request::GetCardTerminals { context, mandant_wide }),
+        "GetCardTerminals" => Ok(Request::GetCardTerminals {
+            context,
+            mandant_wide,
+        }),
         "GetResourceInformation" => Ok(Request::GetResourceInformation {
             context,
             resource: Resource {
@@ -43,12 +52,21 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
             if !event_to.starts_with("cetp://") {
                 return Err(Malformed("EventTo must be cetp://host:port".into()));
             }
-            let bounded = |text: String| if text.len() <= 1024 { Ok(text) } else { Err(Malformed("text longer than 1024".into())) };
+            let bounded = |text: String| {
+                if text.len() <= 1024 {
+                    Ok(text)
+                } else {
+                    Err(Malformed("text longer than 1024".into()))
+                }
+            };
             Ok(Request::Subscribe {
                 context,
                 event_to,
                 topic: bounded(optional(subscription, ns::EVT, "Topic").unwrap_or_default())?,
-                filter: optional(subscription, ns::EVT, "Filter").filter(|f| !f.is_empty()).map(bounded).transpose()?,
+                filter: optional(subscription, ns::EVT, "Filter")
+                    .filter(|f| !f.is_empty())
+                    .map(bounded)
+                    .transpose()?,
             })
         }
         "Unsubscribe" => {
@@ -56,7 +74,11 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
             if subscription.is_none() && event_to.is_none() {
                 return Err(Malformed("SubscriptionID or EventTo expected".into()));
             }
-            Ok(Request::Unsubscribe { context, subscription, event_to })
+            Ok(Request::Unsubscribe {
+                context,
+                subscription,
+                event_to,
+            })
         }
         "RenewSubscriptions" => {
             let list = children(body, ns::EVT, "SubscriptionID").filter_map(|node| node.text());
@@ -64,9 +86,16 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
             if subscriptions.is_empty() || subscriptions.len() > 1000 {
                 return Err(Malformed("1 to 1000 SubscriptionID expected".into()));
             }
-            Ok(Request::RenewSubscriptions { context, subscriptions })
+            Ok(Request::RenewSubscriptions {
+                context,
+                subscriptions,
+            })
         }
-        "GetSubscription" => Ok(Request::GetSubscription { context, mandant_wide, subscription: subscription() }),
+        "GetSubscription" => Ok(Request::GetSubscription {
+            context,
+            mandant_wide,
+            subscription: subscription(),
+        }),
         other => Err(Malformed(format!("operation {other} unknown in EventService"))),
     }
 }
@@ -123,9 +152,12 @@ fn terminal_element(out: &mut Writer, terminal: &TerminalInfo) {
         out.leaf("CONN:WorkplaceId", id);
     });
     out.close("CONN:WorkplaceIds");
-    out.leaf("CT:Name", &terminal.name).leaf("CT:MacAddress", &terminal.mac);
+    out.leaf("CT:Name", &terminal.name)
+        .leaf("CT:MacAddress", &terminal.mac);
     if let Some(address) = &terminal.ipv4 {
-        out.open("CT:IPAddress", &[]).leaf("CT:IPV4Address", address).close("CT:IPAddress");
+        out.open("CT:IPAddress", &[])
+            .leaf("CT:IPV4Address", address)
+            .close("CT:IPAddress");
     }
     out.leaf("CT:Slots", &terminal.slots.to_string())
         .leaf("CT:IS_PHYSICAL", &terminal.physical.to_string())
@@ -137,7 +169,9 @@ fn terminal_element(out: &mut Writer, terminal: &TerminalInfo) {
 pub fn terminals_response(status: &Status, terminals: &[TerminalInfo]) -> String {
     response("GetCardTerminals", status, |out| {
         out.open("CT:CardTerminals", &[]);
-        terminals.iter().for_each(|terminal| terminal_element(out, terminal));
+        terminals
+            .iter()
+            .for_each(|terminal| terminal_element(out, terminal));
         out.close("CT:CardTerminals");
     })
 }
@@ -181,7 +215,10 @@ pub fn resource_response(
         }
         if let Some(state) = connector {
             out.open("CONN:Connector", &[]);
-            for (name, online) in [("CONN:VPNTIStatus", state.vpn_ti), ("CONN:VPNSISStatus", state.vpn_sis)] {
+            for (name, online) in [
+                ("CONN:VPNTIStatus", state.vpn_ti),
+                ("CONN:VPNSISStatus", state.vpn_sis),
+            ] {
                 out.open(name, &[]);
                 out.leaf("CONN:ConnectionStatus", if online { "Online" } else { "Offline" });
                 out.leaf("CONN:Timestamp", &state.since);
@@ -217,7 +254,8 @@ pub struct Subscription {
 /// Answer to Subscribe.
 pub fn subscribe_response(status: &Status, id: &str, until: &str) -> String {
     response("Subscribe", status, |out| {
-        out.leaf("EVT:SubscriptionID", id).leaf("EVT:TerminationTime", until);
+        out.leaf("EVT:SubscriptionID", id)
+            .leaf("EVT:TerminationTime", until);
     })
 }
 
@@ -232,7 +270,8 @@ pub fn renew_response(status: &Status, renewed: &[(String, String)]) -> String {
         out.open("EVT:SubscribeRenewals", &[]);
         for (id, until) in renewed {
             out.open("EVT:SubscriptionRenewal", &[]);
-            out.leaf("EVT:SubscriptionID", id).leaf("EVT:TerminationTime", until);
+            out.leaf("EVT:SubscriptionID", id)
+                .leaf("EVT:TerminationTime", until);
             out.close("EVT:SubscriptionRenewal");
         }
         out.close("EVT:SubscribeRenewals");

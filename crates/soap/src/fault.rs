@@ -32,7 +32,8 @@ impl Fault {
     pub fn error_element(&self) -> String {
         let mut out = Writer::new();
         out.open("GERROR:Error", &[("xmlns:GERROR", ns::GERROR)]);
-        out.leaf("GERROR:MessageID", &self.reference).leaf("GERROR:Timestamp", &self.time.to_string());
+        out.leaf("GERROR:MessageID", &self.reference)
+            .leaf("GERROR:Timestamp", &self.time.to_string());
         for trace in &self.traces {
             out.open("GERROR:Trace", &[]);
             out.leaf("GERROR:EventID", &self.reference)
@@ -44,7 +45,9 @@ impl Fault {
                 .leaf("GERROR:ErrorType", &trace.code.kind().to_string())
                 .leaf("GERROR:ErrorText", trace.code.text());
             if let Some(detail) = &trace.detail {
-                out.open("GERROR:Detail", &[("Encoding", "UTF-8")]).raw(&crate::escape(detail)).close("GERROR:Detail");
+                out.open("GERROR:Detail", &[("Encoding", "UTF-8")])
+                    .raw(&crate::escape(detail))
+                    .close("GERROR:Detail");
             }
             out.close("GERROR:Trace");
         }
@@ -57,7 +60,14 @@ impl Fault {
         let code = self.code();
         let mut out = Writer::new();
         out.open("SOAP-ENV:Fault", &[]);
-        out.leaf("faultcode", if code == Code::SYNTAX { "SOAP-ENV:Client" } else { "SOAP-ENV:Server" });
+        out.leaf(
+            "faultcode",
+            if code == Code::SYNTAX {
+                "SOAP-ENV:Client"
+            } else {
+                "SOAP-ENV:Server"
+            },
+        );
         out.leaf("faultstring", code.text());
         out.open("detail", &[]).raw(&self.error_element()).close("detail");
         out.close("SOAP-ENV:Fault");

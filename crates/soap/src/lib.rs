@@ -19,14 +19,20 @@ mod status;
 mod vsd;
 mod write;
 
-pub use card::{CardInfo, CardRequest, CardVersion, PinAnswer, PinRequest, VersionInfo, card_element, pin_response, pin_status_response};
+pub use card::{
+    CardInfo, CardRequest, CardVersion, PinAnswer, PinRequest, VersionInfo, card_element, pin_response,
+    pin_status_response,
+};
 pub use card_terminal::{EjectTarget, Slot, eject_response, request_card_response};
 pub use certificate::{CertRef, CertificateData, Crypt, Expiration, Verification};
 pub use certificate::{expiration_response, read_response, verification_response};
 pub use directory::{Directory, SERVICES, Service, Version, product_information};
 pub use envelope::{Envelope, wrap, wrap_with_header};
-pub use event::{ErrorState, Subscription, TerminalInfo, ConnectorState, Resource};
-pub use event::{cards_response, renew_response, resource_response, subscribe_response, subscriptions_response, terminals_response, unsubscribe_response};
+pub use event::{ConnectorState, ErrorState, Resource, Subscription, TerminalInfo};
+pub use event::{
+    cards_response, renew_response, resource_response, subscribe_response, subscriptions_response,
+    terminals_response, unsubscribe_response,
+};
 pub use fault::{Fault, Trace};
 pub use read::{Malformed, children, descend, has_name, optional, required};
 pub use status::Status;
@@ -77,21 +83,82 @@ pub struct CallContext {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Request {
-    GetCards { context: CallContext, mandant_wide: bool, ct_id: Option<String>, slot: Option<u8>, card_type: Option<String> },
-    GetCardTerminals { context: CallContext, mandant_wide: bool },
-    GetResourceInformation { context: CallContext, resource: Resource },
-    Subscribe { context: CallContext, event_to: String, topic: String, filter: Option<String> },
-    Unsubscribe { context: CallContext, subscription: Option<String>, event_to: Option<String> },
-    RenewSubscriptions { context: CallContext, subscriptions: Vec<String> },
-    GetSubscription { context: CallContext, mandant_wide: bool, subscription: Option<String> },
+    GetCards {
+        context: CallContext,
+        mandant_wide: bool,
+        ct_id: Option<String>,
+        slot: Option<u8>,
+        card_type: Option<String>,
+    },
+    GetCardTerminals {
+        context: CallContext,
+        mandant_wide: bool,
+    },
+    GetResourceInformation {
+        context: CallContext,
+        resource: Resource,
+    },
+    Subscribe {
+        context: CallContext,
+        event_to: String,
+        topic: String,
+        filter: Option<String>,
+    },
+    Unsubscribe {
+        context: CallContext,
+        subscription: Option<String>,
+        event_to: Option<String>,
+    },
+    RenewSubscriptions {
+        context: CallContext,
+        subscriptions: Vec<String>,
+    },
+    GetSubscription {
+        context: CallContext,
+        mandant_wide: bool,
+        subscription: Option<String>,
+    },
     Card(CardRequest),
-    RequestCard { context: CallContext, slot: Slot, card_type: Option<String>, message: Option<String>, timeout_s: Option<u64> },
-    EjectCard { context: CallContext, target: EjectTarget, message: Option<String>, timeout_ms: Option<u64> },
-    ReadCardCertificate { context: CallContext, handle: String, refs: Vec<CertRef>, crypt: Option<Crypt> },
-    CheckCertificateExpiration { context: CallContext, handle: Option<String>, crypt: Option<Crypt> },
-    VerifyCertificate { context: CallContext, certificate: Vec<u8>, at: Option<String> },
-    ReadVsd { context: CallContext, ehc: String, hpc: String, online_check: bool, online_receipt: bool },
-    ReadKvk { context: CallContext, handle: String },
+    RequestCard {
+        context: CallContext,
+        slot: Slot,
+        card_type: Option<String>,
+        message: Option<String>,
+        timeout_s: Option<u64>,
+    },
+    EjectCard {
+        context: CallContext,
+        target: EjectTarget,
+        message: Option<String>,
+        timeout_ms: Option<u64>,
+    },
+    ReadCardCertificate {
+        context: CallContext,
+        handle: String,
+        refs: Vec<CertRef>,
+        crypt: Option<Crypt>,
+    },
+    CheckCertificateExpiration {
+        context: CallContext,
+        handle: Option<String>,
+        crypt: Option<Crypt>,
+    },
+    VerifyCertificate {
+        context: CallContext,
+        certificate: Vec<u8>,
+        at: Option<String>,
+    },
+    ReadVsd {
+        context: CallContext,
+        ehc: String,
+        hpc: String,
+        online_check: bool,
+        online_receipt: bool,
+    },
+    ReadKvk {
+        context: CallContext,
+        handle: String,
+    },
 }
 
 impl Request {

@@ -17,23 +17,39 @@ pub fn children<'a, 'i: 'a>(
     namespace: &'static str,
     name: &'static str,
 ) -> impl Iterator<Item = Node<'a, 'i>> {
-    node.children().filter(move |child| has_name(*child, namespace, name))
+    node.children()
+        .filter(move |child| has_name(*child, namespace, name))
 }
 
 /// The child element with this qualified name.
-pub fn descend<'a, 'i>(node: Node<'a, 'i>, namespace: &'static str, name: &'static str) -> Result<Node<'a, 'i>, Malformed> {
+pub fn descend<'a, 'i>(
+    node: Node<'a, 'i>,
+    namespace: &'static str,
+    name: &'static str,
+) -> Result<Node<'a, 'i>, Malformed> {
     let mut found = children(node, namespace, name);
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
-        (None, _) => Err(Malformed(format!("element {name} missing in {}", node.tag_name().name()))),
+        (None, _) => Err(Malformed(format!(
+            "element {name} missing in {}",
+            node.tag_name().name()
+        ))),
         (Some(_), Some(_)) => Err(Malformed(format!("element {name} more than once"))),
     }
 }
 
 /// Text of a child element that must be there and not be empty.
-pub fn required(node: Node<'_, '_>, namespace: &'static str, name: &'static str) -> Result<String, Malformed> {
+pub fn required(
+    node: Node<'_, '_>,
+    namespace: &'static str,
+    name: &'static str,
+) -> Result<String, Malformed> {
     let text = text_of(descend(node, namespace, name)?);
-    if text.is_empty() { Err(Malformed(format!("element {name} is empty"))) } else { Ok(text) }
+    if text.is_empty() {
+        Err(Malformed(format!("element {name} is empty")))
+    } else {
+        Ok(text)
+    }
 }
 
 /// Text of a child element, if it is there.
@@ -42,7 +58,10 @@ pub fn optional(node: Node<'_, '_>, namespace: &'static str, name: &'static str)
 }
 
 fn text_of(node: Node<'_, '_>) -> String {
-    let parts = node.children().filter(|child| child.is_text()).filter_map(|child| child.text());
+    let parts = node
+        .children()
+        .filter(|child| child.is_text())
+        .filter_map(|child| child.text());
     parts.collect::<String>().trim().to_owned()
 }
 
@@ -55,7 +74,8 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Malformed> {
 }
 
 pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Result<T, Malformed> {
-    text.parse().map_err(|_| Malformed(format!("`{text:.20}` is not a number in range")))
+    text.parse()
+        .map_err(|_| Malformed(format!("`{text:.20}` is not a number in range")))
 }
 
 pub(crate) fn attribute_flag(node: Node<'_, '_>, name: &str) -> Result<bool, Malformed> {

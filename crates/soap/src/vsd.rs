@@ -14,9 +14,13 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
             ehc: required(body, ns::VSD, "EhcHandle")?,
             hpc: required(body, ns::VSD, "HpcHandle")?,
             online_check: boolean(&required(body, ns::VSD, "PerformOnlineCheck")?)?,
-            online_receipt: optional(body, ns::VSD, "ReadOnlineReceipt").map_or(Ok(false), |text| boolean(&text))?,
+            online_receipt: optional(body, ns::VSD, "ReadOnlineReceipt")
+                .map_or(Ok(false), |text| boolean(&text))?,
         }),
-        "ReadKVK" => Ok(Request::ReadKvk { context, handle: required(body, ns::KVK, "KVKHandle")? }),
+        "ReadKVK" => Ok(Request::ReadKvk {
+            context,
+            handle: required(body, ns::KVK, "KVKHandle")?,
+        }),
         other => Err(Malformed(format!("operation {other} unknown in VSDService"))),
     }
 }
@@ -41,15 +45,35 @@ pub struct VsdAnswer {
 pub fn vsd_response(answer: &VsdAnswer) -> String {
     let mut out = Writer::new();
     out.open("VSD:ReadVSDResponse", &[("xmlns:VSD", ns::VSD)]);
-    out.leaf("VSD:PersoenlicheVersichertendaten", &STANDARD.encode(&answer.personal));
-    out.leaf("VSD:AllgemeineVersicherungsdaten", &STANDARD.encode(&answer.insurance));
-    out.maybe("VSD:GeschuetzteVersichertendaten", answer.protected.as_ref().map(|data| STANDARD.encode(data)).as_deref());
+    out.leaf(
+        "VSD:PersoenlicheVersichertendaten",
+        &STANDARD.encode(&answer.personal),
+    );
+    out.leaf(
+        "VSD:AllgemeineVersicherungsdaten",
+        &STANDARD.encode(&answer.insurance),
+    );
+    out.maybe(
+        "VSD:GeschuetzteVersichertendaten",
+        answer
+            .protected
+            .as_ref()
+            .map(|data| STANDARD.encode(data))
+            .as_deref(),
+    );
     out.open("VSD:VSD_Status", &[]);
     out.leaf("VSD:Status", if answer.transaction_open { "1" } else { "0" })
         .leaf("VSD:Timestamp", &answer.updated)
         .leaf("VSD:Version", &answer.version);
     out.close("VSD:VSD_Status");
-    out.maybe("VSD:Pruefungsnachweis", answer.receipt.as_ref().map(|data| STANDARD.encode(data)).as_deref());
+    out.maybe(
+        "VSD:Pruefungsnachweis",
+        answer
+            .receipt
+            .as_ref()
+            .map(|data| STANDARD.encode(data))
+            .as_deref(),
+    );
     out.close("VSD:ReadVSDResponse");
     out.finish()
 }

@@ -82,7 +82,10 @@ impl Store {
 
     fn new(connection: Connection, key: &[u8; 32]) -> Result<Self, StoreError> {
         connection.execute_batch(SCHEMA)?;
-        Ok(Self { connection: Mutex::new(connection), cipher: Aes256Gcm::new(key.into()) })
+        Ok(Self {
+            connection: Mutex::new(connection),
+            cipher: Aes256Gcm::new(key.into()),
+        })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -104,7 +107,11 @@ impl Store {
     pub fn get<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<Option<T>, StoreError> {
         let body: Option<String> = self
             .connection()
-            .query_row("SELECT body FROM document WHERE kind = ?1 AND id = ?2", params![kind, id], |row| row.get(0))
+            .query_row(
+                "SELECT body FROM document WHERE kind = ?1 AND id = ?2",
+                params![kind, id],
+                |row| row.get(0),
+            )
             .optional()?;
         Ok(body.map(|body| serde_json::from_str(&body)).transpose()?)
     }
@@ -112,8 +119,11 @@ impl Store {
     /// All documents of a kind, by id.
     pub fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(String, T)>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare("SELECT id, body FROM document WHERE kind = ?1 ORDER BY id")?;
-        let rows = statement.query_map(params![kind], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        let mut statement =
+            connection.prepare("SELECT id, body FROM document WHERE kind = ?1 ORDER BY id")?;
+        let rows = statement.query_map(params![kind], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
         rows.map(|row| {
             let (id, body) = row?;
             Ok((id, serde_json::from_str(&body)?))
@@ -123,7 +133,10 @@ impl Store {
 
     /// Removes a document; absence is no error.
     pub fn delete(&self, kind: &str, id: &str) -> Result<(), StoreError> {
-        self.connection().execute("DELETE FROM document WHERE kind = ?1 AND id = ?2", params![kind, id])?;
+        self.connection().execute(
+            "DELETE FROM document WHERE kind = ?1 AND id = ?2",
+            params![kind, id],
+        )?;
         Ok(())
     }
 
@@ -131,8 +144,14 @@ impl Store {
     pub fn put_secret(&self, id: &str, secret: &[u8]) -> Result<(), StoreError> {
         let mut nonce = [0u8; 12];
         fill_random(&mut nonce)?;
-        let payload = Payload { msg: secret, aad: id.as_bytes() };
-        let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| StoreError::Sealed)?;
+        let payload = Payload {
+            msg: secret,
+            aad: id.as_bytes(),
+        };
+        let sealed = self
+            .cipher
+            .encrypt(&Nonce::from(nonce), payload)
+            .map_err(|_| StoreError::Sealed)?;
         let sealed = [&nonce[..], &sealed].concat();
         self.connection().execute(
             "INSERT INTO secret (id, sealed) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed",
@@ -145,18 +164,27 @@ impl Store {
     pub fn secret(&self, id: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let sealed: Option<Vec<u8>> = self
             .connection()
-            .query_row("SELECT sealed FROM secret WHERE id = ?1", params![id], |row| row.get(0))
+            .query_row("SELECT sealed FROM secret WHERE id = ?1", params![id], |row| {
+                row.get(0)
+            })
             .optional()?;
         let Some(sealed) = sealed else { return Ok(None) };
         let (nonce, cryptogram) = sealed.split_first_chunk::<12>().ok_or(StoreError::Sealed)?;
-        let payload = Payload { msg: cryptogram, aad: id.as_bytes() };
-        let open = self.cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| StoreError::Sealed)?;
+        let payload = Payload {
+            msg: cryptogram,
+            aad: id.as_bytes(),
+        };
+        let open = self
+            .cipher
+            .decrypt(&Nonce::from(*nonce), payload)
+            .map_err(|_| StoreError::Sealed)?;
         Ok(Some(Zeroizing::new(open)))
     }
 
     /// Removes a secret; absence is no error.
     pub fn delete_secret(&self, id: &str) -> Result<(), StoreError> {
-        self.connection().execute("DELETE FROM secret WHERE id = ?1", params![id])?;
+        self.connection()
+            .execute("DELETE FROM secret WHERE id = ?1", params![id])?;
         Ok(())
     }
 
@@ -167,15 +195,18 @@ impl Store {
             "INSERT INTO log (time, topic, severity, body) VALUES (?1, ?2, ?3, ?4)",
             params![time.to_string(), topic, severity, body],
         )?;
-        connection.execute("DELETE FROM log WHERE number <= ?1", params![connection.last_insert_rowid() - LOG_ENTRIES])?;
+        connection.execute(
+            "DELETE FROM log WHERE number <= ?1",
+            params![connection.last_insert_rowid() - LOG_ENTRIES],
+        )?;
         Ok(())
     }
 
     /// The newest entries of the log, newest first.
     pub fn log_tail(&self, count: u32) -> Result<Vec<LogEntry>, StoreError> {
         let connection = self.connection();
-        let mut statement =
-            connection.prepare("SELECT number, time, topic, severity, body FROM log ORDER BY number DESC LIMIT ?1")?;
+        let mut statement = connection
+            .prepare("SELECT number, time, topic, severity, body FROM log ORDER BY number DESC LIMIT ?1")?;
         let rows = statement.query_map(params![count], |row| {
             Ok(LogEntry {
                 number: row.get(0)?,
@@ -196,7 +227,8 @@ fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
 fn read_or_make_key(path: &Path) -> std::io::Result<Zeroizing<[u8; 32]>> {
     match std::fs::read(path) {
         Ok(bytes) => {
-            let key = <[u8; 32]>::try_from(bytes).map_err(|_| std::io::Error::other("key file must have 32 bytes"))?;
+            let key = <[u8; 32]>::try_from(bytes)
+                .map_err(|_| std::io::Error::other("key file must have 32 bytes"))?;
             Ok(Zeroizing::new(key))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -204,7 +236,11 @@ fn read_or_make_key(path: &Path) -> std::io::Result<Zeroizing<[u8; 32]>> {
             use std::os::unix::fs::OpenOptionsExt;
             let mut key = Zeroizing::new([0u8; 32]);
             fill_random(&mut key[..])?;
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)?;
             file.write_all(&key[..])?;
             file.sync_all()?;
             Ok(key)
@@ -225,12 +261,17 @@ mod tests {
             store.put("terminal", "KT1", &vec![1, 2, 3]).unwrap();
             store.put("terminal", "KT1", &vec![4]).unwrap();
             store.put_secret("pairing/KT1", b"shared secret").unwrap();
-            store.log(Timestamp::UNIX_EPOCH, "CT/CONNECTED", "Info", "{}").unwrap();
+            store
+                .log(Timestamp::UNIX_EPOCH, "CT/CONNECTED", "Info", "{}")
+                .unwrap();
         }
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.get::<Vec<u8>>("terminal", "KT1").unwrap(), Some(vec![4]));
         assert_eq!(store.get::<Vec<u8>>("terminal", "KT2").unwrap(), None);
-        assert_eq!(&store.secret("pairing/KT1").unwrap().unwrap()[..], b"shared secret");
+        assert_eq!(
+            &store.secret("pairing/KT1").unwrap().unwrap()[..],
+            b"shared secret"
+        );
         assert_eq!(store.log_tail(10).unwrap().len(), 1);
         store.delete("terminal", "KT1").unwrap();
         assert!(store.all::<Vec<u8>>("terminal").unwrap().is_empty());
@@ -242,7 +283,10 @@ mod tests {
         Store::open(dir.path()).unwrap().put_secret("a", b"x").unwrap();
         {
             let store = Store::open(dir.path()).unwrap();
-            store.connection().execute("UPDATE secret SET id = 'b'", []).unwrap();
+            store
+                .connection()
+                .execute("UPDATE secret SET id = 'b'", [])
+                .unwrap();
             assert!(matches!(store.secret("b"), Err(StoreError::Sealed)));
         }
         std::fs::remove_file(dir.path().join("langlauf.key")).unwrap();

@@ -22,8 +22,14 @@ pub mod sw {
 
 /// INIT CT SESSION; without a user for the ordinary role.
 pub fn init_session(user: &str, password: &str) -> Command {
-    let session = [tlv::encode(0x13, user.as_bytes()), tlv::encode(0x13, password.as_bytes()), tlv::encode(0x13, b"")];
-    Command::new(0x80, 0x28, 0, 0).data(tlv::nest(0x69, session)).expect(Expect::AllShort)
+    let session = [
+        tlv::encode(0x13, user.as_bytes()),
+        tlv::encode(0x13, password.as_bytes()),
+        tlv::encode(0x13, b""),
+    ];
+    Command::new(0x80, 0x28, 0, 0)
+        .data(tlv::nest(0x69, session))
+        .expect(Expect::AllShort)
 }
 
 /// CLOSE CT SESSION.
@@ -52,7 +58,9 @@ pub fn eject_card(slot: SlotId, text: Option<&str>, seconds: u8) -> Command {
 }
 
 fn waiting(ins: u8, slot: SlotId, text: Option<&str>, seconds: u8) -> Command {
-    let mut data = text.map(|text| tlv::encode(0x50, &encode_text(text))).unwrap_or_default();
+    let mut data = text
+        .map(|text| tlv::encode(0x50, &encode_text(text)))
+        .unwrap_or_default();
     data.extend(tlv::encode(0x80, &[seconds]));
     let show = if text.is_some() { 0x01 } else { 0xF1 };
     Command::new(0x80, ins, slot.number(), show).data(data)
@@ -79,31 +87,55 @@ const EMPTY_BLOCK: [u8; 8] = [0x20, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
 impl PinTemplate {
     /// VERIFY.
     pub fn verify(reference: u8) -> Self {
-        Self { control: 0x02, positions: vec![0x06], apdu: one_block(0x20, 0, reference) }
+        Self {
+            control: 0x02,
+            positions: vec![0x06],
+            apdu: one_block(0x20, 0, reference),
+        }
     }
 
     /// ENABLE (28) or DISABLE (26) VERIFICATION REQUIREMENT.
     pub fn requirement(on: bool, reference: u8) -> Self {
         let ins = if on { 0x28 } else { 0x26 };
-        Self { control: 0x02, positions: vec![0x06], apdu: one_block(ins, 0, reference) }
+        Self {
+            control: 0x02,
+            positions: vec![0x06],
+            apdu: one_block(ins, 0, reference),
+        }
     }
 
     /// CHANGE REFERENCE DATA with old and new value.
     pub fn change(reference: u8) -> Self {
-        Self { control: 0x66, positions: vec![0x06, 0x0E], apdu: two_blocks(0x24, reference) }
+        Self {
+            control: 0x66,
+            positions: vec![0x06, 0x0E],
+            apdu: two_blocks(0x24, reference),
+        }
     }
 
     /// CHANGE REFERENCE DATA of a password without a value.
     pub fn first_value(reference: u8) -> Self {
-        Self { control: 0x66, positions: vec![0x00, 0x06], apdu: one_block(0x24, 0x01, reference) }
+        Self {
+            control: 0x66,
+            positions: vec![0x00, 0x06],
+            apdu: one_block(0x24, 0x01, reference),
+        }
     }
 
     /// RESET RETRY COUNTER with PUK, and a new value if asked for.
     pub fn unblock(reference: u8, new_value: bool) -> Self {
         if new_value {
-            Self { control: 0x66, positions: vec![0x06, 0x0E], apdu: two_blocks(0x2C, reference) }
+            Self {
+                control: 0x66,
+                positions: vec![0x06, 0x0E],
+                apdu: two_blocks(0x2C, reference),
+            }
         } else {
-            Self { control: 0x02, positions: vec![0x06], apdu: one_block(0x2C, 0x01, reference) }
+            Self {
+                control: 0x02,
+                positions: vec![0x06],
+                apdu: one_block(0x2C, 0x01, reference),
+            }
         }
     }
 
@@ -117,7 +149,10 @@ impl PinTemplate {
     /// PERFORM VERIFICATION (one position) or MODIFY VERIFICATION DATA (two), with the texts in SICCT's order.
     pub fn command(&self, slot: SlotId, texts: &[String]) -> Command {
         let ins = if self.positions.len() == 1 { 0x18 } else { 0x19 };
-        let mut data: Vec<u8> = texts.iter().flat_map(|text| tlv::encode(0x50, &encode_text(text))).collect();
+        let mut data: Vec<u8> = texts
+            .iter()
+            .flat_map(|text| tlv::encode(0x50, &encode_text(text)))
+            .collect();
         data.extend(self.command_object());
         // P2: keypad, every entry ends with the enter key
         Command::new(0x80, ins, slot.number(), 0xD0).data(data)
@@ -129,7 +164,12 @@ fn one_block(ins: u8, p1: u8, reference: u8) -> Vec<u8> {
 }
 
 fn two_blocks(ins: u8, reference: u8) -> Vec<u8> {
-    [&[0x00, ins, 0x00, reference, 0x10][..], &EMPTY_BLOCK, &EMPTY_BLOCK].concat()
+    [
+        &[0x00, ins, 0x00, reference, 0x10][..],
+        &EMPTY_BLOCK,
+        &EMPTY_BLOCK,
+    ]
+    .concat()
 }
 
 /// Display text in ISO 646-DE. Characters the terminal cannot show become question marks.
@@ -173,12 +213,21 @@ mod tests {
 
     #[test]
     fn bytes_as_the_digest_prints_them() {
-        assert_eq!(hex::encode(init_session("", "").encode().unwrap()), "802800000869061300130013 0000".replace(' ', ""));
+        assert_eq!(
+            hex::encode(init_session("", "").encode().unwrap()),
+            "802800000869061300130013 0000".replace(' ', "")
+        );
         let verify = PinTemplate::verify(0x01);
-        assert_eq!(hex::encode(verify.command_object()), "520f0206002000010820ffffffffffffff");
+        assert_eq!(
+            hex::encode(verify.command_object()),
+            "520f0206002000010820ffffffffffffff"
+        );
         let change = PinTemplate::change(0x01).command_object();
         assert!(hex::encode(change).starts_with("521866060e0024000110"));
-        assert!(hex::encode(PinTemplate::first_value(1).command_object()).starts_with("521066000600240101 08".replace(' ', "").as_str()));
+        assert!(
+            hex::encode(PinTemplate::first_value(1).command_object())
+                .starts_with("521066000600240101 08".replace(' ', "").as_str())
+        );
     }
 
     #[test]

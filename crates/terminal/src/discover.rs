@@ -16,7 +16,8 @@ pub async fn discover(
     clock: &dyn Clock,
 ) -> std::io::Result<Vec<Discovered>> {
     let socket = UdpSocket::bind((local, 0)).await?;
-    if matches!(target.ip(), IpAddr::V4(address) if address.is_broadcast() || address.octets().ends_with(&[255])) {
+    if matches!(target.ip(), IpAddr::V4(address) if address.is_broadcast() || address.octets().ends_with(&[255]))
+    {
         socket.set_broadcast(true)?;
     }
     let port = socket.local_addr()?.port();

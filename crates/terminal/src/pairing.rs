@@ -1,7 +1,7 @@
 //! Pairing (TUC_KON_053), its proof on every connection (TUC_KON_050) and maintenance pairing.
 
-use crate::session::{Session, TerminalError};
 use crate::command;
+use crate::session::{Session, TerminalError};
 use asn1::{X509, tlv};
 use card::{Command, Expect};
 use crypto::{PublicKey, SignatureScheme, sha256};
@@ -22,24 +22,45 @@ fn authenticate(p2: u8) -> Command {
 /// `text` is what the person reads (`KT:… MIT KON:… PAIREN OK?`).
 pub async fn create(session: &Session, text: &str) -> Result<Secret, TerminalError> {
     let secret: [u8; 16] = crypto::random().map_err(|_| TerminalError::NotAuthentic("no random numbers"))?;
-    let data = [tlv::encode(0xD4, &secret), tlv::encode(0x50, &command::encode_text(text))].concat();
+    let data = [
+        tlv::encode(0xD4, &secret),
+        tlv::encode(0x50, &command::encode_text(text)),
+    ]
+    .concat();
     let signature = session
-        .ask("EHEALTH TERMINAL AUTHENTICATE (CREATE)", &authenticate(0x01).data(data).expect(Expect::AllShort), CONSENT)
+        .ask(
+            "EHEALTH TERMINAL AUTHENTICATE (CREATE)",
+            &authenticate(0x01).data(data).expect(Expect::AllShort),
+            CONSENT,
+        )
         .await?;
     let certificate = X509::parse(session.certificate()).map_err(|_| TerminalError::Garbage)?;
-    let key = certificate.spki().ok().and_then(|spki| PublicKey::from_spki(&spki).ok()).ok_or(TerminalError::Garbage)?;
+    let key = certificate
+        .spki()
+        .ok()
+        .and_then(|spki| PublicKey::from_spki(&spki).ok())
+        .ok_or(TerminalError::Garbage)?;
     let good = match &key {
         PublicKey::Ec(key) => key.verify_prehash(&sha256([&secret]), &signature).is_ok(),
         rsa => rsa.verify(SignatureScheme::RsaPss, &secret, &signature).is_ok(),
     };
-    if good { Ok(Zeroizing::new(secret.to_vec())) } else { Err(TerminalError::NotAuthentic("signature over the secret")) }
+    if good {
+        Ok(Zeroizing::new(secret.to_vec()))
+    } else {
+        Err(TerminalError::NotAuthentic("signature over the secret"))
+    }
 }
 
 /// Has the terminal prove that it knows the secret.
 pub async fn validate(session: &Session, secret: &Secret, timeout: Duration) -> Result<(), TerminalError> {
-    let challenge: [u8; 32] = crypto::random().map_err(|_| TerminalError::NotAuthentic("no random numbers"))?;
-    let command = authenticate(0x02).data(tlv::encode(0xD5, &challenge)).expect(Expect::Bytes(32));
-    let proof = session.ask("EHEALTH TERMINAL AUTHENTICATE (VALIDATE)", &command, timeout).await?;
+    let challenge: [u8; 32] =
+        crypto::random().map_err(|_| TerminalError::NotAuthentic("no random numbers"))?;
+    let command = authenticate(0x02)
+        .data(tlv::encode(0xD5, &challenge))
+        .expect(Expect::Bytes(32));
+    let proof = session
+        .ask("EHEALTH TERMINAL AUTHENTICATE (VALIDATE)", &command, timeout)
+        .await?;
     if crypto::card::same_mac(&proof, &sha256([&challenge[..], secret])) {
         Ok(())
     } else {
@@ -50,9 +71,13 @@ pub async fn validate(session: &Session, secret: &Secret, timeout: Duration) -> 
 /// Maintenance pairing: this Konnektor's new key joins the pairing block that holds the secret.
 pub async fn add(session: &Session, secret: &Secret, timeout: Duration) -> Result<(), TerminalError> {
     let first = authenticate(0x03).expect(Expect::Bytes(32));
-    let challenge = session.ask("EHEALTH TERMINAL AUTHENTICATE (ADD 1)", &first, timeout).await?;
+    let challenge = session
+        .ask("EHEALTH TERMINAL AUTHENTICATE (ADD 1)", &first, timeout)
+        .await?;
     let proof = sha256([&challenge[..], secret]);
     let second = authenticate(0x04).data(tlv::encode(0xD6, &proof));
-    session.ask("EHEALTH TERMINAL AUTHENTICATE (ADD 2)", &second, timeout).await?;
+    session
+        .ask("EHEALTH TERMINAL AUTHENTICATE (ADD 2)", &second, timeout)
+        .await?;
     Ok(())
 }

@@ -45,9 +45,15 @@ impl TerminalError {
             TerminalError::Connection(_) => Code::TERMINAL_CONNECTION,
             TerminalError::NotAuthentic(_) => Code::TERMINAL_AUTHENTICATION,
             TerminalError::Refused { word: sw::BUSY, .. } => Code::TERMINAL_BUSY,
-            TerminalError::Refused { word: sw::TIMEOUT, .. } => Code::PIN_TIMEOUT,
-            TerminalError::Refused { word: sw::CANCELLED, .. } => Code::USER_CANCELLED,
-            TerminalError::Timeout(_) | TerminalError::Garbage | TerminalError::Refused { .. } => Code::TERMINAL_ACCESS,
+            TerminalError::Refused {
+                word: sw::TIMEOUT, ..
+            } => Code::PIN_TIMEOUT,
+            TerminalError::Refused {
+                word: sw::CANCELLED, ..
+            } => Code::USER_CANCELLED,
+            TerminalError::Timeout(_) | TerminalError::Garbage | TerminalError::Refused { .. } => {
+                Code::TERMINAL_ACCESS
+            }
         }
     }
 }
@@ -93,9 +99,17 @@ impl Session {
             let name = rustls::pki_types::ServerName::from(address.ip());
             TlsConnector::from(tls).connect(name, stream).await
         };
-        let stream = clock.timeout(timeout, connecting).await.ok_or(TerminalError::Timeout(timeout))?;
+        let stream = clock
+            .timeout(timeout, connecting)
+            .await
+            .ok_or(TerminalError::Timeout(timeout))?;
         let stream = stream.map_err(|error| TerminalError::Connection(error.to_string()))?;
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|der| der.to_vec());
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|der| der.to_vec());
         let (reader, writer) = tokio::io::split(stream);
         let pending = Pending::default();
         Ok(Arc::new(Self {
@@ -120,7 +134,12 @@ impl Session {
     }
 
     /// Sends a command to the terminal (address 0) or a slot, and waits for its answer.
-    pub async fn send(&self, address: u16, command: &Command, timeout: Duration) -> Result<Response, TerminalError> {
+    pub async fn send(
+        &self,
+        address: u16,
+        command: &Command,
+        timeout: Duration,
+    ) -> Result<Response, TerminalError> {
         let payload = command.encode().map_err(|_| TerminalError::Garbage)?;
         let (answer, answered) = oneshot::channel();
         let sequence = {
@@ -134,10 +153,17 @@ impl Session {
             pending.insert(sequence, answer);
             sequence
         };
-        let envelope = Envelope { kind: Kind::Command, address, sequence, payload };
+        let envelope = Envelope {
+            kind: Kind::Command,
+            address,
+            sequence,
+            payload,
+        };
         let exchange = async {
             self.writer.lock().await.write_all(&envelope.encode()).await?;
-            answered.await.map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            answered
+                .await
+                .map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionReset))
         };
         match self.clock.timeout(timeout, exchange).await {
             Some(Ok(response)) => Ok(response),
@@ -160,12 +186,21 @@ impl Session {
         timeout: Duration,
     ) -> Result<Vec<u8>, TerminalError> {
         let response = self.send(0, command, timeout).await?;
-        if response.is_ok() { Ok(response.data) } else { Err(TerminalError::Refused { step, word: response.sw }) }
+        if response.is_ok() {
+            Ok(response.data)
+        } else {
+            Err(TerminalError::Refused {
+                step,
+                word: response.sw,
+            })
+        }
     }
 
     /// Which slots hold a card (ICCS byte: 00 is empty).
     pub async fn slots(&self, timeout: Duration) -> Result<Vec<bool>, TerminalError> {
-        let status = self.ask("GET STATUS", &command::get_status(0x80), timeout).await?;
+        let status = self
+            .ask("GET STATUS", &command::get_status(0x80), timeout)
+            .await?;
         let states = asn1::tlv::find(&status, 0x80).ok_or(TerminalError::Garbage)?;
         Ok(states.iter().map(|state| *state != 0x00).collect())
     }
@@ -214,15 +249,25 @@ pub struct SlotChannel {
 impl SlotChannel {
     /// The card in `slot`; a command may take `timeout` (CARD_TIMEOUT_CARD).
     pub fn new(session: Arc<Session>, slot: SlotId, timeout: Duration) -> Self {
-        Self { session, slot, timeout }
+        Self {
+            session,
+            slot,
+            timeout,
+        }
     }
 
     /// Powers the card up.
     pub async fn power_up(&self) -> Result<(), TerminalError> {
-        let response = self.session.send(0, &command::reset_card(self.slot), self.timeout).await?;
+        let response = self
+            .session
+            .send(0, &command::reset_card(self.slot), self.timeout)
+            .await?;
         match response.sw {
             0x9000 | sw::ASYNCHRONOUS => Ok(()),
-            word => Err(TerminalError::Refused { step: "RESET ICC", word }),
+            word => Err(TerminalError::Refused {
+                step: "RESET ICC",
+                word,
+            }),
         }
     }
 }
@@ -235,7 +280,10 @@ impl Channel for SlotChannel {
         Box::pin(async move {
             let address = u16::from(self.slot.number());
             match self.session.send(address, command, self.timeout).await {
-                Ok(Response { sw: sw::NO_CARD | sw::NOT_POWERED, .. }) => Err(ChannelError::Removed),
+                Ok(Response {
+                    sw: sw::NO_CARD | sw::NOT_POWERED,
+                    ..
+                }) => Err(ChannelError::Removed),
                 Ok(Response { sw: sw::BUSY, .. }) => Err(ChannelError::Terminal("busy".into())),
                 Ok(response) => Ok(response),
                 Err(TerminalError::Timeout(_)) => Err(ChannelError::Timeout),

@@ -53,7 +53,9 @@ pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8, application: &str)
     let new = format!("Eingabe /neue /{sort}-PIN /(6-8 Ziffern)|PIN.{prompt}:");
     let repeat = format!("Wiederholung /neue /{sort}-PIN|PIN.{prompt}:");
     let (good, bad) = match task {
-        Task::Unblock | Task::UnblockWithNew => ("PIN /erfolgreich /entsperrt!", "PUK /falsch /oder /gesperrt!"),
+        Task::Unblock | Task::UnblockWithNew => {
+            ("PIN /erfolgreich /entsperrt!", "PUK /falsch /oder /gesperrt!")
+        }
         Task::Change | Task::ChangeTransport | Task::FirstValue => {
             ("PIN /erfolgreich /geändert!", "PIN /falsch /oder /gesperrt!")
         }
@@ -72,7 +74,10 @@ pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8, application: &str)
 
 /// Asks for a card to be put in (TAB_KON_727).
 pub fn insert_card(kind: Option<&str>, slot: u8) -> String {
-    shape(&format!("Bitte /{} /in /SLOT {slot} /stecken", kind.unwrap_or("Karte")))
+    shape(&format!(
+        "Bitte /{} /in /SLOT {slot} /stecken",
+        kind.unwrap_or("Karte")
+    ))
 }
 
 /// Asks for a card to be taken out.
@@ -87,22 +92,38 @@ mod tests {
     #[test]
     fn the_specified_words() {
         let smcb = texts(Task::Verify, CardKind::SmcB, "PIN.SMC", 3, "");
-        assert_eq!(smcb[0], "Eingabe \u{0B}PIN \u{0B}SMC-B \u{0B}SLOT:3\u{0F}PIN.SMC:");
+        assert_eq!(
+            smcb[0],
+            "Eingabe \u{0B}PIN \u{0B}SMC-B \u{0B}SLOT:3\u{0F}PIN.SMC:"
+        );
         assert_eq!(smcb[1], "PIN \u{0B}erfolgreich \u{0B}verifiziert!");
         let hba = texts(Task::Verify, CardKind::Hba, "PIN.CH", 2, "");
         assert_eq!(hba[0], "Eingabe \u{0B}Freigabe-PIN \u{0B}HBA\u{0F}PIN.HBA:");
-        assert_eq!(insert_card(Some("eGK"), 1), "Bitte \u{0B}eGK \u{0B}in \u{0B}SLOT 1 \u{0B}stecken");
+        assert_eq!(
+            insert_card(Some("eGK"), 1),
+            "Bitte \u{0B}eGK \u{0B}in \u{0B}SLOT 1 \u{0B}stecken"
+        );
     }
 
     /// At most 40 characters of message and 10 of prompt fit every display.
     #[test]
     fn texts_fit_every_display() {
         let tasks = [
-            Task::Verify, Task::Change, Task::ChangeTransport, Task::FirstValue,
-            Task::Unblock, Task::UnblockWithNew, Task::Enable, Task::Disable,
+            Task::Verify,
+            Task::Change,
+            Task::ChangeTransport,
+            Task::FirstValue,
+            Task::Unblock,
+            Task::UnblockWithNew,
+            Task::Enable,
+            Task::Disable,
         ];
         for task in tasks {
-            for (kind, pin) in [(CardKind::Egk, "MRPIN.NFD"), (CardKind::Hba, "PIN.QES"), (CardKind::SmcB, "PIN.SMC")] {
+            for (kind, pin) in [
+                (CardKind::Egk, "MRPIN.NFD"),
+                (CardKind::Hba, "PIN.QES"),
+                (CardKind::SmcB, "PIN.SMC"),
+            ] {
                 for text in texts(task, kind, pin, 3, "Notfalldaten") {
                     let (message, prompt) = text.split_once('\u{0F}').unwrap_or((&text, ""));
                     assert!(message.chars().count() <= 48 && prompt.len() <= 10, "{text:?}");

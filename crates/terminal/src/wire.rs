@@ -197,7 +197,11 @@ impl Announcement {
 pub fn encode_search(address: Ipv4Addr, port: u16) -> Vec<u8> {
     tlv::nest(
         0xA0,
-        [tlv::encode(0x80, &[1, 0x1E]), tlv::encode(0x81, &address.octets()), tlv::encode(0x82, &port.to_be_bytes())],
+        [
+            tlv::encode(0x80, &[1, 0x1E]),
+            tlv::encode(0x81, &address.octets()),
+            tlv::encode(0x82, &port.to_be_bytes()),
+        ],
     )
 }
 
@@ -223,7 +227,12 @@ mod tests {
 
     #[tokio::test]
     async fn envelopes_round_trip_and_truncated_ones_are_errors() {
-        let envelope = Envelope { kind: Kind::Command, address: 2, sequence: 7, payload: vec![0, 0xA4, 4, 0x0C] };
+        let envelope = Envelope {
+            kind: Kind::Command,
+            address: 2,
+            sequence: 7,
+            payload: vec![0, 0xA4, 4, 0x0C],
+        };
         let bytes = envelope.encode();
         assert_eq!(Envelope::read(&mut &bytes[..]).await.unwrap().unwrap(), envelope);
         assert!(Envelope::read(&mut &[][..]).await.unwrap().is_none());
@@ -232,8 +241,14 @@ mod tests {
         }
         let mut long = bytes.clone();
         long[6] = 0xFF;
-        assert!(matches!(Envelope::read(&mut &long[..]).await, Err(WireError::TooLong(_))));
-        assert!(matches!(Envelope::read(&mut &[9u8; 20][..]).await, Err(WireError::Kind(9))));
+        assert!(matches!(
+            Envelope::read(&mut &long[..]).await,
+            Err(WireError::TooLong(_))
+        ));
+        assert!(matches!(
+            Envelope::read(&mut &[9u8; 20][..]).await,
+            Err(WireError::Kind(9))
+        ));
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rsa: false, pin: "123456".into() }
+        Self {
+            rsa: false,
+            pin: "123456".into(),
+        }
     }
 }
 
@@ -50,9 +53,19 @@ pub struct Holder {
     pub telematik_id: String,
 }
 
-fn cvc(ca: &CvcAuthority, pki: &TestPki, prefix: [u8; 2], iccsn: &Iccsn, key: &EcPrivate, flags: [u8; 7]) -> Result<Vec<u8>, Error> {
+fn cvc(
+    ca: &CvcAuthority,
+    pki: &TestPki,
+    prefix: [u8; 2],
+    iccsn: &Iccsn,
+    key: &EcPrivate,
+    flags: [u8; 7],
+) -> Result<Vec<u8>, Error> {
     let holder = [&prefix[..], iccsn.as_bcd()].concat();
-    let chat = Chat { kind: ListKind::Ti, flags: Flags(flags) };
+    let chat = Chat {
+        kind: ListKind::Ti,
+        flags: Flags(flags),
+    };
     let (from, to) = pki.cvc_validity;
     Ok(ca.issue(&holder, &key.public(), chat, from, to)?)
 }
@@ -99,42 +112,114 @@ fn esign(
 ) -> Result<(), Error> {
     for identity in identities {
         let certify = |key: PublicKey| {
-            personal.pki.personal(personal.ca, identity.profile, personal.subject.clone(), key, personal.admission.clone())
+            personal.pki.personal(
+                personal.ca,
+                identity.profile,
+                personal.subject.clone(),
+                key,
+                personal.admission.clone(),
+            )
         };
         let key = brainpool()?;
         let certificate = certify(PublicKey::Ec(key.public()))?;
         let (fid, sfi, id) = identity.ecc;
-        card.file(folder, &format!("EF.C.{}.E256", identity.name), (fid, sfi), 3000, &certificate, &[READ])?;
+        card.file(
+            folder,
+            &format!("EF.C.{}.E256", identity.name),
+            (fid, sfi),
+            3000,
+            &certificate,
+            &[READ],
+        )?;
         let (command, elc, rsa): (_, _, &[&str]) = match identity.decrypts {
-            true => ("00||2a||80||86,00||2a||86||b8", DECIPHER_ELC, &["rsaDecipherOaep"]),
+            true => (
+                "00||2a||80||86,00||2a||86||b8",
+                DECIPHER_ELC,
+                &["rsaDecipherOaep"],
+            ),
             false => ("00||2a||9e||9a,00||88||00||00", SIGN_ELC, AUTH_RSA),
         };
         let key_rules = key_rules(command, condition);
-        card.elc(folder, &format!("PrK.{}.E256", identity.name), id, key, elc, &key_rules)?;
+        card.elc(
+            folder,
+            &format!("PrK.{}.E256", identity.name),
+            id,
+            key,
+            elc,
+            &key_rules,
+        )?;
         if options.rsa {
             let key = RsaPrivate::generate(2048)?;
             let certificate = certify(PublicKey::Rsa(key.public()))?;
             let (fid, sfi, id) = identity.rsa;
-            card.file(folder, &format!("EF.C.{}.R2048", identity.name), (fid, sfi), 1900, &certificate, &[READ])?;
-            card.rsa(folder, &format!("PrK.{}.R2048", identity.name), id, key, rsa, &key_rules)?;
+            card.file(
+                folder,
+                &format!("EF.C.{}.R2048", identity.name),
+                (fid, sfi),
+                1900,
+                &certificate,
+                &[READ],
+            )?;
+            card.rsa(
+                folder,
+                &format!("PrK.{}.R2048", identity.name),
+                id,
+                key,
+                rsa,
+                &key_rules,
+            )?;
         }
     }
     Ok(())
 }
 
 /// A health card with insured person's data.
-pub fn egk(pki: &TestPki, iccsn: &Iccsn, person: &Person, now: Timestamp, options: &Options) -> Result<ObjectSystem, Error> {
+pub fn egk(
+    pki: &TestPki,
+    iccsn: &Iccsn,
+    person: &Person,
+    now: Timestamp,
+    options: &Options,
+) -> Result<ObjectSystem, Error> {
     const VSD: &str = "OR{SMMAC(12),SMMAC(19),SMMAC(cvc_FlagList_CMS:00400000000000)}";
     const CMS: &str = "OR{SMMAC(13),SMMAC(18),SMMAC(cvc_FlagList_CMS:00800000000000)}";
-    const LIFE: &str = "({00||44||00||00,00||04||00||00},OR{SMMAC(13),SMMAC(18),SMMAC(cvc_FlagList_CMS:00800000000000)})";
-    let mut card = Builder::new("eGK G2.1 Langlauf TEST-ONLY", &[0xD2, 0x76, 0, 1, 0x44, 0x80, 0], iccsn.as_bcd(), pki.cvc_validity.0, false)?;
+    const LIFE: &str =
+        "({00||44||00||00,00||04||00||00},OR{SMMAC(13),SMMAC(18),SMMAC(cvc_FlagList_CMS:00800000000000)})";
+    let mut card = Builder::new(
+        "eGK G2.1 Langlauf TEST-ONLY",
+        &[0xD2, 0x76, 0, 1, 0x44, 0x80, 0],
+        iccsn.as_bcd(),
+        pki.cvc_validity.0,
+        false,
+    )?;
     let own = brainpool()?;
     let own_cvc = cvc(&pki.cvc_egk, pki, [0x00, 0x09], iccsn, &own, FLAGS_NONE)?;
-    card.file(0, "EF.C.CA_eGK.CS.E256", (0x2F07, 0x07), 220, &pki.cvc_egk.certificate, &[READ])?;
+    card.file(
+        0,
+        "EF.C.CA_eGK.CS.E256",
+        (0x2F07, 0x07),
+        220,
+        &pki.cvc_egk.certificate,
+        &[READ],
+    )?;
     card.file(0, "EF.C.eGK.AUT_CVC.E256", (0x2F06, 0x06), 222, &own_cvc, &[READ])?;
     let version = |text: &str| hex::decode(text).unwrap_or_default();
-    let versions = vec![version("0040000000"), version("0040050002"), version("0040000000"), version("0040050002")];
-    card.records(0, "EF.Version", (0x2F10, 0x10), RecordKind::LinearFixed, 4, 5, versions, &[RECORDS])?;
+    let versions = vec![
+        version("0040000000"),
+        version("0040050002"),
+        version("0040000000"),
+        version("0040050002"),
+    ];
+    card.records(
+        0,
+        "EF.Version",
+        (0x2F10, 0x10),
+        RecordKind::LinearFixed,
+        4,
+        5,
+        versions,
+        &[RECORDS],
+    )?;
     card.pin(0, "PIN.CH", 0x01, &options.pin, None)?;
     for (name, id, enabled, switchable) in [
         ("MRPIN.home", 0x02, true, false),
@@ -160,7 +245,12 @@ pub fn egk(pki: &TestPki, iccsn: &Iccsn, person: &Person, now: Timestamp, option
     card.elc(0, "PrK.eGK.AUT_CVC.E256", 0x09, own, own_algorithms, &always)?;
     card.anchor(&pki.cvc_root.reference, pki.cvc_root.public(), pki.cvc_validity.1)?;
 
-    let hca = card.folder(0, "DF.HCA", egk::AID_HCA, &[LIFE, "({80||84||00||00,80||82||??||??},ALW)"])?;
+    let hca = card.folder(
+        0,
+        "DF.HCA",
+        egk::AID_HCA,
+        &[LIFE, "({80||84||00||00,80||82||??||??},ALW)"],
+    )?;
     let update = format!("({{00||d6||??||??,00||d0||??||??}},AND{{{VSD},SMCMDENC}})");
     let shorten = format!("({{00||0e||??||??,80||0e||??||??}},{VSD})");
     let open: &[&str] = &[READ, &update, &shorten];
@@ -170,34 +260,113 @@ pub fn egk(pki: &TestPki, iccsn: &Iccsn, person: &Person, now: Timestamp, option
     );
     let [pd, vd, gvd] = person.containers();
     card.file(hca, "EF.PD", (0xD001, 0x01), 850, &egk::frame(&pd), open)?;
-    card.file(hca, "EF.VD", (0xD002, 0x02), 1250, &egk::frame_insurance_data(&vd), open)?;
-    card.file(hca, "EF.GVD", (0xD003, 0x03), 600, &egk::frame(&gvd), &[&protected, &update, &shorten])?;
-    let status = StatusVd { transaction_open: false, updated: now, schema: (5, 2, 0), layout: (3, 0, 4) };
+    card.file(
+        hca,
+        "EF.VD",
+        (0xD002, 0x02),
+        1250,
+        &egk::frame_insurance_data(&vd),
+        open,
+    )?;
+    card.file(
+        hca,
+        "EF.GVD",
+        (0xD003, 0x03),
+        600,
+        &egk::frame(&gvd),
+        &[&protected, &update, &shorten],
+    )?;
+    let status = StatusVd {
+        transaction_open: false,
+        updated: now,
+        schema: (5, 2, 0),
+        layout: (3, 0, 4),
+    };
     card.file(hca, "EF.StatusVD", (0xD00C, 0x0C), 25, &status.encode(), open)?;
     const ALL: &str = "({00||b0||??||??,00||d6||??||??,00||0e||??||??,80||0e||??||??},ALW)";
-    card.file(hca, "EF.Pruefungsnachweis", (0xD01C, 0x1C), egk::RECEIPT_SIZE, &[], &[ALL])?;
+    card.file(
+        hca,
+        "EF.Pruefungsnachweis",
+        (0xD01C, 0x1C),
+        egk::RECEIPT_SIZE,
+        &[],
+        &[ALL],
+    )?;
     card.file(hca, "EF.Standalone", (0xDA0A, 0x0A), 900, &[], &[ALL])?;
     let log: &[&str] = &[
         "({00||e2||00||??},AUTCHAT(cvc_FlagList_TI:00000000800000))",
         "({00||b2||??||??,00||a2||??||??},OR{PWD(02),AND{PWD(01),AUTCHAT(cvc_FlagList_TI:00000000400000)}})",
     ];
-    card.records(hca, "EF.Logging", (0xD006, 0x06), RecordKind::Cyclic, 50, 46, vec![vec![0; 46]; 50], log)?;
-    let consent: &[&str] = &["({00||b2||??||??,00||a2||??||??,00||dc||??||??},OR{PWD(02),AND{PWD(01),AUTCHAT(cvc_FlagList_TI:00000040000000)}})"];
-    card.records(hca, "EF.Einwilligung", (0xD005, 0x05), RecordKind::LinearFixed, 10, 69, vec![vec![0; 69]; 10], consent)?;
-    card.records(hca, "EF.Verweis", (0xD009, 0x09), RecordKind::LinearFixed, 10, 20, vec![vec![0; 20]; 10], consent)?;
+    card.records(
+        hca,
+        "EF.Logging",
+        (0xD006, 0x06),
+        RecordKind::Cyclic,
+        50,
+        46,
+        vec![vec![0; 46]; 50],
+        log,
+    )?;
+    let consent: &[&str] = &[
+        "({00||b2||??||??,00||a2||??||??,00||dc||??||??},OR{PWD(02),AND{PWD(01),AUTCHAT(cvc_FlagList_TI:00000040000000)}})",
+    ];
+    card.records(
+        hca,
+        "EF.Einwilligung",
+        (0xD005, 0x05),
+        RecordKind::LinearFixed,
+        10,
+        69,
+        vec![vec![0; 69]; 10],
+        consent,
+    )?;
+    card.records(
+        hca,
+        "EF.Verweis",
+        (0xD009, 0x09),
+        RecordKind::LinearFixed,
+        10,
+        20,
+        vec![vec![0; 20]; 10],
+        consent,
+    )?;
     emergency_data(&mut card, hca, CMS)?;
 
     let folder = card.folder(0, "DF.ESIGN", AID_ESIGN, &[LIFE])?;
-    let subject = Name::new(&person.insurer_name, &format!("{} {}", person.given, person.family))
-        .with("OU", &person.insurer)
-        .with("OU", &person.kvnr)
-        .with("SN", &person.family)
-        .with("GN", &person.given);
-    let admission = Admission { items: vec!["Versicherte/-r".into()], oids: vec![oid::PROFESSION_VERSICHERTER], registration: None };
-    let personal = Personal { pki, ca: &pki.egk_ca, subject, admission };
+    let subject = Name::new(
+        &person.insurer_name,
+        &format!("{} {}", person.given, person.family),
+    )
+    .with("OU", &person.insurer)
+    .with("OU", &person.kvnr)
+    .with("SN", &person.family)
+    .with("GN", &person.given);
+    let admission = Admission {
+        items: vec!["Versicherte/-r".into()],
+        oids: vec![oid::PROFESSION_VERSICHERTER],
+        registration: None,
+    };
+    let personal = Personal {
+        pki,
+        ca: &pki.egk_ca,
+        subject,
+        admission,
+    };
     let identities = [
-        EsignIdentity { name: "CH.AUT", profile: &profile::EGK_AUT, ecc: (0xC504, 0x04, 0x04), rsa: (0xC500, 0x01, 0x02), decrypts: false },
-        EsignIdentity { name: "CH.ENC", profile: &profile::EGK_ENC, ecc: (0xC205, 0x05, 0x05), rsa: (0xC200, 0x02, 0x03), decrypts: true },
+        EsignIdentity {
+            name: "CH.AUT",
+            profile: &profile::EGK_AUT,
+            ecc: (0xC504, 0x04, 0x04),
+            rsa: (0xC500, 0x01, 0x02),
+            decrypts: false,
+        },
+        EsignIdentity {
+            name: "CH.ENC",
+            profile: &profile::EGK_ENC,
+            ecc: (0xC205, 0x05, 0x05),
+            rsa: (0xC200, 0x02, 0x03),
+            decrypts: true,
+        },
     ];
     let condition = "OR{PWD(02),AND{PWD(01),AUTCHAT(cvc_FlagList_TI:00080000000000)}}";
     esign(&mut card, folder, &personal, &identities, condition, options)?;
@@ -219,25 +388,92 @@ fn emergency_data(card: &mut Builder, hca: usize, cms: &str) -> Result<(), Error
 }
 
 /// What HBA and SMC-B have in common: role and device certificates with their keys, trust anchor.
-fn professional(card: &mut Builder, pki: &TestPki, iccsn: &Iccsn, device: (&str, [u8; 7]), role: &str) -> Result<(), Error> {
+fn professional(
+    card: &mut Builder,
+    pki: &TestPki,
+    iccsn: &Iccsn,
+    device: (&str, [u8; 7]),
+    role: &str,
+) -> Result<(), Error> {
     let (role_key, device_key) = (brainpool()?, brainpool()?);
-    let role_cvc = cvc(&pki.cvc_professional, pki, [0x00, 0x06], iccsn, &role_key, FLAGS_DOCTOR)?;
-    let device_cvc = cvc(&pki.cvc_professional, pki, [0x00, 0x09], iccsn, &device_key, device.1)?;
-    card.file(0, "EF.C.CA.CS.E256", (0x2F07, 0x07), 220, &pki.cvc_professional.certificate, &[READ])?;
-    card.file(0, &format!("EF.C.{role}.E256"), (0x2F06, 0x06), 222, &role_cvc, &[READ])?;
-    card.file(0, &format!("EF.C.{}.E256", device.0), (0x2F09, 0x09), 222, &device_cvc, &[READ])?;
-    card.elc(0, &format!("PrK.{role}.E256"), 0x06, role_key, ROLE_ELC, &key_rules("00||88||00||00", "PWD(01)"))?;
+    let role_cvc = cvc(
+        &pki.cvc_professional,
+        pki,
+        [0x00, 0x06],
+        iccsn,
+        &role_key,
+        FLAGS_DOCTOR,
+    )?;
+    let device_cvc = cvc(
+        &pki.cvc_professional,
+        pki,
+        [0x00, 0x09],
+        iccsn,
+        &device_key,
+        device.1,
+    )?;
+    card.file(
+        0,
+        "EF.C.CA.CS.E256",
+        (0x2F07, 0x07),
+        220,
+        &pki.cvc_professional.certificate,
+        &[READ],
+    )?;
+    card.file(
+        0,
+        &format!("EF.C.{role}.E256"),
+        (0x2F06, 0x06),
+        222,
+        &role_cvc,
+        &[READ],
+    )?;
+    card.file(
+        0,
+        &format!("EF.C.{}.E256", device.0),
+        (0x2F09, 0x09),
+        222,
+        &device_cvc,
+        &[READ],
+    )?;
+    card.elc(
+        0,
+        &format!("PrK.{role}.E256"),
+        0x06,
+        role_key,
+        ROLE_ELC,
+        &key_rules("00||88||00||00", "PWD(01)"),
+    )?;
     let session: &[(u8, &[&str])] = &[(1, &["elcSessionkey4SM"])];
-    card.elc(0, &format!("PrK.{}.E256", device.0), 0x09, device_key, session, &key_rules("??||86||??||??", "ALW"))?;
+    card.elc(
+        0,
+        &format!("PrK.{}.E256", device.0),
+        0x09,
+        device_key,
+        session,
+        &key_rules("??||86||??||??", "ALW"),
+    )?;
     card.anchor(&pki.cvc_root.reference, pki.cvc_root.public(), pki.cvc_validity.1)?;
     Ok(())
 }
 
 /// The card of an institution.
 pub fn smcb(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) -> Result<ObjectSystem, Error> {
-    let mut card = Builder::new("SMC-B G2.1 Langlauf TEST-ONLY", &[0xD2, 0x76, 0, 1, 0x46, 0x06], iccsn.as_bcd(), pki.cvc_validity.0, false)?;
+    let mut card = Builder::new(
+        "SMC-B G2.1 Langlauf TEST-ONLY",
+        &[0xD2, 0x76, 0, 1, 0x46, 0x06],
+        iccsn.as_bcd(),
+        pki.cvc_validity.0,
+        false,
+    )?;
     card.pin(0, "PIN.SMC", 0x01, &options.pin, None)?;
-    professional(&mut card, pki, iccsn, ("SMC.AUTD_RPE_CVC", FLAGS_RPE), "SMC.AUTR_CVC")?;
+    professional(
+        &mut card,
+        pki,
+        iccsn,
+        ("SMC.AUTD_RPE_CVC", FLAGS_RPE),
+        "SMC.AUTR_CVC",
+    )?;
     let folder = card.folder(0, "DF.ESIGN", AID_ESIGN, &["({80||84||00||00},ALW)"])?;
     let admission = Admission {
         items: vec!["Betriebsstätte Arzt".into()],
@@ -245,11 +481,34 @@ pub fn smcb(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) ->
         registration: Some(holder.telematik_id.clone()),
     };
     let subject = Name::new(&holder.name, &holder.name);
-    let personal = Personal { pki, ca: &pki.smcb_ca, subject, admission };
+    let personal = Personal {
+        pki,
+        ca: &pki.smcb_ca,
+        subject,
+        admission,
+    };
     let identities = [
-        EsignIdentity { name: "HCI.AUT", profile: &profile::SMC_B_AUT, ecc: (0xC506, 0x06, 0x06), rsa: (0xC500, 0x01, 0x02), decrypts: false },
-        EsignIdentity { name: "HCI.ENC", profile: &profile::SMC_B_ENC, ecc: (0xC205, 0x05, 0x05), rsa: (0xC200, 0x02, 0x03), decrypts: true },
-        EsignIdentity { name: "HCI.OSIG", profile: &profile::SMC_B_OSIG, ecc: (0xC007, 0x07, 0x07), rsa: (0xC000, 0x10, 0x04), decrypts: false },
+        EsignIdentity {
+            name: "HCI.AUT",
+            profile: &profile::SMC_B_AUT,
+            ecc: (0xC506, 0x06, 0x06),
+            rsa: (0xC500, 0x01, 0x02),
+            decrypts: false,
+        },
+        EsignIdentity {
+            name: "HCI.ENC",
+            profile: &profile::SMC_B_ENC,
+            ecc: (0xC205, 0x05, 0x05),
+            rsa: (0xC200, 0x02, 0x03),
+            decrypts: true,
+        },
+        EsignIdentity {
+            name: "HCI.OSIG",
+            profile: &profile::SMC_B_OSIG,
+            ecc: (0xC007, 0x07, 0x07),
+            rsa: (0xC000, 0x10, 0x04),
+            decrypts: false,
+        },
     ];
     esign(&mut card, folder, &personal, &identities, "PWD(01)", options)?;
     Ok(card.finish())
@@ -257,10 +516,27 @@ pub fn smcb(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) ->
 
 /// The card of a doctor.
 pub fn hba(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) -> Result<ObjectSystem, Error> {
-    let mut card = Builder::new("HBA G2.1 Langlauf TEST-ONLY", &[0xD2, 0x76, 0, 1, 0x46, 0x01], iccsn.as_bcd(), pki.cvc_validity.0, false)?;
+    let mut card = Builder::new(
+        "HBA G2.1 Langlauf TEST-ONLY",
+        &[0xD2, 0x76, 0, 1, 0x46, 0x01],
+        iccsn.as_bcd(),
+        pki.cvc_validity.0,
+        false,
+    )?;
     card.pin(0, "PIN.CH", 0x01, &options.pin, None)?;
-    professional(&mut card, pki, iccsn, ("HPC.AUTD_SUK_CVC", FLAGS_SUK), "HPC.AUTR_CVC")?;
-    let hpa = card.folder(0, "DF.HPA", &[0xD2, 0x76, 0, 1, 0x46, 0x02], &["({80||84||00||00},ALW)"])?;
+    professional(
+        &mut card,
+        pki,
+        iccsn,
+        ("HPC.AUTD_SUK_CVC", FLAGS_SUK),
+        "HPC.AUTR_CVC",
+    )?;
+    let hpa = card.folder(
+        0,
+        "DF.HPA",
+        &[0xD2, 0x76, 0, 1, 0x46, 0x02],
+        &["({80||84||00||00},ALW)"],
+    )?;
     card.file(hpa, "EF.HPD", (0xD001, 0x01), 2048, &[], &[READ])?;
     let admission = Admission {
         items: vec!["Ärztin/Arzt".into()],
@@ -268,11 +544,28 @@ pub fn hba(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) -> 
         registration: Some(holder.telematik_id.clone()),
     };
     let subject = Name::new("Ärztekammer TEST-ONLY", &holder.name);
-    let personal = Personal { pki, ca: &pki.hba_ca, subject, admission };
+    let personal = Personal {
+        pki,
+        ca: &pki.hba_ca,
+        subject,
+        admission,
+    };
     let folder = card.folder(0, "DF.ESIGN", AID_ESIGN, &["({80||84||00||00},ALW)"])?;
     let identities = [
-        EsignIdentity { name: "HP.AUT", profile: &profile::HBA_AUT, ecc: (0xC506, 0x06, 0x06), rsa: (0xC500, 0x01, 0x02), decrypts: false },
-        EsignIdentity { name: "HP.ENC", profile: &profile::HBA_ENC, ecc: (0xC205, 0x05, 0x05), rsa: (0xC200, 0x02, 0x03), decrypts: true },
+        EsignIdentity {
+            name: "HP.AUT",
+            profile: &profile::HBA_AUT,
+            ecc: (0xC506, 0x06, 0x06),
+            rsa: (0xC500, 0x01, 0x02),
+            decrypts: false,
+        },
+        EsignIdentity {
+            name: "HP.ENC",
+            profile: &profile::HBA_ENC,
+            ecc: (0xC205, 0x05, 0x05),
+            rsa: (0xC200, 0x02, 0x03),
+            decrypts: true,
+        },
     ];
     esign(&mut card, folder, &personal, &identities, "PWD(01)", options)?;
     qualified(&mut card, &personal, options)?;
@@ -283,7 +576,13 @@ pub fn hba(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) -> 
 fn qualified(card: &mut Builder, personal: &Personal<'_>, options: &Options) -> Result<(), Error> {
     const SAK: &str = "SMMAC(cvc_FlagList_TI:00000000000001)";
     let folder = card.folder(0, "DF.QES", card::pin::AID_QES, &["({80||84||00||00},ALW)"])?;
-    card.pin(folder, "PIN.QES", 0x01, &options.pin, Some(if options.pin.len() < 6 { 1 } else { 250 }))?;
+    card.pin(
+        folder,
+        "PIN.QES",
+        0x01,
+        &options.pin,
+        Some(if options.pin.len() < 6 { 1 } else { 250 }),
+    )?;
     let key = brainpool()?;
     let certificate = personal.pki.personal(
         personal.ca,
@@ -292,16 +591,38 @@ fn qualified(card: &mut Builder, personal: &Personal<'_>, options: &Options) -> 
         PublicKey::Ec(key.public()),
         personal.admission.clone(),
     )?;
-    card.file(folder, "EF.C.HP.QES.E256", (0xC006, 0x06), 3000, &certificate, &[READ])?;
+    card.file(
+        folder,
+        "EF.C.HP.QES.E256",
+        (0xC006, 0x06),
+        3000,
+        &certificate,
+        &[READ],
+    )?;
     let sign = "({00||46||81||??},ALW),({00||2a||9e||9a}";
-    let text = format!("CB{{[ACTIVATED,1,{{{sign},PWD(01))}}],[ACTIVATED,2,{{{sign},AND{{PWD(01),{SAK},SMCMDENC,SMRSPENC}})}}]}},CL{{}}");
+    let text = format!(
+        "CB{{[ACTIVATED,1,{{{sign},PWD(01))}}],[ACTIVATED,2,{{{sign},AND{{PWD(01),{SAK},SMCMDENC,SMRSPENC}})}}]}},CL{{}}"
+    );
     let both: &[(u8, &[&str])] = &[(1, &["signECDSA"]), (2, &["signECDSA"])];
     card.elc(folder, "PrK.HP.QES.E256", 0x06, key, both, &text)?;
     if options.rsa {
         let key = RsaPrivate::generate(2048)?;
         let public = PublicKey::Rsa(key.public());
-        let certificate = personal.pki.personal(personal.ca, &profile::HBA_QES, personal.subject.clone(), public, personal.admission.clone())?;
-        card.file(folder, "EF.C.HP.QES.R2048", (0xC000, 0x10), 1900, &certificate, &[READ])?;
+        let certificate = personal.pki.personal(
+            personal.ca,
+            &profile::HBA_QES,
+            personal.subject.clone(),
+            public,
+            personal.admission.clone(),
+        )?;
+        card.file(
+            folder,
+            "EF.C.HP.QES.R2048",
+            (0xC000, 0x10),
+            1900,
+            &certificate,
+            &[READ],
+        )?;
         card.rsa(folder, "PrK.HP.QES.R2048", 0x04, key, &["signPSS"], &text)?;
     }
     Ok(())
@@ -312,49 +633,205 @@ const MODULE: &str = "??||86||??||??,00||88||00||00,00||46||81||??";
 
 /// The card of a terminal; its TLS identity comes back with it.
 pub fn gsmc_kt(pki: &TestPki, iccsn: &Iccsn) -> Result<(ObjectSystem, crypto::tls::Identity), Error> {
-    let mut card = Builder::new("gSMC-KT Langlauf TEST-ONLY", &[0xD2, 0x76, 0, 1, 0x44, 0x80, 0x03], iccsn.as_bcd(), pki.cvc_validity.0, true)?;
+    let mut card = Builder::new(
+        "gSMC-KT Langlauf TEST-ONLY",
+        &[0xD2, 0x76, 0, 1, 0x44, 0x80, 0x03],
+        iccsn.as_bcd(),
+        pki.cvc_validity.0,
+        true,
+    )?;
     let key = brainpool()?;
     let sender = cvc(&pki.cvc_device, pki, [0x00, 0x0A], iccsn, &key, FLAGS_RPS)?;
-    card.file(0, "EF.C.CA_SMC.CS.E256", (0x2F07, 0x07), 220, &pki.cvc_device.certificate, &[READ])?;
-    card.file(0, "EF.C.SMC.AUTD_RPS_CVC.E256", (0x2F0A, 0x0A), 222, &sender, &[READ])?;
+    card.file(
+        0,
+        "EF.C.CA_SMC.CS.E256",
+        (0x2F07, 0x07),
+        220,
+        &pki.cvc_device.certificate,
+        &[READ],
+    )?;
+    card.file(
+        0,
+        "EF.C.SMC.AUTD_RPS_CVC.E256",
+        (0x2F0A, 0x0A),
+        222,
+        &sender,
+        &[READ],
+    )?;
     let module: &[(u8, &[&str])] = &[(1, &["elcSessionkey4TC", "elcSessionkey4SM"])];
-    card.elc(0, "PrK.SMC.AUTD_RPS_CVC.E256", 0x0A, key, module, &rules(&[&format!("({{{MODULE}}},ALW)")]))?;
+    card.elc(
+        0,
+        "PrK.SMC.AUTD_RPS_CVC.E256",
+        0x0A,
+        key,
+        module,
+        &rules(&[&format!("({{{MODULE}}},ALW)")]),
+    )?;
     card.anchor(&pki.cvc_root.reference, pki.cvc_root.public(), pki.cvc_validity.1)?;
-    let identity = pki.component(Curve::BrainpoolP256r1, &profile::SMKT_AUT, oid::ROLE_KT, &iccsn.to_string(), &[], &[])?;
-    let SoftKey::Ec(tls_key) = identity.key.clone() else { return Err(Error::Stored("SMKT".into())) };
-    let kt = card.folder(0, "DF.KT", &[0xD2, 0x76, 0, 1, 0x44, 0], &["({80||84||00||00},ALW)"])?;
+    let identity = pki.component(
+        Curve::BrainpoolP256r1,
+        &profile::SMKT_AUT,
+        oid::ROLE_KT,
+        &iccsn.to_string(),
+        &[],
+        &[],
+    )?;
+    let SoftKey::Ec(tls_key) = identity.key.clone() else {
+        return Err(Error::Stored("SMKT".into()));
+    };
+    let kt = card.folder(
+        0,
+        "DF.KT",
+        &[0xD2, 0x76, 0, 1, 0x44, 0],
+        &["({80||84||00||00},ALW)"],
+    )?;
     let certificate = identity.chain.first().cloned().unwrap_or_default();
-    card.file(kt, "EF.C.SMKT.AUT2.XXXX", (0xC504, 0x04), 3000, &certificate, &[READ])?;
-    card.elc(kt, "PrK.SMKT.AUT2.XXXX", 0x06, tls_key, SIGN_ELC, &key_rules("00||2a||9e||9a", "ALW"))?;
+    card.file(
+        kt,
+        "EF.C.SMKT.AUT2.XXXX",
+        (0xC504, 0x04),
+        3000,
+        &certificate,
+        &[READ],
+    )?;
+    card.elc(
+        kt,
+        "PrK.SMKT.AUT2.XXXX",
+        0x06,
+        tls_key,
+        SIGN_ELC,
+        &key_rules("00||2a||9e||9a", "ALW"),
+    )?;
     Ok((card.finish(), identity))
 }
 
 /// The card of a Konnektor, with its identities.
-pub fn gsmc_k(pki: &TestPki, iccsn: &Iccsn, identities: &crate::KonnektorIdentities) -> Result<ObjectSystem, Error> {
-    let mut card = Builder::new("gSMC-K Langlauf TEST-ONLY", &[0xD2, 0x76, 0, 1, 0x44, 0x80, 0x01], iccsn.as_bcd(), pki.cvc_validity.0, true)?;
-    for (name, id) in [("PIN.AK", 0x02), ("PIN.NK", 0x03), ("PIN.Pers", 0x04), ("PIN.SAK", 0x05)] {
+pub fn gsmc_k(
+    pki: &TestPki,
+    iccsn: &Iccsn,
+    identities: &crate::KonnektorIdentities,
+) -> Result<ObjectSystem, Error> {
+    let mut card = Builder::new(
+        "gSMC-K Langlauf TEST-ONLY",
+        &[0xD2, 0x76, 0, 1, 0x44, 0x80, 0x01],
+        iccsn.as_bcd(),
+        pki.cvc_validity.0,
+        true,
+    )?;
+    for (name, id) in [
+        ("PIN.AK", 0x02),
+        ("PIN.NK", 0x03),
+        ("PIN.Pers", 0x04),
+        ("PIN.SAK", 0x05),
+    ] {
         card.pin(0, name, id, "123456", None)?;
     }
     card.file(0, "EF.EnvironmentSettings", (0x2F20, 0x18), 16, b"TU", &[READ])?;
-    card.file(0, "EF.C.CA_SAK.CS.E256", (0x2F07, 0x07), 220, &pki.cvc_device.certificate, &[READ])?;
+    card.file(
+        0,
+        "EF.C.CA_SAK.CS.E256",
+        (0x2F07, 0x07),
+        220,
+        &pki.cvc_device.certificate,
+        &[READ],
+    )?;
     card.anchor(&pki.cvc_root.reference, pki.cvc_root.public(), pki.cvc_validity.1)?;
-    let application = |card: &mut Builder, name: &str, last: u8, file: &str, ids, identity: &crypto::tls::Identity, key_name: &str, pin: &str| {
-        let folder = card.folder(0, name, &[0xD2, 0x76, 0, 1, 0x44, last], &["({80||84||00||00},ALW)"])?;
-        card.file(folder, file, ids, 3000, identity.chain.first().map_or(&[][..], Vec::as_slice), &[READ])?;
+    let application = |card: &mut Builder,
+                       name: &str,
+                       last: u8,
+                       file: &str,
+                       ids,
+                       identity: &crypto::tls::Identity,
+                       key_name: &str,
+                       pin: &str| {
+        let folder = card.folder(
+            0,
+            name,
+            &[0xD2, 0x76, 0, 1, 0x44, last],
+            &["({80||84||00||00},ALW)"],
+        )?;
+        card.file(
+            folder,
+            file,
+            ids,
+            3000,
+            identity.chain.first().map_or(&[][..], Vec::as_slice),
+            &[READ],
+        )?;
         if let SoftKey::Ec(key) = identity.key.clone() {
-            card.elc(folder, key_name, 0x06, key, SIGN_ELC, &key_rules("00||2a||9e||9a", pin))?;
+            card.elc(
+                folder,
+                key_name,
+                0x06,
+                key,
+                SIGN_ELC,
+                &key_rules("00||2a||9e||9a", pin),
+            )?;
         }
         Ok::<usize, Error>(folder)
     };
-    application(&mut card, "DF.NK", 0x03, "EF.C.NK.VPN2.XXXX", (0xC508, 0x08), &identities.nk, "PrK.NK.VPN2.XXXX", "PWD(03)")?;
-    application(&mut card, "DF.AK", 0x02, "EF.C.AK.AUT2.XXXX", (0xC507, 0x07), &identities.ak_brainpool, "PrK.AK.AUT2.XXXX", "PWD(02)")?;
-    let sak = application(&mut card, "DF.SAK", 0x04, "EF.C.SAK.AUT2.XXXX", (0xC509, 0x09), &identities.sak, "PrK.SAK.AUT2.XXXX", "PWD(05)")?;
+    application(
+        &mut card,
+        "DF.NK",
+        0x03,
+        "EF.C.NK.VPN2.XXXX",
+        (0xC508, 0x08),
+        &identities.nk,
+        "PrK.NK.VPN2.XXXX",
+        "PWD(03)",
+    )?;
+    application(
+        &mut card,
+        "DF.AK",
+        0x02,
+        "EF.C.AK.AUT2.XXXX",
+        (0xC507, 0x07),
+        &identities.ak_brainpool,
+        "PrK.AK.AUT2.XXXX",
+        "PWD(02)",
+    )?;
+    let sak = application(
+        &mut card,
+        "DF.SAK",
+        0x04,
+        "EF.C.SAK.AUT2.XXXX",
+        (0xC509, 0x09),
+        &identities.sak,
+        "PrK.SAK.AUT2.XXXX",
+        "PWD(05)",
+    )?;
     let key = brainpool()?;
     let module = cvc(&pki.cvc_device, pki, [0x00, 0x0A], iccsn, &key, FLAGS_SAK)?;
-    card.file(sak, "EF.C.SAK.AUTD_CVC.E256", (0x2F0A, 0x0A), 222, &module, &[READ])?;
+    card.file(
+        sak,
+        "EF.C.SAK.AUTD_CVC.E256",
+        (0x2F0A, 0x0A),
+        222,
+        &module,
+        &[READ],
+    )?;
     let algorithms: &[(u8, &[&str])] = &[(1, &["elcSessionkey4TC"])];
-    card.elc(sak, "PrK.SAK.AUTD_CVC.E256", 0x0A, key, algorithms, &rules(&[&format!("({{{MODULE}}},ALW)")]))?;
-    let anchor = card.folder(0, "DF.Sicherheitsanker", &[0xD2, 0x76, 0, 1, 0x44, 0x05], &["({80||84||00||00},ALW)"])?;
-    card.file(anchor, "EF.C.TSL.CA_1", (0xC514, 0x14), 3000, &pki.tsl_ca.certificate, &[READ])?;
+    card.elc(
+        sak,
+        "PrK.SAK.AUTD_CVC.E256",
+        0x0A,
+        key,
+        algorithms,
+        &rules(&[&format!("({{{MODULE}}},ALW)")]),
+    )?;
+    let anchor = card.folder(
+        0,
+        "DF.Sicherheitsanker",
+        &[0xD2, 0x76, 0, 1, 0x44, 0x05],
+        &["({80||84||00||00},ALW)"],
+    )?;
+    card.file(
+        anchor,
+        "EF.C.TSL.CA_1",
+        (0xC514, 0x14),
+        3000,
+        &pki.tsl_ca.certificate,
+        &[READ],
+    )?;
     Ok(card.finish())
 }

@@ -51,7 +51,18 @@ impl Person {
     }
 
     fn personal(&self) -> String {
-        let Self { kvnr, given, family, born, sex, street, number, postcode, city, .. } = self;
+        let Self {
+            kvnr,
+            given,
+            family,
+            born,
+            sex,
+            street,
+            number,
+            postcode,
+            city,
+            ..
+        } = self;
         document(
             "UC_PersoenlicheVersichertendatenXML",
             &format!(
@@ -65,7 +76,12 @@ impl Person {
     }
 
     fn insurance(&self) -> String {
-        let Self { insurer, insurer_name, insured_since, .. } = self;
+        let Self {
+            insurer,
+            insurer_name,
+            insured_since,
+            ..
+        } = self;
         let payer = format!(
             "<Kostentraegerkennung>{insurer}</Kostentraegerkennung>\
              <Kostentraegerlaendercode>D</Kostentraegerlaendercode><Name>{insurer_name}</Name>"
@@ -99,7 +115,13 @@ fn document(name: &str, content: &str) -> String {
 
 /// ISO-8859-15 and gzip. Writing to memory cannot fail; characters outside the set become question marks.
 fn compress(xml: &str) -> Vec<u8> {
-    let bytes: Vec<u8> = xml.chars().map(|c| if (c as u32) < 0x100 { c as u32 as u8 } else { b'?' }).collect();
+    let bytes: Vec<u8> = xml
+        .chars()
+        .map(|c| if (c as u32) < 0x100 { c as u32 as u8 } else { b'?' })
+        .collect();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(&bytes).and_then(|()| encoder.finish()).unwrap_or_default()
+    encoder
+        .write_all(&bytes)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default()
 }

@@ -50,6 +50,7 @@ pub struct TestPki {
     pub tsl_ca: Authority,
     tsl_signer: (Vec<u8>, SoftKey),
     roots: Vec<Vec<u8>>,
+    crosses: Vec<Vec<u8>>,
     /// Root of the card world.
     pub cvc_root: CvcAuthority,
     cvc_links: Vec<Vec<u8>>,
@@ -91,7 +92,9 @@ impl Maker<'_> {
             return Ok(SoftKey::from_pkcs8(&der)?);
         }
         let key = SoftKey::Ec(EcPrivate::generate(curve)?);
-        self.saved.keys.insert(name.into(), hex::encode(&key.to_pkcs8()?[..]));
+        self.saved
+            .keys
+            .insert(name.into(), hex::encode(&key.to_pkcs8()?[..]));
         Ok(key)
     }
 
@@ -102,7 +105,11 @@ impl Maker<'_> {
         }
     }
 
-    fn certificate(&mut self, name: &str, make: impl FnOnce() -> Result<Vec<u8>, Error>) -> Result<Vec<u8>, Error> {
+    fn certificate(
+        &mut self,
+        name: &str,
+        make: impl FnOnce() -> Result<Vec<u8>, Error>,
+    ) -> Result<Vec<u8>, Error> {
         if let Some(text) = self.saved.certificates.get(name) {
             return hex::decode(text).map_err(|error| Error::Stored(error.to_string()));
         }
@@ -120,7 +127,10 @@ impl Maker<'_> {
         validity: (Timestamp, Timestamp),
     ) -> Result<Authority, Error> {
         let key = self.key(name, curve)?;
-        let subject = Name::new("Langlauf TEST-ONLY NOT-VALID", &format!("LANGLAUF.{name} TEST-ONLY"));
+        let subject = Name::new(
+            "Langlauf TEST-ONLY NOT-VALID",
+            &format!("LANGLAUF.{name} TEST-ONLY"),
+        );
         let mut made = match issuer {
             None => Authority::root(subject, key, ocsp, validity.0, validity.1)?,
             Some(issuer) => issuer.subordinate(subject, key, validity.0, validity.1)?,
@@ -134,7 +144,9 @@ fn cvc_date(time: Timestamp) -> Result<CvcDate, Error> {
     let text = time.strftime("%Y %m %d").to_string();
     let mut parts = text.split(' ').map(|part| part.parse::<u16>());
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) => Ok(CvcDate::from_ymd(year, month as u8, day as u8)?),
+        (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) => {
+            Ok(CvcDate::from_ymd(year, month as u8, day as u8)?)
+        }
         _ => Err(Error::Date(text)),
     }
 }
@@ -186,23 +198,39 @@ impl TestPki {
         let ocsp = signer(&mut maker, &component_ca, "OCSP Signer 1", &profile::OCSP_SIGNER)?;
         let tsl_signer = signer(&mut maker, &tsl_ca, "TSL Signing Unit 1", &profile::TSL_SIGNER)?;
 
-        let chat = |flags| Chat { kind: ListKind::Ti, flags: Flags(flags) };
+        let chat = |flags| Chat {
+            kind: ListKind::Ti,
+            flags: Flags(flags),
+        };
         let all = chat([0xFF; 7]);
         let reference = |number: u8, year: u8| [b'L', b'L', b'X', b'X', b'X', number, 0x02, year];
         let key_old = maker.ec_key("CVC-root-old")?;
         let cvc_old = CvcAuthority::root(reference(0x87, 0x24), key_old, all, cvc_from, cvc_to)?;
-        let cvc_root = CvcAuthority::root(reference(0x88, 0x26), maker.ec_key("CVC-root")?, all, cvc_from, cvc_to)?;
+        let cvc_root = CvcAuthority::root(
+            reference(0x88, 0x26),
+            maker.ec_key("CVC-root")?,
+            all,
+            cvc_from,
+            cvc_to,
+        )?;
         let link_up = cvc_old.issue(&cvc_root.reference, &cvc_root.public(), all, cvc_from, cvc_to)?;
         let link_down = cvc_root.issue(&cvc_old.reference, &cvc_old.public(), all, cvc_from, cvc_to)?;
         let mut cvc_ca = |name: &str, number: u8, flags| {
             let key = maker.ec_key(name)?;
-            Ok::<_, Error>(cvc_root.subordinate(reference(number, 0x26), key, chat(flags), cvc_from, cvc_to)?)
+            Ok::<_, Error>(cvc_root.subordinate(
+                reference(number, 0x26),
+                key,
+                chat(flags),
+                cvc_from,
+                cvc_to,
+            )?)
         };
         let cvc_professional = cvc_ca("CVC-HPC-SMC", 0x11, FLAGS_PROFESSIONAL_CA)?;
         let cvc_egk = cvc_ca("CVC-eGK", 0x12, FLAGS_EGK_CA)?;
         let cvc_device = cvc_ca("CVC-gSMC", 0x13, FLAGS_DEVICE_CA)?;
         Ok(Self {
-            roots: vec![root.certificate.clone(), root_nist.certificate.clone(), cross_a, cross_b],
+            roots: vec![root.certificate.clone(), root_nist.certificate.clone()],
+            crosses: vec![cross_a, cross_b],
             component_ca,
             component_ca_nist,
             smcb_ca,
@@ -212,7 +240,12 @@ impl TestPki {
             ocsp_signer: (X509::parse(&ocsp.0)?, ocsp.1),
             tsl_ca,
             tsl_signer,
-            cvc_links: vec![cvc_old.certificate.clone(), cvc_root.certificate.clone(), link_up, link_down],
+            cvc_links: vec![
+                cvc_old.certificate.clone(),
+                cvc_root.certificate.clone(),
+                link_up,
+                link_down,
+            ],
             cvc_root,
             cvc_professional,
             cvc_egk,
@@ -223,25 +256,39 @@ impl TestPki {
         })
     }
 
-    /// Root certificates and cross certificates between them.
-    pub fn roots(&self) -> &[Vec<u8>] {
+    /// The self-signed roots, on brainpoolP256r1 and P-256.
+    pub fn anchors(&self) -> &[Vec<u8>] {
         &self.roots
+    }
+
+    /// Cross certificates between the roots, both ways.
+    pub fn cross_certificates(&self) -> &[Vec<u8>] {
+        &self.crosses
     }
 
     /// A signed trust list.
     pub fn trust_list(&self, sequence: u64, issued: Timestamp, location: &str) -> Result<String, Error> {
         let date = |error: jiff::Error| Error::Date(error.to_string());
-        let next = issued.checked_add(Duration::from_secs(30 * 86_400)).map_err(date)?;
+        let next = issued
+            .checked_add(Duration::from_secs(30 * 86_400))
+            .map_err(date)?;
         let whole_second = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
         let components = vec![
-            oid::AK_AUT, oid::NK_VPN, oid::SMKT_AUT, oid::SAK_AUT, oid::FD_TLS_S,
+            oid::AK_AUT,
+            oid::NK_VPN,
+            oid::SMKT_AUT,
+            oid::SAK_AUT,
+            oid::FD_TLS_S,
         ];
         let ca = |authority: &Authority, types: Vec<Oid>| (authority.certificate.clone(), types);
         let contents = tsl::Contents {
             cas: vec![
                 ca(&self.component_ca, components.clone()),
                 ca(&self.component_ca_nist, components),
-                ca(&self.smcb_ca, vec![oid::SMC_B_AUT, oid::SMC_B_ENC, oid::SMC_B_OSIG]),
+                ca(
+                    &self.smcb_ca,
+                    vec![oid::SMC_B_AUT, oid::SMC_B_ENC, oid::SMC_B_OSIG],
+                ),
                 ca(&self.hba_ca, vec![oid::HBA_AUT, oid::HBA_ENC, oid::HBA_QES]),
                 ca(&self.egk_ca, vec![oid::EGK_AUT, oid::EGK_ENC]),
                 ca(&self.vpn_ca, vec![oid::VPNK_VPN]),
@@ -252,7 +299,14 @@ impl TestPki {
             location: location.into(),
         };
         let (signer, key) = &self.tsl_signer;
-        Ok(tsl::write(&contents, sequence, whole_second(issued), whole_second(next), signer, key)?)
+        Ok(tsl::write(
+            &contents,
+            sequence,
+            whole_second(issued),
+            whole_second(next),
+            signer,
+            key,
+        )?)
     }
 
     /// One certificate of a component with a fresh key.
@@ -270,7 +324,11 @@ impl TestPki {
             Curve::BrainpoolP256r1 => &self.component_ca,
             Curve::NistP256 => &self.component_ca_nist,
         };
-        let admission = Admission { items: vec!["TEST-ONLY".into()], oids: vec![role], registration: None };
+        let admission = Admission {
+            items: vec!["TEST-ONLY".into()],
+            oids: vec![role],
+            registration: None,
+        };
         let certificate = ca.issue(&Request {
             profile,
             subject: Name::new("Langlauf TEST-ONLY NOT-VALID", name),
@@ -281,7 +339,10 @@ impl TestPki {
             from: self.validity.0,
             to: self.validity.1,
         })?;
-        Ok(Identity { chain: vec![certificate, ca.certificate.clone()], key })
+        Ok(Identity {
+            chain: vec![certificate, ca.certificate.clone()],
+            key,
+        })
     }
 
     /// A new Konnektor's identities; the common name is `<ICCSN>-<date>` (GS-A_4610).

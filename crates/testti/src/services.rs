@@ -47,9 +47,19 @@ impl Ledger {
             &pki.vpn_ca,
             &pki.tsl_ca,
         ];
-        let issuers = authorities.into_iter().filter_map(|ca| X509::parse(&ca.certificate).ok()).collect();
-        let shared = Shared { issuers, signer: pki.ocsp_signer.clone(), clock, entries: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let issuers = authorities
+            .into_iter()
+            .filter_map(|ca| X509::parse(&ca.certificate).ok())
+            .collect();
+        let shared = Shared {
+            issuers,
+            signer: pki.ocsp_signer.clone(),
+            clock,
+            entries: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -58,9 +68,15 @@ impl Ledger {
 
     /// Enters a certificate. One that none of our CAs issued is ignored.
     pub fn register(&self, der: &[u8]) {
-        let Ok(certificate) = X509::parse_file(der) else { return };
+        let Ok(certificate) = X509::parse_file(der) else {
+            return;
+        };
         let issuer = certificate.issuer_der().unwrap_or_default();
-        let mut named = self.shared.issuers.iter().filter(|ca| ca.subject_der().is_ok_and(|name| name == issuer));
+        let mut named = self
+            .shared
+            .issuers
+            .iter()
+            .filter(|ca| ca.subject_der().is_ok_and(|name| name == issuer));
         if let Some(ca) = named.find(|ca| pki::signed_by(&certificate, ca))
             && let Ok(id) = status::cert_id(&certificate, ca)
         {
@@ -96,15 +112,33 @@ impl Ledger {
         let (wanted, nonce) = asn1::ocsp::decode_request(request).ok()?;
         let entries = self.entries();
         let statements = wanted.into_iter().map(|cert_id| {
-            let found = entries.certificates.iter().find(|(id, _)| id.same(&cert_id)).map(|(_, der)| der.clone());
+            let found = entries
+                .certificates
+                .iter()
+                .find(|(id, _)| id.same(&cert_id))
+                .map(|(_, der)| der.clone());
             let status = match &found {
                 None => Status::Unknown,
-                Some(der) => entries.revoked.get(der).map_or(Status::Good, |time| Status::Revoked(*time)),
+                Some(der) => entries
+                    .revoked
+                    .get(der)
+                    .map_or(Status::Good, |time| Status::Revoked(*time)),
             };
-            Statement { cert_id, status, certificate: found }
+            Statement {
+                cert_id,
+                status,
+                certificate: found,
+            }
         });
         let (signer, key) = &self.shared.signer;
-        status::answer(statements.collect(), nonce.as_deref(), self.shared.clock.now(), signer, key).ok()
+        status::answer(
+            statements.collect(),
+            nonce.as_deref(),
+            self.shared.clock.now(),
+            signer,
+            key,
+        )
+        .ok()
     }
 }
 

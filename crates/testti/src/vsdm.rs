@@ -83,7 +83,12 @@ enum Conversation {
 impl Vsdm {
     /// Services that know no card yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Arc::new(Shared { clock, state: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                state: Mutex::default(),
+            }),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, Records> {
@@ -93,11 +98,24 @@ impl Vsdm {
     /// Takes over a card's management keys, as a card manufacturer hands them to the insurer.
     pub fn register(&self, iccsn: &str, system: &ObjectSystem, person: &Person) {
         let keys = system.nodes.iter().find_map(|node| match &node.body {
-            Body::Symmetric { id: KEY_VSD, enc, mac, .. } => Some(SessionKeys { enc: enc.clone(), mac: mac.clone() }),
+            Body::Symmetric {
+                id: KEY_VSD,
+                enc,
+                mac,
+                ..
+            } => Some(SessionKeys {
+                enc: enc.clone(),
+                mac: mac.clone(),
+            }),
             _ => None,
         });
         if let Some(keys) = keys {
-            let record = CardRecord { keys, iccsn8: system.iccsn8, kvnr: person.kvnr.clone(), pending: None };
+            let record = CardRecord {
+                keys,
+                iccsn8: system.iccsn8,
+                kvnr: person.kvnr.clone(),
+                pending: None,
+            };
             self.state().cards.insert(iccsn.to_owned(), record);
         }
     }
@@ -111,7 +129,10 @@ impl Vsdm {
 
     /// Does an update still wait?
     pub fn is_pending(&self, iccsn: &str) -> bool {
-        self.state().cards.get(iccsn).is_some_and(|card| card.pending.is_some())
+        self.state()
+            .cards
+            .get(iccsn)
+            .is_some_and(|card| card.pending.is_some())
     }
 
     /// Changes the behaviour.
@@ -128,12 +149,22 @@ impl Vsdm {
 
     fn update_flags(&self, iccsn: &str, provider: &str) -> Result<UpdateFlags, u32> {
         let state = self.state();
-        let card = state.cards.get(iccsn).filter(|_| state.behaviour != Behaviour::UnknownCard).ok_or(11101u32)?;
+        let card = state
+            .cards
+            .get(iccsn)
+            .filter(|_| state.behaviour != Behaviour::UnknownCard)
+            .ok_or(11101u32)?;
         Ok(match &card.pending {
-            None => UpdateFlags { flags: Vec::new(), receipt: Some(self.proof_number(&card.kvnr)) },
+            None => UpdateFlags {
+                flags: Vec::new(),
+                receipt: Some(self.proof_number(&card.kvnr)),
+            },
             Some(_) => UpdateFlags {
                 flags: vec![UpdateFlag {
-                    service: Localization { kind: "VSD".into(), provider: provider.into() },
+                    service: Localization {
+                        kind: "VSD".into(),
+                        provider: provider.into(),
+                    },
                     id: "01".into(),
                     mandatory: true,
                     description: "Stammdaten".into(),
@@ -151,46 +182,89 @@ impl Vsdm {
         }
         state.next += 1;
         let conversation = format!("c{}", state.next);
-        state.conversations.insert(conversation.clone(), Conversation::Challenge { iccsn: iccsn.into() });
+        state.conversations.insert(
+            conversation.clone(),
+            Conversation::Challenge { iccsn: iccsn.into() },
+        );
         let select_hca = Command::new(0, 0xA4, 0x04, 0x0C).data(egk::AID_HCA);
         let choose = Command::new(0, 0x22, 0x81, 0xA4).data([0x83, 0x01, KEY_VSD, 0x80, 0x01, 0x54]);
         let challenge = Command::new(0, 0x84, 0, 0).expect(Expect::Bytes(16));
-        let first = if state.behaviour == Behaviour::BadCommands { Command::new(0, 0xFF, 0, 0) } else { Command::new(0, 0xA4, 0x04, 0x0C) };
-        Ok(Step { performed: Vec::new(), commands: items([first, select_hca, choose, challenge]), conversation })
+        let first = if state.behaviour == Behaviour::BadCommands {
+            Command::new(0, 0xFF, 0, 0)
+        } else {
+            Command::new(0, 0xA4, 0x04, 0x0C)
+        };
+        Ok(Step {
+            performed: Vec::new(),
+            commands: items([first, select_hca, choose, challenge]),
+            conversation,
+        })
     }
 
     fn next(&self, conversation: &str, responses: &[Vec<u8>], abort: bool) -> Result<Step, u32> {
         let mut state = self.state();
         let current = state.conversations.remove(conversation).ok_or(12103u32)?;
         if abort {
-            return Ok(Step { performed: Vec::new(), commands: None, conversation: conversation.into() });
+            return Ok(Step {
+                performed: Vec::new(),
+                commands: None,
+                conversation: conversation.into(),
+            });
         }
-        let last = responses.last().and_then(|bytes| Response::parse(bytes).ok()).filter(Response::is_ok).ok_or(12105u32)?;
+        let last = responses
+            .last()
+            .and_then(|bytes| Response::parse(bytes).ok())
+            .filter(Response::is_ok)
+            .ok_or(12105u32)?;
         match current {
             Conversation::Challenge { iccsn } => {
                 let card = state.cards.get(&iccsn).ok_or(12101u32)?;
                 let challenge: [u8; 16] = last.data.try_into().map_err(|_| 12105u32)?;
-                let (host, data) =
-                    HostMutual::begin(card.keys.clone(), SessionStrength::Aes256, challenge, card.iccsn8, OWN_NAME)
-                        .map_err(|_| 12999u32)?;
+                let (host, data) = HostMutual::begin(
+                    card.keys.clone(),
+                    SessionStrength::Aes256,
+                    challenge,
+                    card.iccsn8,
+                    OWN_NAME,
+                )
+                .map_err(|_| 12999u32)?;
                 let command = Command::new(0, 0x82, 0, 0).data(data).expect(Expect::AllShort);
-                let waiting = Conversation::Mutual { iccsn, host: Box::new(host) };
+                let waiting = Conversation::Mutual {
+                    iccsn,
+                    host: Box::new(host),
+                };
                 state.conversations.insert(conversation.into(), waiting);
-                Ok(Step { performed: Vec::new(), commands: items([command]), conversation: conversation.into() })
+                Ok(Step {
+                    performed: Vec::new(),
+                    commands: items([command]),
+                    conversation: conversation.into(),
+                })
             }
             Conversation::Mutual { iccsn, host } => {
                 let keys = host.finish(&last.data).map_err(|_| 12105u32)?;
-                let person = state.cards.get(&iccsn).and_then(|card| card.pending.clone()).ok_or(12102u32)?;
+                let person = state
+                    .cards
+                    .get(&iccsn)
+                    .and_then(|card| card.pending.clone())
+                    .ok_or(12102u32)?;
                 let (commands, checks) = self.protected(&person, Session::new(keys)).ok_or(12999u32)?;
-                state.conversations.insert(conversation.into(), Conversation::Updating { iccsn, checks });
-                Ok(Step { performed: Vec::new(), commands: items(commands), conversation: conversation.into() })
+                state
+                    .conversations
+                    .insert(conversation.into(), Conversation::Updating { iccsn, checks });
+                Ok(Step {
+                    performed: Vec::new(),
+                    commands: items(commands),
+                    conversation: conversation.into(),
+                })
             }
             Conversation::Updating { iccsn, checks } => {
                 // the card's own words count, not what the relay says
                 let all_good = checks.len() == responses.len()
                     && checks.into_iter().zip(responses).all(|(mut session, bytes)| {
                         let response = Response::parse(bytes).ok();
-                        response.and_then(|r| session.unwrap_response(&r).ok()).is_some_and(|inner| inner.is_ok())
+                        response
+                            .and_then(|r| session.unwrap_response(&r).ok())
+                            .is_some_and(|inner| inner.is_ok())
                     });
                 if !all_good {
                     return Err(12105);
@@ -201,7 +275,11 @@ impl Vsdm {
                 });
                 drop(state);
                 let receipt = kvnr.map(|kvnr| self.proof_number(&kvnr));
-                Ok(Step { performed: vec![("01".into(), receipt)], commands: None, conversation: conversation.into() })
+                Ok(Step {
+                    performed: vec![("01".into(), receipt)],
+                    commands: None,
+                    conversation: conversation.into(),
+                })
             }
         }
     }
@@ -210,7 +288,13 @@ impl Vsdm {
     fn protected(&self, person: &Person, mut session: Session) -> Option<(Vec<Command>, Vec<Session>)> {
         let now = self.shared.clock.now();
         let status = |transaction_open| {
-            StatusVd { transaction_open, updated: now, schema: (5, 2, 0), layout: (3, 0, 4) }.encode()
+            StatusVd {
+                transaction_open,
+                updated: now,
+                schema: (5, 2, 0),
+                layout: (3, 0, 4),
+            }
+            .encode()
         };
         let [pd, vd, gvd] = person.containers();
         let write = |sfi: u8, content: Vec<u8>| Command::new(0, 0xD6, 0x80 | sfi, 0).data(content);
@@ -238,10 +322,16 @@ impl Vsdm {
     fn answer(&self, provider: &str, message: &str) -> Result<String, u32> {
         match ServiceRequest::parse(message).map_err(|_| 1006u32)? {
             ServiceRequest::GetUpdateFlags { iccsn } => Ok(self.update_flags(&iccsn, provider)?.message()),
-            ServiceRequest::PerformUpdates { iccsn, .. } => Ok(self.perform(&iccsn)?.message("PerformUpdates")),
-            ServiceRequest::GetNextCommandPackage { conversation, responses, abort } => {
-                Ok(self.next(&conversation, &responses, abort)?.message("GetNextCommandPackage"))
+            ServiceRequest::PerformUpdates { iccsn, .. } => {
+                Ok(self.perform(&iccsn)?.message("PerformUpdates"))
             }
+            ServiceRequest::GetNextCommandPackage {
+                conversation,
+                responses,
+                abort,
+            } => Ok(self
+                .next(&conversation, &responses, abort)?
+                .message("GetNextCommandPackage")),
         }
     }
 
@@ -255,8 +345,13 @@ impl Vsdm {
         let judge = move |chain: &[&[u8]]| {
             let der = chain.first().ok_or("no certificate")?;
             let certificate = X509::parse(der).map_err(|error| error.to_string())?;
-            let right = certificate.has_policy(oid::SMC_B_AUT) && pki::signed_by(&certificate, &institution_ca);
-            if right { Ok(()) } else { Err("not an SMC-B".to_owned()) }
+            let right =
+                certificate.has_policy(oid::SMC_B_AUT) && pki::signed_by(&certificate, &institution_ca);
+            if right {
+                Ok(())
+            } else {
+                Err("not an SMC-B".to_owned())
+            }
         };
         let verifier = PeerVerifier::clients(Arc::new(judge), ClientCertificate::Required);
         let key = crypto::tls::certified(&identity).map_err(std::io::Error::other)?;
@@ -266,14 +361,18 @@ impl Vsdm {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let router = Router::new().route("/{provider}/{service}/2.0", post(exchange)).with_state(self);
+        let router = Router::new()
+            .route("/{provider}/{service}/2.0", post(exchange))
+            .with_state(self);
         loop {
             let (stream, _) = listener.accept().await?;
             let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
                     // a broken connection is the caller's to notice
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 }
             });
         }
@@ -282,7 +381,14 @@ impl Vsdm {
 
 fn items(commands: impl IntoIterator<Item = Command>) -> Option<Vec<CommandItem>> {
     let encoded = commands.into_iter().map(|command| command.encode().ok());
-    encoded.map(|bytes| Some(CommandItem { command: bytes?, expected: 0x9000 })).collect()
+    encoded
+        .map(|bytes| {
+            Some(CommandItem {
+                command: bytes?,
+                expected: 0x9000,
+            })
+        })
+        .collect()
 }
 
 async fn exchange(
@@ -294,7 +400,10 @@ async fn exchange(
     if vsdm.state().behaviour == Behaviour::Unavailable {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let headers = [(header::CONTENT_TYPE, "text/xml; charset=utf-8"), (header::VIA, "1.1 intermediaer")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/xml; charset=utf-8"),
+        (header::VIA, "1.1 intermediaer"),
+    ];
     match vsdm.answer(&provider, &body) {
         Ok(message) => (headers, message).into_response(),
         Err(code) => {

@@ -17,7 +17,13 @@ fn run(system: image::ObjectSystem) -> Mutex<VirtualCard> {
 }
 
 fn send(card: &Mutex<VirtualCard>, hex: &str) -> Response {
-    Response::parse(&card.lock().unwrap().process(&hex::decode(hex.replace(' ', "")).unwrap())).unwrap()
+    Response::parse(
+        &card
+            .lock()
+            .unwrap()
+            .process(&hex::decode(hex.replace(' ', "")).unwrap()),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -25,29 +31,46 @@ async fn an_unlocked_egk_shows_protected_data_and_takes_a_log_record() {
     let clock = SystemClock::new();
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
     let trust = pki::CvcTrust::new(
-        pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap()).unwrap().cvcs,
+        pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap())
+            .unwrap()
+            .cvcs,
     );
     assert_eq!(trust.len(), 4);
-    let (egk_iccsn, smcb_iccsn, hba_iccsn) =
-        ("80276009990000000001".parse().unwrap(), "80276009990000000002".parse().unwrap(), "80276009990000000003".parse().unwrap());
+    let (egk_iccsn, smcb_iccsn, hba_iccsn) = (
+        "80276009990000000001".parse().unwrap(),
+        "80276009990000000002".parse().unwrap(),
+        "80276009990000000003".parse().unwrap(),
+    );
     let options = Options::default();
-    let holder = Holder { name: "Praxis Dr. Spur".into(), telematik_id: "1-20001".into() };
+    let holder = Holder {
+        name: "Praxis Dr. Spur".into(),
+        telematik_id: "1-20001".into(),
+    };
     let egk = run(cards::egk(&pki, &egk_iccsn, &Person::example(), clock.now(), &options).unwrap());
     let smcb = run(cards::smcb(&pki, &smcb_iccsn, &holder, &options).unwrap());
     let hba = run(cards::hba(&pki, &hba_iccsn, &holder, &options).unwrap());
-    for (card, kind) in [(&egk, CardKind::Egk), (&smcb, CardKind::SmcB), (&hba, CardKind::Hba)] {
+    for (card, kind) in [
+        (&egk, CardKind::Egk),
+        (&smcb, CardKind::SmcB),
+        (&hba, CardKind::Hba),
+    ] {
         let found = inspect(card as &dyn Channel).await.unwrap();
         assert_eq!(found.kind, kind);
         assert!(found.aut.is_some());
     }
-    for (source, pin) in [(&smcb, "00200001 08 26123456FFFFFFFF"), (&hba, "00200001 08 26123456FFFFFFFF")] {
+    for (source, pin) in [
+        (&smcb, "00200001 08 26123456FFFFFFFF"),
+        (&hba, "00200001 08 26123456FFFFFFFF"),
+    ] {
         egk.lock().unwrap().reset();
         send(&egk, "00A4040C 06 D27600000102");
         assert_eq!(send(&egk, "00B08300000000").sw, 0x6982);
         assert_eq!(send(source, pin).sw, 0x9000);
         let channel: &dyn Channel = source;
         let pair = CvcPair::read(channel).await.unwrap();
-        c2c::unlock(channel, &pair, &egk, &egk_iccsn, &trust).await.unwrap();
+        c2c::unlock(channel, &pair, &egk, &egk_iccsn, &trust)
+            .await
+            .unwrap();
         let today = pki.cvc_validity.0;
         c2c::prove_genuine(&egk, &egk_iccsn, &trust, today).await.unwrap();
         send(&egk, "00A4040C 06 D27600000102");
@@ -68,10 +91,18 @@ async fn cross_certificates_lead_to_another_root() {
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
     let list = pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap()).unwrap();
     let trust = pki::CvcTrust::new(list.cvcs.clone());
-    let old = list.cvcs.iter().find(|cvc| cvc.chr == cvc.car && cvc.chr != pki.cvc_root.reference).unwrap();
+    let old = list
+        .cvcs
+        .iter()
+        .find(|cvc| cvc.chr == cvc.car && cvc.chr != pki.cvc_root.reference)
+        .unwrap();
     let path = trust.path(&[old.chr.clone()], &pki.cvc_root.reference).unwrap();
     assert_eq!(path.len(), 1);
-    assert!(trust.path(&[b"NOBODY01".to_vec()], &pki.cvc_root.reference).is_none());
+    assert!(
+        trust
+            .path(&[b"NOBODY01".to_vec()], &pki.cvc_root.reference)
+            .is_none()
+    );
 }
 
 /// gSMC-KT and SMC-B agree on keys, and a command goes through the trusted channel: what remote PIN will use.
@@ -79,8 +110,14 @@ async fn cross_certificates_lead_to_another_root() {
 fn a_security_module_card_opens_a_trusted_channel() {
     let clock = SystemClock::new();
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
-    let (kt_iccsn, smcb_iccsn) = ("80276009990000000009".parse().unwrap(), "80276009990000000002".parse().unwrap());
-    let holder = Holder { name: "Praxis".into(), telematik_id: "1-2".into() };
+    let (kt_iccsn, smcb_iccsn) = (
+        "80276009990000000009".parse().unwrap(),
+        "80276009990000000002".parse().unwrap(),
+    );
+    let holder = Holder {
+        name: "Praxis".into(),
+        telematik_id: "1-2".into(),
+    };
     let module = run(cards::gsmc_kt(&pki, &kt_iccsn).unwrap().0);
     let user = run(cards::smcb(&pki, &smcb_iccsn, &holder, &Options::default()).unwrap());
     let transmit = |card: &Mutex<VirtualCard>, command: Command| {
@@ -89,16 +126,31 @@ fn a_security_module_card_opens_a_trusted_channel() {
         response.data
     };
     let tlv = asn1::tlv::encode;
-    let read = |card, sfi: u8| asn1::Cvc::parse(&transmit(card, Command::new(0, 0xB0, 0x80 | sfi, 0).expect(Expect::All))).unwrap();
+    let read = |card, sfi: u8| {
+        asn1::Cvc::parse(&transmit(
+            card,
+            Command::new(0, 0xB0, 0x80 | sfi, 0).expect(Expect::All),
+        ))
+        .unwrap()
+    };
     let (module_cvc, user_cvc) = (read(&module, 0x0A), read(&user, 0x09));
-    for (card, ca, own) in [(&user, read(&module, 0x07), &module_cvc), (&module, read(&user, 0x07), &user_cvc)] {
+    for (card, ca, own) in [
+        (&user, read(&module, 0x07), &module_cvc),
+        (&module, read(&user, 0x07), &user_cvc),
+    ] {
         transmit(card, Command::new(0, 0x22, 0x81, 0xB6).data(tlv(0x83, &ca.car)));
         transmit(card, Command::new(0, 0x2A, 0, 0xBE).data(ca.command_data()));
         transmit(card, Command::new(0, 0x22, 0x81, 0xB6).data(tlv(0x83, &ca.chr)));
         transmit(card, Command::new(0, 0x2A, 0, 0xBE).data(own.command_data()));
     }
-    transmit(&user, Command::new(0, 0x22, 0x41, 0xA4).data([0x84, 1, 0x09, 0x80, 1, 0x54]));
-    transmit(&module, Command::new(0, 0x22, 0x41, 0xA4).data([0x84, 1, 0x0A, 0x80, 1, 0xD4]));
+    transmit(
+        &user,
+        Command::new(0, 0x22, 0x41, 0xA4).data([0x84, 1, 0x09, 0x80, 1, 0x54]),
+    );
+    transmit(
+        &module,
+        Command::new(0, 0x22, 0x41, 0xA4).data([0x84, 1, 0x0A, 0x80, 1, 0xD4]),
+    );
     let first = |partner: &asn1::Cvc| {
         let data = tlv(0x7C, &tlv(0xC3, &partner.chr));
         Command::new(0x10, 0x86, 0, 0).data(data).expect(Expect::AllShort)
@@ -109,13 +161,25 @@ fn a_security_module_card_opens_a_trusted_channel() {
     transmit(&module, Command::new(0, 0x86, 0, 0).data(user_point));
     // the module enciphers a PIN block and makes the MAC; the user card verifies the PIN under secure messaging
     let block = hex::decode("26123456FFFFFFFF").unwrap();
-    let sealed = transmit(&module, Command::new(0, 0x2A, 0x86, 0x80).data(block).expect(Expect::AllShort));
+    let sealed = transmit(
+        &module,
+        Command::new(0, 0x2A, 0x86, 0x80)
+            .data(block)
+            .expect(Expect::AllShort),
+    );
     let objects = tlv(0x87, &sealed);
     let mut message = vec![0x00, 0x0C, 0x20, 0x00, 0x01, 0x80];
     message.extend([0; 11]);
     message.extend(&objects);
-    let mac = transmit(&module, Command::new(0, 0x2A, 0x8E, 0x80).data(message).expect(Expect::AllShort));
-    let protected = Command::new(0x0C, 0x20, 0, 0x01).data([objects, tlv(0x8E, &mac)].concat()).expect(Expect::AllShort);
+    let mac = transmit(
+        &module,
+        Command::new(0, 0x2A, 0x8E, 0x80)
+            .data(message)
+            .expect(Expect::AllShort),
+    );
+    let protected = Command::new(0x0C, 0x20, 0, 0x01)
+        .data([objects, tlv(0x8E, &mac)].concat())
+        .expect(Expect::AllShort);
     let answer = transmit(&user, protected);
     let parts = asn1::tlv::read_all(&answer).unwrap();
     let check = [tlv(0x80, parts[0].raw), tlv(0x8E, parts[1].value)].concat();

@@ -16,7 +16,12 @@ const DEPTH: usize = 256;
 
 /// The canonical form of `apex` and everything below it, without comments and without the subtree `omit`.
 pub fn canonicalize(apex: Node<'_, '_>, mode: &Mode, omit: Option<NodeId>) -> Result<Vec<u8>, Error> {
-    let mut writer = Writer { mode, omit, out: Vec::new(), apex: apex.id() };
+    let mut writer = Writer {
+        mode,
+        omit,
+        out: Vec::new(),
+        apex: apex.id(),
+    };
     writer.node(apex, &BTreeMap::new(), 0)?;
     Ok(writer.out)
 }
@@ -82,7 +87,11 @@ impl Writer<'_> {
                         used.push(prefix);
                     }
                 }
-                used.extend(scope.keys().filter(|prefix| inclusive.iter().any(|wanted| wanted == *prefix)));
+                used.extend(
+                    scope
+                        .keys()
+                        .filter(|prefix| inclusive.iter().any(|wanted| wanted == *prefix)),
+                );
                 used
             }
         };
@@ -104,7 +113,8 @@ impl Writer<'_> {
             if uri == before || (prefix.is_empty() && !uses_default && !self.is_inclusive_default()) {
                 continue;
             }
-            self.out.extend_from_slice(if prefix.is_empty() { b" xmlns" } else { b" xmlns:" });
+            self.out
+                .extend_from_slice(if prefix.is_empty() { b" xmlns" } else { b" xmlns:" });
             self.out.extend_from_slice(prefix.as_bytes());
             self.out.extend_from_slice(b"=\"");
             escape_attribute(uri, &mut self.out);
@@ -131,14 +141,25 @@ impl Writer<'_> {
             .attributes()
             .map(|attribute| {
                 let qualified = source.get(attribute.range_qname()).unwrap_or_default();
-                (attribute.namespace().unwrap_or_default(), attribute.name(), qualified, attribute.value())
+                (
+                    attribute.namespace().unwrap_or_default(),
+                    attribute.name(),
+                    qualified,
+                    attribute.value(),
+                )
             })
             .collect();
         // Canonical XML 1.0 of a subtree takes over xml:lang and the like from the elements around it
         if *self.mode == Mode::Inclusive && node.id() == self.apex {
-            let around = node.ancestors().skip(1).flat_map(|ancestor| ancestor.attributes());
+            let around = node
+                .ancestors()
+                .skip(1)
+                .flat_map(|ancestor| ancestor.attributes());
             for attribute in around.filter(|attribute| attribute.namespace() == Some(XML_NS)) {
-                if !attributes.iter().any(|(uri, name, ..)| *uri == XML_NS && *name == attribute.name()) {
+                if !attributes
+                    .iter()
+                    .any(|(uri, name, ..)| *uri == XML_NS && *name == attribute.name())
+                {
                     let qualified = source.get(attribute.range_qname()).unwrap_or_default();
                     attributes.push((XML_NS, attribute.name(), qualified, attribute.value()));
                 }
@@ -156,14 +177,20 @@ impl Writer<'_> {
 }
 
 fn in_scope<'a>(node: Node<'a, '_>) -> Scope<'a> {
-    let namespaces = node.namespaces().map(|ns| (ns.name().unwrap_or_default(), ns.uri()));
-    namespaces.filter(|(prefix, uri)| !(prefix.is_empty() && uri.is_empty())).collect()
+    let namespaces = node
+        .namespaces()
+        .map(|ns| (ns.name().unwrap_or_default(), ns.uri()));
+    namespaces
+        .filter(|(prefix, uri)| !(prefix.is_empty() && uri.is_empty()))
+        .collect()
 }
 
 /// The qualified name that starts at `start` of the source text.
 fn qualified_name(source: &str, start: usize) -> &str {
     let rest = source.get(start..).unwrap_or_default();
-    let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/').unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/')
+        .unwrap_or(rest.len());
     rest.get(..end).unwrap_or_default()
 }
 
@@ -240,25 +267,52 @@ mod tests {
         let (mut stack, mut compared) = (vec![root], 0);
         while let Some(path) = stack.pop() {
             if path.is_dir() {
-                stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                stack.extend(
+                    std::fs::read_dir(&path)
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path()),
+                );
                 continue;
             }
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
             // document type definitions are refused by our parser
-            let Ok(document) = roxmltree::Document::parse(&text) else { continue };
+            let Ok(document) = roxmltree::Document::parse(&text) else {
+                continue;
+            };
             // xmllint keeps comments, our form has none
             let mut bare = text.clone();
-            let comments: Vec<_> = document.descendants().filter(|n| n.is_comment()).map(|n| n.range()).collect();
-            comments.into_iter().rev().for_each(|range| bare.replace_range(range, ""));
+            let comments: Vec<_> = document
+                .descendants()
+                .filter(|n| n.is_comment())
+                .map(|n| n.range())
+                .collect();
+            comments
+                .into_iter()
+                .rev()
+                .for_each(|range| bare.replace_range(range, ""));
             std::fs::write(&scratch, &bare).unwrap();
             let document = roxmltree::Document::parse(&bare).unwrap();
-            for (mode, flag) in [(Mode::Exclusive(vec![]), "--exc-c14n"), (Mode::Inclusive, "--c14n")] {
-                let Ok(peer) = std::process::Command::new("xmllint").arg(flag).arg(&scratch).output() else {
+            for (mode, flag) in [
+                (Mode::Exclusive(vec![]), "--exc-c14n"),
+                (Mode::Inclusive, "--c14n"),
+            ] {
+                let Ok(peer) = std::process::Command::new("xmllint")
+                    .arg(flag)
+                    .arg(&scratch)
+                    .output()
+                else {
                     panic!("xmllint is missing: run `make setup`");
                 };
                 assert!(peer.status.success(), "{}", path.display());
                 let mine = canonicalize(document.root(), &mode, None).unwrap();
-                assert_eq!(String::from_utf8_lossy(&mine), String::from_utf8_lossy(&peer.stdout), "{}", path.display());
+                assert_eq!(
+                    String::from_utf8_lossy(&mine),
+                    String::from_utf8_lossy(&peer.stdout),
+                    "{}",
+                    path.display()
+                );
                 compared += 1;
             }
         }

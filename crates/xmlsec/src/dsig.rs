@@ -1,5 +1,5 @@
-use crate::c14n::{Mode, canonicalize};
 use crate::Error;
+use crate::c14n::{Mode, canonicalize};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crypto::{PublicKey, SoftKey, sha256};
@@ -53,7 +53,9 @@ pub fn sign_enveloped(xml: &str, key: &SoftKey, certificate: &[u8]) -> Result<St
         STANDARD.encode(value),
         STANDARD.encode(certificate)
     );
-    let end = xml.rfind("</").ok_or(Error::Unacceptable("the root element must have an end tag"))?;
+    let end = xml
+        .rfind("</")
+        .ok_or(Error::Unacceptable("the root element must have an end tag"))?;
     let (before, after) = xml.split_at(end);
     Ok(format!("{before}{signature}{after}"))
 }
@@ -65,7 +67,9 @@ pub fn verify_enveloped<E: From<Error>>(
 ) -> Result<Verified, E> {
     let document = roxmltree::Document::parse(xml).map_err(Error::from)?;
     let root = document.root_element();
-    let mut all = document.descendants().filter(|node| node.has_tag_name((DS, "Signature")));
+    let mut all = document
+        .descendants()
+        .filter(|node| node.has_tag_name((DS, "Signature")));
     let signature = all.next().ok_or(Error::SignatureCount)?;
     if all.next().is_some() || signature.parent() != Some(root) {
         return Err(Error::SignatureCount.into());
@@ -78,7 +82,9 @@ pub fn verify_enveloped<E: From<Error>>(
     let key = key(&certificates)?;
     let value = decode(child(signature, "SignatureValue")?)?;
     let message = canonicalize(signed_info, &mode, None)?;
-    let algorithm = child(signed_info, "SignatureMethod")?.attribute("Algorithm").unwrap_or_default();
+    let algorithm = child(signed_info, "SignatureMethod")?
+        .attribute("Algorithm")
+        .unwrap_or_default();
     let outcome = match (&key, algorithm) {
         (PublicKey::Ec(key), ECDSA_SHA256) => key.verify_prehash(&sha256([&message]), &value),
         (PublicKey::Rsa(key), RSA_SHA256) => key.verify_pkcs1(&message, &value),
@@ -86,7 +92,10 @@ pub fn verify_enveloped<E: From<Error>>(
         _ => return Err(Error::Unacceptable("signature method").into()),
     };
     outcome.map_err(|_| Error::Signature)?;
-    Ok(Verified { content, certificates })
+    Ok(Verified {
+        content,
+        certificates,
+    })
 }
 
 fn child<'a, 'i>(node: Node<'a, 'i>, name: &'static str) -> Result<Node<'a, 'i>, Error> {
@@ -105,10 +114,18 @@ fn decode(node: Node<'_, '_>) -> Result<Vec<u8>, Error> {
 fn c14n_mode(method: Node<'_, '_>) -> Result<Mode, Error> {
     match method.attribute("Algorithm") {
         Some(EXC_C14N) => {
-            let inclusive = method.children().find(|node| node.has_tag_name((EXC_C14N, "InclusiveNamespaces")));
-            let list = inclusive.and_then(|node| node.attribute("PrefixList")).unwrap_or_default();
+            let inclusive = method
+                .children()
+                .find(|node| node.has_tag_name((EXC_C14N, "InclusiveNamespaces")));
+            let list = inclusive
+                .and_then(|node| node.attribute("PrefixList"))
+                .unwrap_or_default();
             let prefixes = list.split_ascii_whitespace();
-            Ok(Mode::Exclusive(prefixes.map(|p| if p == "#default" { "" } else { p }.to_owned()).collect()))
+            Ok(Mode::Exclusive(
+                prefixes
+                    .map(|p| if p == "#default" { "" } else { p }.to_owned())
+                    .collect(),
+            ))
         }
         Some("http://www.w3.org/TR/2001/REC-xml-c14n-20010315") => Ok(Mode::Inclusive),
         _ => Err(Error::Unacceptable("canonicalisation method")),
@@ -116,14 +133,23 @@ fn c14n_mode(method: Node<'_, '_>) -> Result<Mode, Error> {
 }
 
 /// The only reference must mean the whole document; returns its canonical bytes if the digest fits.
-fn check_reference(signed_info: Node<'_, '_>, root: Node<'_, '_>, signature: Node<'_, '_>) -> Result<Vec<u8>, Error> {
+fn check_reference(
+    signed_info: Node<'_, '_>,
+    root: Node<'_, '_>,
+    signature: Node<'_, '_>,
+) -> Result<Vec<u8>, Error> {
     let reference = child(signed_info, "Reference")?;
     let uri = reference.attribute("URI").unwrap_or_default();
-    let whole = uri.is_empty() || uri.strip_prefix('#').is_some_and(|id| {
-        ["Id", "ID", "id"].iter().any(|name| root.attribute(*name) == Some(id))
-    });
+    let whole = uri.is_empty()
+        || uri.strip_prefix('#').is_some_and(|id| {
+            ["Id", "ID", "id"]
+                .iter()
+                .any(|name| root.attribute(*name) == Some(id))
+        });
     if !whole {
-        return Err(Error::Unacceptable("reference to something else than the whole document"));
+        return Err(Error::Unacceptable(
+            "reference to something else than the whole document",
+        ));
     }
     let mut mode = Mode::Inclusive;
     let mut enveloped = false;
@@ -148,7 +174,9 @@ fn check_reference(signed_info: Node<'_, '_>, root: Node<'_, '_>, signature: Nod
 }
 
 fn key_info(signature: Node<'_, '_>) -> Result<Vec<Vec<u8>>, Error> {
-    let certificates = signature.descendants().filter(|node| node.has_tag_name((DS, "X509Certificate")));
+    let certificates = signature
+        .descendants()
+        .filter(|node| node.has_tag_name((DS, "X509Certificate")));
     certificates.map(decode).collect()
 }
 
@@ -169,7 +197,11 @@ mod tests {
         let signed = sign_enveloped(XML, &key, b"certificate").unwrap();
         let verified = verify_enveloped::<Error>(&signed, |_| Ok(key.public())).unwrap();
         assert_eq!(verified.certificates, [b"certificate".to_vec()]);
-        assert!(verified.content.starts_with(b"<list xmlns=\"urn:list\" Id=\"L1\">"));
+        assert!(
+            verified
+                .content
+                .starts_with(b"<list xmlns=\"urn:list\" Id=\"L1\">")
+        );
     }
 
     #[test]
@@ -181,8 +213,14 @@ mod tests {
         assert!(matches!(check(XML), Err(Error::SignatureCount)));
         // wrapping: the signed list moved into another one
         let inner = signed.split_once("?>\n").unwrap().1;
-        assert!(matches!(check(&format!("<list xmlns=\"urn:list\">{inner}</list>")), Err(Error::SignatureCount)));
-        assert!(matches!(check(&signed.replace("URI=\"\"", "URI=\"#other\"")), Err(Error::Unacceptable(_))));
+        assert!(matches!(
+            check(&format!("<list xmlns=\"urn:list\">{inner}</list>")),
+            Err(Error::SignatureCount)
+        ));
+        assert!(matches!(
+            check(&signed.replace("URI=\"\"", "URI=\"#other\"")),
+            Err(Error::Unacceptable(_))
+        ));
         let other = SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap());
         let foreign = verify_enveloped::<Error>(&signed, |_| Ok(other.public()));
         assert!(matches!(foreign, Err(Error::Signature)));

@@ -33,7 +33,9 @@ impl Run<'_> {
         if length == 0 {
             return Err(sw::WRONG_LENGTH);
         }
-        Ok(Response::ok(crypto::random_bytes(length.min(4096)).map_err(|_| sw::MEMORY_FAILURE)?))
+        Ok(Response::ok(
+            crypto::random_bytes(length.min(4096)).map_err(|_| sw::MEMORY_FAILURE)?,
+        ))
     }
 
     /// INTERNAL AUTHENTICATE with the chosen key.
@@ -51,7 +53,9 @@ impl Run<'_> {
                 if token.ends_with(&self.card.system.iccsn8) {
                     return Err(sw::WRONG_DATA);
                 }
-                let signature = key.sign_prehash(&role_token(token)).map_err(|_| sw::KEY_INVALID)?;
+                let signature = key
+                    .sign_prehash(&role_token(token))
+                    .map_err(|_| sw::KEY_INVALID)?;
                 Ok(Response::ok(signature))
             }
             (Body::PrivateRsa { key, .. }, 0x05) => {
@@ -59,11 +63,15 @@ impl Run<'_> {
                 if token.len() != 32 {
                     return Err(sw::WRONG_LENGTH);
                 }
-                Ok(Response::ok(key.sign_pss_prehash(token).map_err(|_| sw::KEY_INVALID)?))
+                Ok(Response::ok(
+                    key.sign_pss_prehash(token).map_err(|_| sw::KEY_INVALID)?,
+                ))
             }
             (Body::PrivateRsa { key, .. }, 0x02) => {
                 let key = key.as_ref().ok_or(sw::KEY_INVALID)?;
-                Ok(Response::ok(key.sign_digest_info(token).map_err(|_| sw::WRONG_LENGTH)?))
+                Ok(Response::ok(
+                    key.sign_digest_info(token).map_err(|_| sw::WRONG_LENGTH)?,
+                ))
             }
             _ => Err(sw::UNSUPPORTED_FUNCTION),
         }
@@ -93,7 +101,10 @@ impl Run<'_> {
             return Err(sw::KEY_EXPIRED);
         }
         let token = [&challenge[..], &self.card.system.iccsn8].concat();
-        match trusted.key.verify_prehash(&role_token(&token), &self.command.data) {
+        match trusted
+            .key
+            .verify_prehash(&role_token(&token), &self.command.data)
+        {
             Ok(()) => {
                 self.channel()?.grant(&chr, trusted.chat);
                 Ok(Response::sw(sw::OK))
@@ -110,19 +121,33 @@ impl Run<'_> {
         let Body::Symmetric { id, enc, mac, .. } = &self.card.node(chosen.key)?.body else {
             return Err(sw::UNSUPPORTED_FUNCTION);
         };
-        let keys = SessionKeys { enc: enc.clone(), mac: mac.clone() };
+        let keys = SessionKeys {
+            enc: enc.clone(),
+            mac: mac.clone(),
+        };
         let (id, strength) = (*id, strength_of(enc.len()));
-        let answered = mutual::answer(&keys, &challenge, &self.card.system.iccsn8, &self.command.data, strength);
+        let answered = mutual::answer(
+            &keys,
+            &challenge,
+            &self.card.system.iccsn8,
+            &self.command.data,
+            strength,
+        );
         let (answer, session) = answered.map_err(|_| sw::AUTHENTICATION_FAILURE)?;
         let channel = self.channel()?;
-        channel.session = Some(SmSession { messaging: Session::new(session), partner: Partner::Key(id) });
+        channel.session = Some(SmSession {
+            messaging: Session::new(session),
+            partner: Partner::Key(id),
+        });
         Ok(Response::ok(answer))
     }
 
     /// GENERAL AUTHENTICATE: key agreement with a partner's static and ephemeral keys (N085.052 ff.).
     pub(super) fn general_authenticate(&mut self) -> Outcome {
         let chosen = self.channel_ref()?.internal.clone().ok_or(sw::CONDITIONS)?;
-        let template = tlv::find(&self.command.data, 0x7C).ok_or(sw::WRONG_DATA)?.to_vec();
+        let template = tlv::find(&self.command.data, 0x7C)
+            .ok_or(sw::WRONG_DATA)?
+            .to_vec();
         if !matches!(chosen.algorithm, SECURE_MESSAGING | TRUSTED_CHANNEL) {
             return Err(sw::UNSUPPORTED_FUNCTION);
         }
@@ -141,10 +166,17 @@ impl Run<'_> {
         if self.authentication_key(&partner)?.expires < self.card.system.point_in_time {
             return Err(sw::KEY_EXPIRED);
         }
-        let Body::PrivateElc(elc) = &self.card.node(key)?.body else { return Err(sw::UNSUPPORTED_FUNCTION) };
+        let Body::PrivateElc(elc) = &self.card.node(key)?.body else {
+            return Err(sw::UNSUPPORTED_FUNCTION);
+        };
         let ephemeral = EcPrivate::generate(elc.curve).map_err(|_| sw::MEMORY_FAILURE)?;
         let point = ephemeral.public().point();
-        self.channel()?.agreement = Some(Agreement { partner, ephemeral, key, trusted_channel });
+        self.channel()?.agreement = Some(Agreement {
+            partner,
+            ephemeral,
+            key,
+            trusted_channel,
+        });
         Ok(Response::ok(tlv::nest(0x7C, [tlv::encode(0x85, &point)])))
     }
 
@@ -155,11 +187,16 @@ impl Run<'_> {
         if partner.expires < self.card.system.point_in_time {
             return Err(sw::KEY_EXPIRED);
         }
-        let Body::PrivateElc(elc) = &self.card.node(agreement.key)?.body else { return Err(sw::KEY_INVALID) };
+        let Body::PrivateElc(elc) = &self.card.node(agreement.key)?.body else {
+            return Err(sw::KEY_INVALID);
+        };
         let mine = elc.key.as_ref().ok_or(sw::KEY_INVALID)?;
         let ephemeral = EcPublic::from_point(elc.curve, ephemeral).map_err(|_| sw::WRONG_DATA)?;
         let with_static = mine.agree(&ephemeral).map_err(|_| sw::WRONG_DATA)?;
-        let with_ephemeral = agreement.ephemeral.agree(&partner.key).map_err(|_| sw::WRONG_DATA)?;
+        let with_ephemeral = agreement
+            .ephemeral
+            .agree(&partner.key)
+            .map_err(|_| sw::WRONG_DATA)?;
         // both sides order the halves alike: first the user card's static key, then the security module's
         let secret = match agreement.trusted_channel {
             true => [&with_ephemeral[..], &with_static[..]].concat(),
@@ -171,19 +208,30 @@ impl Run<'_> {
         if agreement.trusted_channel {
             channel.trusted = Some(messaging);
         } else {
-            channel.session = Some(SmSession { messaging, partner: Partner::Role(partner.chat) });
+            channel.session = Some(SmSession {
+                messaging,
+                partner: Partner::Role(partner.chat),
+            });
         }
         Ok(Response::sw(sw::OK))
     }
 }
 
 fn strength_of(key_length: usize) -> SessionStrength {
-    if key_length == 32 { SessionStrength::Aes256 } else { SessionStrength::Aes128 }
+    if key_length == 32 {
+        SessionStrength::Aes256
+    } else {
+        SessionStrength::Aes128
+    }
 }
 
 /// A role authentication signs 24 bytes and the algorithm byte 00 as a number of 32 bytes, without a hash.
 pub(crate) fn role_token(token: &[u8]) -> [u8; 32] {
     let mut number = [0; 32];
-    number.iter_mut().skip(7).zip(token.iter().chain(&[0x00])).for_each(|(to, from)| *to = *from);
+    number
+        .iter_mut()
+        .skip(7)
+        .zip(token.iter().chain(&[0x00]))
+        .for_each(|(to, from)| *to = *from);
     number
 }

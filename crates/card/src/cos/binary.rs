@@ -21,11 +21,15 @@ impl Run<'_> {
     /// The file with this short identifier in the current folder becomes current.
     pub(super) fn by_sfi(&mut self, wanted: u8) -> Result<NodeId, u16> {
         let folder = self.folder()?;
-        let found = self.card.system.children(folder).find(|(_, node)| match &node.body {
-            Body::Transparent { sfi, .. } => *sfi == Some(wanted),
-            Body::Records(file) => file.sfi == Some(wanted),
-            _ => false,
-        });
+        let found = self
+            .card
+            .system
+            .children(folder)
+            .find(|(_, node)| match &node.body {
+                Body::Transparent { sfi, .. } => *sfi == Some(wanted),
+                Body::Records(file) => file.sfi == Some(wanted),
+                _ => false,
+            });
         let (id, _) = found.ok_or(sw::FILE_NOT_FOUND)?;
         self.channel()?.file = Some(id);
         Ok(id)
@@ -38,15 +42,25 @@ impl Run<'_> {
             return Err(sw::WRONG_LENGTH);
         }
         self.allow(id)?;
-        let Body::Transparent { end, bytes, .. } = &self.card.node(id)?.body else { return Err(sw::WRONG_FILE_TYPE) };
+        let Body::Transparent { end, bytes, .. } = &self.card.node(id)?.body else {
+            return Err(sw::WRONG_FILE_TYPE);
+        };
         if offset >= *end {
             return Err(sw::OFFSET_TOO_BIG);
         }
         let available = end - offset;
         let wanted = self.command.expect.limit();
-        let data = bytes.iter().skip(offset).take(wanted.min(available)).copied().collect();
+        let data = bytes
+            .iter()
+            .skip(offset)
+            .take(wanted.min(available))
+            .copied()
+            .collect();
         let short = matches!(self.command.expect, Expect::Bytes(n) if n > available);
-        Ok(Response { data, sw: if short { sw::END_OF_FILE } else { sw::OK } })
+        Ok(Response {
+            data,
+            sw: if short { sw::END_OF_FILE } else { sw::OK },
+        })
     }
 
     /// UPDATE BINARY: overwrites, and may grow the content up to the file's size.
@@ -60,7 +74,9 @@ impl Run<'_> {
     pub(super) fn write_binary(&mut self) -> Outcome {
         let (id, _) = self.target()?;
         self.allow(id)?;
-        let Body::Transparent { end, .. } = self.card.node(id)?.body else { return Err(sw::WRONG_FILE_TYPE) };
+        let Body::Transparent { end, .. } = self.card.node(id)?.body else {
+            return Err(sw::WRONG_FILE_TYPE);
+        };
         self.store(id, end, &self.command.data.clone())
     }
 
@@ -73,10 +89,18 @@ impl Run<'_> {
         }
         let last = offset + data.len();
         if last > *size {
-            return Err(if offset >= *size { sw::OFFSET_TOO_BIG } else { sw::OUT_OF_MEMORY });
+            return Err(if offset >= *size {
+                sw::OFFSET_TOO_BIG
+            } else {
+                sw::OUT_OF_MEMORY
+            });
         }
         bytes.iter_mut().take(offset).skip(*end).for_each(|gap| *gap = 0);
-        bytes.iter_mut().skip(offset).zip(data).for_each(|(to, from)| *to = *from);
+        bytes
+            .iter_mut()
+            .skip(offset)
+            .zip(data)
+            .for_each(|(to, from)| *to = *from);
         *end = last.max(*end);
         Ok(Response::sw(sw::OK))
     }
@@ -91,7 +115,11 @@ impl Run<'_> {
         if offset >= *size {
             return Err(sw::OFFSET_TOO_BIG);
         }
-        bytes.iter_mut().take(*end).skip(offset).for_each(|byte| *byte = 0);
+        bytes
+            .iter_mut()
+            .take(*end)
+            .skip(offset)
+            .for_each(|byte| *byte = 0);
         Ok(Response::sw(sw::OK))
     }
 

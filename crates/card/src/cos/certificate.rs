@@ -42,7 +42,12 @@ impl Run<'_> {
     }
 
     fn cached(&self, reference: &[u8]) -> Result<TrustedKey, u16> {
-        let cached = self.card.cached_keys.iter().find(|key| key.reference == reference).ok_or(sw::KEY_NOT_FOUND)?;
+        let cached = self
+            .card
+            .cached_keys
+            .iter()
+            .find(|key| key.reference == reference)
+            .ok_or(sw::KEY_NOT_FOUND)?;
         cached.trusted().ok_or(sw::KEY_NOT_FOUND)
     }
 
@@ -75,7 +80,12 @@ impl Run<'_> {
             && cvc.chat.kind == issuer.chat.kind
             && cvc.effective <= cvc.expires
             && (is_root || cvc.expires <= issuer.expires);
-        if !right || issuer.key.verify_prehash(&sha256([&cvc.body]), &cvc.signature).is_err() {
+        if !right
+            || issuer
+                .key
+                .verify_prehash(&sha256([&cvc.body]), &cvc.signature)
+                .is_err()
+        {
             return Err(sw::WRONG_DATA);
         }
         if !is_root && cvc.expires < today {
@@ -119,7 +129,13 @@ impl Run<'_> {
         };
         let entry = |reference: Vec<u8>| {
             let template = if reference.len() == 8 { 0xB6 } else { 0xA4 };
-            tlv::nest(0xE0, [tlv::encode(0x4F, &root), tlv::nest(template, [tlv::encode(0x83, &reference)])])
+            tlv::nest(
+                0xE0,
+                [
+                    tlv::encode(0x4F, &root),
+                    tlv::nest(template, [tlv::encode(0x83, &reference)]),
+                ],
+            )
         };
         let list: Vec<Vec<u8>> = keys.map(entry).collect();
         Ok(Response::ok(list.concat()))
@@ -132,7 +148,11 @@ impl Run<'_> {
         }
         let flags = tlv::path(&self.command.data, &[0x7F4C, 0x53]).ok_or(sw::WRONG_DATA)?;
         let flags = asn1::Flags(flags.try_into().map_err(|_| sw::WRONG_DATA)?);
-        let set = self.channel_ref()?.roles.values().any(|chat| chat.flags.covers(flags));
+        let set = self
+            .channel_ref()?
+            .roles
+            .values()
+            .any(|chat| chat.flags.covers(flags));
         Ok(Response::sw(if set { sw::OK } else { 0x63CF }))
     }
 }

@@ -104,7 +104,12 @@ impl Channel {
 
     /// Unchooses keys that lie in folders which are no longer current.
     pub fn forget_keys_in(&mut self, nodes: &[NodeId]) {
-        for slot in [&mut self.internal, &mut self.symmetric, &mut self.sign, &mut self.decipher] {
+        for slot in [
+            &mut self.internal,
+            &mut self.symmetric,
+            &mut self.sign,
+            &mut self.decipher,
+        ] {
             if slot.as_ref().is_some_and(|chosen| nodes.contains(&chosen.key)) {
                 *slot = None;
             }
@@ -129,7 +134,9 @@ impl View<'_> {
     fn password_node(&self, reference: u8) -> Option<NodeId> {
         let is_password = |folder: NodeId, id: u8| {
             let mut inside = self.card.system.children(folder);
-            inside.find(|(_, node)| password_id(&node.body) == Some(id)).map(|(found, _)| found)
+            inside
+                .find(|(_, node)| password_id(&node.body) == Some(id))
+                .map(|(found, _)| found)
         };
         if reference & 0x80 != 0 {
             return is_password(self.folder, reference & 0x1F);
@@ -172,7 +179,9 @@ pub(super) fn password_id(body: &Body) -> Option<u8> {
 
 impl SecurityState for View<'_> {
     fn password(&self, reference: u8) -> bool {
-        let Some(id) = self.password_node(reference) else { return false };
+        let Some(id) = self.password_node(reference) else {
+            return false;
+        };
         let disabled = match self.card.system.node(id).map(|node| &node.body) {
             Some(Body::Password(password)) => !password.enabled,
             Some(Body::MultiReference { enabled, .. }) => !enabled,

@@ -38,11 +38,15 @@ impl Run<'_> {
             }
             (Body::PrivateRsa { key, .. }, 0x05) => {
                 let key = key.as_ref().ok_or(sw::KEY_INVALID)?;
-                Ok(Response::ok(key.sign_pss_prehash(data).map_err(|_| sw::WRONG_LENGTH)?))
+                Ok(Response::ok(
+                    key.sign_pss_prehash(data).map_err(|_| sw::WRONG_LENGTH)?,
+                ))
             }
             (Body::PrivateRsa { key, .. }, 0x02) => {
                 let key = key.as_ref().ok_or(sw::KEY_INVALID)?;
-                Ok(Response::ok(key.sign_digest_info(data).map_err(|_| sw::WRONG_LENGTH)?))
+                Ok(Response::ok(
+                    key.sign_digest_info(data).map_err(|_| sw::WRONG_LENGTH)?,
+                ))
             }
             _ => Err(sw::UNSUPPORTED_FUNCTION),
         }
@@ -67,7 +71,9 @@ impl Run<'_> {
         match (&self.card.node(chosen.key)?.body, chosen.algorithm) {
             (Body::PrivateRsa { key, .. }, algorithm) => {
                 let key = key.as_ref().ok_or(sw::KEY_INVALID)?;
-                let [0x00, cryptogram @ ..] = cryptogram else { return Err(sw::WRONG_DATA) };
+                let [0x00, cryptogram @ ..] = cryptogram else {
+                    return Err(sw::WRONG_DATA);
+                };
                 let plain = match algorithm {
                     0x85 => key.decrypt_oaep(cryptogram),
                     _ => key.decrypt_pkcs1(cryptogram),
@@ -96,7 +102,11 @@ impl Run<'_> {
         // the key comes along: A0 {80 algorithm}{06 curve}{7F49 …}{80 message}
         let inside = tlv::find(&data, 0xA0).ok_or(sw::WRONG_DATA)?;
         let objects = tlv::read_all(inside).map_err(|_| sw::WRONG_DATA)?;
-        let message = objects.iter().rfind(|object| object.tag == 0x80).ok_or(sw::WRONG_DATA)?.value;
+        let message = objects
+            .iter()
+            .rfind(|object| object.tag == 0x80)
+            .ok_or(sw::WRONG_DATA)?
+            .value;
         Ok(Response::ok(encrypt_for(inside, message).ok_or(sw::KEY_INVALID)?))
     }
 
@@ -160,7 +170,11 @@ impl Run<'_> {
             return Err(sw::UNSUPPORTED_FUNCTION);
         }
         let channel = self.channel_ref()?;
-        let chosen = channel.sign.as_ref().or(channel.decipher.as_ref()).or(channel.internal.as_ref());
+        let chosen = channel
+            .sign
+            .as_ref()
+            .or(channel.decipher.as_ref())
+            .or(channel.internal.as_ref());
         let key = chosen.ok_or(sw::CONDITIONS)?.key;
         self.allow(key)?;
         match &self.card.node(key)?.body {
@@ -169,9 +183,16 @@ impl Run<'_> {
                 Ok(Response::ok(tlv::nest(0x7F49, [tlv::encode(0x86, &point)])))
             }
             Body::PrivateRsa { key, .. } => {
-                let numbers = key.as_ref().ok_or(sw::KEY_INVALID)?.numbers().map_err(|_| sw::KEY_INVALID)?;
+                let numbers = key
+                    .as_ref()
+                    .ok_or(sw::KEY_INVALID)?
+                    .numbers()
+                    .map_err(|_| sw::KEY_INVALID)?;
                 let [n, e, ..] = numbers;
-                Ok(Response::ok(tlv::nest(0x7F49, [tlv::encode(0x81, &n), tlv::encode(0x82, &e)])))
+                Ok(Response::ok(tlv::nest(
+                    0x7F49,
+                    [tlv::encode(0x81, &n), tlv::encode(0x82, &e)],
+                )))
             }
             _ => Err(sw::UNSUPPORTED_FUNCTION),
         }
@@ -185,7 +206,9 @@ fn open_elc_template(key: &EcPrivate, template: &[u8]) -> Option<Zeroizing<Vec<u
         return None;
     }
     let point = tlv::path(inside, &[0x7F49, 0x86])?;
-    let [0x02, cryptogram @ ..] = tlv::find(inside, 0x86)? else { return None };
+    let [0x02, cryptogram @ ..] = tlv::find(inside, 0x86)? else {
+        return None;
+    };
     let mac = tlv::find(inside, 0x8E)?;
     let ephemeral = EcPublic::from_point(key.curve(), point).ok()?;
     let shared = key.agree(&ephemeral).ok()?;
@@ -220,6 +243,11 @@ pub(crate) fn elc_template(target: &EcPublic, plain: &[u8]) -> Option<Vec<u8>> {
     let (cryptogram, mac) = card::elc_seal(&shared, plain).ok()?;
     let point = tlv::nest(0x7F49, [tlv::encode(0x86, &ephemeral.public().point())]);
     let cryptogram = [&[0x02], &cryptogram[..]].concat();
-    let parts = [tlv::encode(0x06, BRAINPOOL_P256R1), point, tlv::encode(0x86, &cryptogram), tlv::encode(0x8E, &mac)];
+    let parts = [
+        tlv::encode(0x06, BRAINPOOL_P256R1),
+        point,
+        tlv::encode(0x86, &cryptogram),
+        tlv::encode(0x8E, &mac),
+    ];
     Some(tlv::nest(0xA6, parts))
 }

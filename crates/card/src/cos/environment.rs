@@ -44,7 +44,9 @@ impl Run<'_> {
             Some([one]) => Some(*one),
             Some(_) | None => None,
         };
-        let private = tlv::find(&data, 0x84).map(|value| value.first().copied().ok_or(sw::WRONG_DATA)).transpose()?;
+        let private = tlv::find(&data, 0x84)
+            .map(|value| value.first().copied().ok_or(sw::WRONG_DATA))
+            .transpose()?;
         match (p1, p2) {
             (0x41, template @ (0xA4 | 0xB6 | 0xB8)) => {
                 let reference = private.ok_or(sw::WRONG_DATA)?;
@@ -112,7 +114,9 @@ impl Run<'_> {
     fn key_where(&self, reference: u8, wanted: impl Fn(&Body, u8) -> bool) -> Result<NodeId, u16> {
         self.upward(reference, |this, folder| {
             let mut inside = this.card.system.children(folder);
-            inside.find(|(_, node)| wanted(&node.body, reference & 0x1F)).map(|(id, _)| id)
+            inside
+                .find(|(_, node)| wanted(&node.body, reference & 0x1F))
+                .map(|(id, _)| id)
         })
     }
 
@@ -125,11 +129,18 @@ impl Run<'_> {
             Body::Symmetric { algorithm, .. } => names.contains(&algorithm.as_str()),
             _ => false,
         };
-        if may { Ok(()) } else { Err(sw::UNSUPPORTED_FUNCTION) }
+        if may {
+            Ok(())
+        } else {
+            Err(sw::UNSUPPORTED_FUNCTION)
+        }
     }
 }
 
 fn lists(algorithms: &[(u8, Vec<String>)], environment: u8, names: &[&str]) -> bool {
-    let mut here = algorithms.iter().filter(|(se, _)| *se == environment).flat_map(|(_, list)| list);
+    let mut here = algorithms
+        .iter()
+        .filter(|(se, _)| *se == environment)
+        .flat_map(|(_, list)| list);
     here.any(|mine| names.contains(&mine.as_str()))
 }

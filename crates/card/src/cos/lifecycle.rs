@@ -8,8 +8,12 @@ impl Run<'_> {
         let (p1, p2) = (self.command.p1, self.command.p2);
         let id = match (p1, p2) {
             (0x00, 0x00) => self.channel_ref()?.file.map_or_else(|| self.folder(), Ok)?,
-            (0x10, reference) => self.upward(reference, |this, folder| this.password_in(folder, reference & 0x1F).ok())?,
-            (0x20, reference) => self.private_key(reference).or_else(|_| self.symmetric_key(reference))?,
+            (0x10, reference) => self.upward(reference, |this, folder| {
+                this.password_in(folder, reference & 0x1F).ok()
+            })?,
+            (0x20, reference) => self
+                .private_key(reference)
+                .or_else(|_| self.symmetric_key(reference))?,
             _ => return Err(sw::WRONG_PARAMETERS),
         };
         self.allow(id)?;

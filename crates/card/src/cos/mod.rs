@@ -123,7 +123,11 @@ impl VirtualCard {
         if command.cla & 0x60 != 0 {
             return Response::sw(sw::CLASS);
         }
-        let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else {
+        let Some(channel) = self
+            .channels
+            .get_mut(usize::from(number))
+            .and_then(Option::as_mut)
+        else {
             return Response::sw(sw::CHANNEL_CLOSED);
         };
         channel.under_sm = None;
@@ -132,10 +136,15 @@ impl VirtualCard {
             channel.session = None;
             return self.finish(command, number);
         }
-        let Some(session) = channel.session.as_mut() else { return Response::sw(sw::SM_OBJECTS) };
+        let Some(session) = channel.session.as_mut() else {
+            return Response::sw(sw::SM_OBJECTS);
+        };
         let inner = match session.messaging.unwrap_command(&command) {
             Ok(unwrapped) => {
-                channel.under_sm = Some(channel::UnderSm { encrypted: unwrapped.encrypted, encrypt_answer: false });
+                channel.under_sm = Some(channel::UnderSm {
+                    encrypted: unwrapped.encrypted,
+                    encrypt_answer: false,
+                });
                 unwrapped.command
             }
             Err(_) => {
@@ -145,9 +154,19 @@ impl VirtualCard {
         };
         let answer = self.finish(inner, number);
         // a command that ended the session itself is answered in plain
-        let Some(channel) = self.channels.get_mut(usize::from(number)).and_then(Option::as_mut) else { return answer };
+        let Some(channel) = self
+            .channels
+            .get_mut(usize::from(number))
+            .and_then(Option::as_mut)
+        else {
+            return answer;
+        };
         let encrypt = channel.under_sm.is_some_and(|sm| sm.encrypt_answer);
-        match channel.session.as_mut().map(|session| session.messaging.wrap_response(&answer, encrypt)) {
+        match channel
+            .session
+            .as_mut()
+            .map(|session| session.messaging.wrap_response(&answer, encrypt))
+        {
             Some(Ok(protected)) => protected,
             Some(Err(_)) => Response::sw(sw::SM_OBJECTS),
             None => answer,
@@ -177,7 +196,11 @@ impl VirtualCard {
         if class & 0x10 != 0 && command.ins != 0x86 {
             return Err(sw::CHAINING);
         }
-        let mut run = Run { card: self, command, channel };
+        let mut run = Run {
+            card: self,
+            command,
+            channel,
+        };
         match (class & 0x80, command.ins) {
             (0x00, 0xA4) => run.select(),
             (0x00, 0xB0) => run.read_binary(),
@@ -244,7 +267,11 @@ impl VirtualCard {
     /// The folder an object lies in; a folder is its own.
     fn folder_of(&self, id: NodeId) -> NodeId {
         match self.system.node(id) {
-            Some(Node { body: Body::Folder { .. }, .. }) | None => id,
+            Some(Node {
+                body: Body::Folder { .. },
+                ..
+            })
+            | None => id,
             Some(node) => node.parent.unwrap_or(0),
         }
     }
@@ -275,11 +302,19 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn channel(&mut self) -> Result<&mut Channel, u16> {
-        self.card.channels.get_mut(self.channel).and_then(Option::as_mut).ok_or(sw::CHANNEL_CLOSED)
+        self.card
+            .channels
+            .get_mut(self.channel)
+            .and_then(Option::as_mut)
+            .ok_or(sw::CHANNEL_CLOSED)
     }
 
     fn channel_ref(&self) -> Result<&Channel, u16> {
-        self.card.channels.get(self.channel).and_then(Option::as_ref).ok_or(sw::CHANNEL_CLOSED)
+        self.card
+            .channels
+            .get(self.channel)
+            .and_then(Option::as_ref)
+            .ok_or(sw::CHANNEL_CLOSED)
     }
 
     fn folder(&self) -> Result<NodeId, u16> {
@@ -304,8 +339,14 @@ impl Run<'_> {
         let channel = self.channel_ref()?;
         let environment = channel.environment(folder);
         let life = self.card.logical_life(id);
-        let condition = rules.condition(self.card.interface, life, environment, header).ok_or(sw::SECURITY_STATUS)?;
-        let view = View { card: self.card, channel, folder };
+        let condition = rules
+            .condition(self.card.interface, life, environment, header)
+            .ok_or(sw::SECURITY_STATUS)?;
+        let view = View {
+            card: self.card,
+            channel,
+            folder,
+        };
         if !condition.met(&view) {
             return Err(sw::SECURITY_STATUS);
         }
@@ -335,7 +376,12 @@ impl Run<'_> {
         let own = self.channel;
         match (self.command.p1, self.command.p2) {
             (0x00, 0x00) => {
-                let free = self.card.channels.iter().position(Option::is_none).ok_or(sw::NO_MORE_CHANNELS)?;
+                let free = self
+                    .card
+                    .channels
+                    .iter()
+                    .position(Option::is_none)
+                    .ok_or(sw::NO_MORE_CHANNELS)?;
                 if let Some(slot) = self.card.channels.get_mut(free) {
                     *slot = Some(Channel::new());
                 }
@@ -343,7 +389,11 @@ impl Run<'_> {
             }
             // close this channel (never the base channel), reset this channel, reset everything
             (0x80, 0x00) if own != 0 => {
-                self.card.channels.get_mut(own).and_then(Option::take).ok_or(sw::CHANNEL_CLOSED)?;
+                self.card
+                    .channels
+                    .get_mut(own)
+                    .and_then(Option::take)
+                    .ok_or(sw::CHANNEL_CLOSED)?;
                 Ok(Response::sw(sw::OK))
             }
             (0x40, 0x00) => {

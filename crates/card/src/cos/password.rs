@@ -20,7 +20,9 @@ impl Run<'_> {
     /// The password that P2 refers to: `80 + id` in the current folder, `id` in the MF.
     fn password_target(&mut self) -> Result<Target, u16> {
         let reference = self.command.p2;
-        let own = self.upward(reference, |this, folder| this.password_in(folder, reference & 0x1F).ok())?;
+        let own = self.upward(reference, |this, folder| {
+            this.password_in(folder, reference & 0x1F).ok()
+        })?;
         let secret = match &self.card.node(own)?.body {
             Body::MultiReference { target, .. } => self.password_in(self.card.folder_of(own), *target)?,
             _ => own,
@@ -49,7 +51,10 @@ impl Run<'_> {
 
     pub(super) fn password_in(&self, folder: NodeId, id: u8) -> Result<NodeId, u16> {
         let mut inside = self.card.system.children(folder);
-        inside.find(|(_, node)| password_id(&node.body) == Some(id)).map(|(id, _)| id).ok_or(sw::KEY_NOT_FOUND)
+        inside
+            .find(|(_, node)| password_id(&node.body) == Some(id))
+            .map(|(id, _)| id)
+            .ok_or(sw::KEY_NOT_FOUND)
     }
 
     fn password(&self, id: NodeId) -> Result<&Password, u16> {
@@ -88,7 +93,10 @@ impl Run<'_> {
         let folder = self.card.folder_of(target.own);
         let environment = self.channel_ref()?.environment(folder);
         let (_, uses) = self.switch(target)?;
-        let limit = uses.iter().find(|(se, _)| *se == environment).and_then(|(_, count)| *count);
+        let limit = uses
+            .iter()
+            .find(|(se, _)| *se == environment)
+            .and_then(|(_, count)| *count);
         self.channel()?.verified.insert(target.own, limit);
         Ok(())
     }
@@ -201,8 +209,12 @@ impl Run<'_> {
 
     /// Is the running command on this password only allowed after some authentication?
     fn header_is_guarded(&self, target: &Target) -> bool {
-        let Ok(node) = self.card.node(target.own) else { return false };
-        let condition = node.rules.condition(self.card.interface, node.life, 1, self.header());
+        let Ok(node) = self.card.node(target.own) else {
+            return false;
+        };
+        let condition = node
+            .rules
+            .condition(self.card.interface, node.life, 1, self.header());
         condition.is_some_and(|condition| *condition != crate::access::Condition::Always)
     }
 
@@ -210,7 +222,11 @@ impl Run<'_> {
     fn fitting(&self, target: &Target, block: &[u8]) -> Result<PinBlock, u16> {
         let block = PinBlock::parse(block).ok_or(sw::CONDITIONS)?;
         let (min, max) = self.password(target.secret)?.length;
-        if (min..=max).contains(&block.digits()) { Ok(block) } else { Err(sw::CONDITIONS) }
+        if (min..=max).contains(&block.digits()) {
+            Ok(block)
+        } else {
+            Err(sw::CONDITIONS)
+        }
     }
 
     /// RESET RETRY COUNTER: with PUK and new value (00), PUK (01), new value (02), nothing (03).
@@ -236,7 +252,10 @@ impl Run<'_> {
                 return Err(sw::BLOCKED);
             }
             password.puk_uses -= 1;
-            let (left, right) = (password.puk_uses, crypto::card::same_mac(password.puk.as_bytes(), puk));
+            let (left, right) = (
+                password.puk_uses,
+                crypto::card::same_mac(password.puk.as_bytes(), puk),
+            );
             self.card.persist().map_err(|_| sw::MEMORY_FAILURE)?;
             if !right {
                 return Err(tries_left(left));

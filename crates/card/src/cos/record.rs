@@ -57,7 +57,10 @@ impl Run<'_> {
         self.allow(id)?;
         let value = self.active_record(id, index)?.value.clone();
         let short = matches!(self.command.expect, Expect::Bytes(n) if n > value.len());
-        Ok(Response { data: value, sw: if short { sw::END_OF_FILE } else { sw::OK } })
+        Ok(Response {
+            data: value,
+            sw: if short { sw::END_OF_FILE } else { sw::OK },
+        })
     }
 
     /// APPEND RECORD: behind the last; in a cyclic file in front of the first, and the oldest goes.
@@ -69,7 +72,10 @@ impl Run<'_> {
         self.allow(id)?;
         let value = self.fitting_value(id)?;
         let file = self.records_mut(id)?;
-        let record = Record { life: LifeCycle::Activated, value };
+        let record = Record {
+            life: LifeCycle::Activated,
+            value,
+        };
         if file.kind == RecordKind::Cyclic {
             file.records.insert(0, record);
             file.records.truncate(file.max_records);
@@ -105,7 +111,11 @@ impl Run<'_> {
             RecordKind::LinearVariable => (1..=file.max_length).contains(&length),
             RecordKind::LinearFixed | RecordKind::Cyclic => length == file.max_length,
         };
-        if fits { Ok(self.command.data.clone()) } else { Err(sw::WRONG_LENGTH) }
+        if fits {
+            Ok(self.command.data.clone())
+        } else {
+            Err(sw::WRONG_LENGTH)
+        }
     }
 
     /// SEARCH RECORD: numbers of the records from P1 on that contain the pattern.
@@ -117,14 +127,23 @@ impl Run<'_> {
         if pattern.is_empty() {
             return Err(sw::WRONG_LENGTH);
         }
-        let contains = |record: &Record| record.value.windows(pattern.len()).any(|part| part == pattern.as_slice());
+        let contains = |record: &Record| {
+            record
+                .value
+                .windows(pattern.len())
+                .any(|part| part == pattern.as_slice())
+        };
         let hits: Vec<u8> = (1u8..=254)
             .zip(&self.records(id)?.records)
             .skip(first)
             .filter(|(_, record)| record.life == LifeCycle::Activated && contains(record))
             .map(|(number, _)| number)
             .collect();
-        if hits.is_empty() { Err(sw::UNSUCCESSFUL_SEARCH) } else { Ok(Response::ok(hits)) }
+        if hits.is_empty() {
+            Err(sw::UNSUCCESSFUL_SEARCH)
+        } else {
+            Ok(Response::ok(hits))
+        }
     }
 
     /// ERASE RECORD: content becomes zero.
@@ -167,7 +186,11 @@ impl Run<'_> {
             return Err(sw::RECORD_NOT_FOUND);
         }
         let count = if all_from { file.records.len() } else { 1 };
-        file.records.iter_mut().skip(number - 1).take(count).for_each(|record| record.life = life);
+        file.records
+            .iter_mut()
+            .skip(number - 1)
+            .take(count)
+            .for_each(|record| record.life = life);
         Ok(Response::sw(sw::OK))
     }
 }

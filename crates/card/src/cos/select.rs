@@ -26,7 +26,11 @@ impl Run<'_> {
             _ => return Err(sw::WRONG_PARAMETERS),
         };
         self.make_current(found)?;
-        let fcp = if p2 & 0x08 == 0 { self.control_parameters(found)? } else { Vec::new() };
+        let fcp = if p2 & 0x08 == 0 {
+            self.control_parameters(found)?
+        } else {
+            Vec::new()
+        };
         let word = match self.card.logical_life(found) {
             LifeCycle::Activated => sw::OK,
             LifeCycle::Deactivated => sw::FILE_DEACTIVATED,
@@ -40,8 +44,15 @@ impl Run<'_> {
             Body::Folder { aids, .. } => aids.iter().any(|mine| mine == aid),
             _ => false,
         };
-        let hits: Vec<NodeId> =
-            self.card.system.nodes.iter().enumerate().filter(|(_, node)| matches(node)).map(|(id, _)| id).collect();
+        let hits: Vec<NodeId> = self
+            .card
+            .system
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| matches(node))
+            .map(|(id, _)| id)
+            .collect();
         let folder = self.folder()?;
         let found = match next {
             true => hits.iter().copied().find(|id| *id > folder),
@@ -58,7 +69,12 @@ impl Run<'_> {
             Body::Records(file) => !folders && file.fid == wanted,
             _ => false,
         };
-        let found = self.card.system.children(folder).find(|(_, node)| matches(node)).map(|(id, _)| id);
+        let found = self
+            .card
+            .system
+            .children(folder)
+            .find(|(_, node)| matches(node))
+            .map(|(id, _)| id);
         found.ok_or(sw::FILE_NOT_FOUND)
     }
 
@@ -106,7 +122,9 @@ impl Run<'_> {
                 parts.extend(fid.map(|fid| tlv::encode(0x83, &fid.to_be_bytes())));
                 parts.extend(aids.iter().map(|aid| tlv::encode(0x84, aid)));
             }
-            Body::Transparent { fid, sfi, size, end, .. } => {
+            Body::Transparent {
+                fid, sfi, size, end, ..
+            } => {
                 parts.push(tlv::encode(0x80, &(*size as u16).to_be_bytes()));
                 parts.push(tlv::encode(0xC5, &(*end as u16).to_be_bytes()));
                 parts.push(tlv::encode(0x82, &[0x01]));
@@ -121,7 +139,16 @@ impl Run<'_> {
                     RecordKind::Cyclic => 0x06,
                 };
                 let length = file.max_length as u16;
-                parts.push(tlv::encode(0x82, &[descriptor, 0x41, (length >> 8) as u8, length as u8, file.max_records as u8]));
+                parts.push(tlv::encode(
+                    0x82,
+                    &[
+                        descriptor,
+                        0x41,
+                        (length >> 8) as u8,
+                        length as u8,
+                        file.max_records as u8,
+                    ],
+                ));
                 parts.push(tlv::encode(0x83, &file.fid.to_be_bytes()));
                 parts.extend(file.sfi.map(|sfi| tlv::encode(0x88, &[sfi << 3])));
             }

@@ -84,10 +84,17 @@ pub(super) struct CachedKey {
 
 impl CachedKey {
     pub fn trusted(&self) -> Option<TrustedKey> {
-        let kind = if self.cms_list { ListKind::Cms } else { ListKind::Ti };
+        let kind = if self.cms_list {
+            ListKind::Cms
+        } else {
+            ListKind::Ti
+        };
         Some(TrustedKey {
             key: EcPublic::from_point(Curve::BrainpoolP256r1, &self.point).ok()?,
-            chat: Chat { kind, flags: Flags(self.flags) },
+            chat: Chat {
+                kind,
+                flags: Flags(self.flags),
+            },
             expires: CvcDate::from_digits(self.expires).ok()?,
             anchor: self.anchor,
         })
@@ -106,9 +113,22 @@ struct Stored {
 #[derive(Serialize, Deserialize)]
 enum StoredObject {
     Life(LifeCycle),
-    Transparent { life: LifeCycle, end: usize, bytes: Vec<u8> },
-    Records { life: LifeCycle, records: Vec<Record> },
-    Password { tries: u8, transport: Transport, enabled: bool, secret: PinBlock, puk_uses: u8 },
+    Transparent {
+        life: LifeCycle,
+        end: usize,
+        bytes: Vec<u8>,
+    },
+    Records {
+        life: LifeCycle,
+        records: Vec<Record>,
+    },
+    Password {
+        tries: u8,
+        transport: Transport,
+        enabled: bool,
+        secret: PinBlock,
+        puk_uses: u8,
+    },
     Switch(bool),
 }
 
@@ -123,7 +143,11 @@ impl VirtualCard {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
-        let objects = self.changed.iter().filter_map(|id| Some((*id, self.stored_object(*id)?))).collect();
+        let objects = self
+            .changed
+            .iter()
+            .filter_map(|id| Some((*id, self.stored_object(*id)?)))
+            .collect();
         let stored = Stored {
             point_in_time: self.system.point_in_time.digits(),
             keys: self.cached_keys.clone(),
@@ -138,10 +162,15 @@ impl VirtualCard {
     fn stored_object(&self, id: NodeId) -> Option<(String, StoredObject)> {
         let node = self.system.node(id)?;
         let object = match &node.body {
-            Body::Transparent { end, bytes, .. } => {
-                StoredObject::Transparent { life: node.life, end: *end, bytes: bytes.clone() }
-            }
-            Body::Records(file) => StoredObject::Records { life: node.life, records: file.records.clone() },
+            Body::Transparent { end, bytes, .. } => StoredObject::Transparent {
+                life: node.life,
+                end: *end,
+                bytes: bytes.clone(),
+            },
+            Body::Records(file) => StoredObject::Records {
+                life: node.life,
+                records: file.records.clone(),
+            },
             Body::Password(password) => StoredObject::Password {
                 tries: password.tries,
                 transport: password.transport,
@@ -156,26 +185,48 @@ impl VirtualCard {
     }
 
     pub(super) fn restore(&mut self) -> Result<(), BadState> {
-        let Some(bytes) = self.memory.load()? else { return Ok(()) };
+        let Some(bytes) = self.memory.load()? else {
+            return Ok(());
+        };
         let stored: Stored = serde_json::from_slice(&bytes)?;
         let foreign = |name: &str| BadState::Foreign(name.to_owned());
         self.system.point_in_time =
             CvcDate::from_digits(stored.point_in_time).map_err(|_| foreign("pointInTime"))?;
         self.cached_keys = stored.keys;
         for (id, (name, object)) in stored.objects {
-            let node = self.system.nodes.get_mut(id).filter(|node| node.name == name).ok_or_else(|| foreign(&name))?;
+            let node = self
+                .system
+                .nodes
+                .get_mut(id)
+                .filter(|node| node.name == name)
+                .ok_or_else(|| foreign(&name))?;
             match (object, &mut node.body) {
                 (StoredObject::Life(life), _) => node.life = life,
-                (StoredObject::Transparent { life, end, bytes }, Body::Transparent { size, end: e, bytes: b, .. })
-                    if bytes.len() == *size && end <= *size =>
-                {
+                (
+                    StoredObject::Transparent { life, end, bytes },
+                    Body::Transparent {
+                        size,
+                        end: e,
+                        bytes: b,
+                        ..
+                    },
+                ) if bytes.len() == *size && end <= *size => {
                     (node.life, *e, *b) = (life, end, bytes);
                 }
                 (StoredObject::Records { life, records }, Body::Records(file)) => {
                     node.life = life;
                     file.records = records;
                 }
-                (StoredObject::Password { tries, transport, enabled, secret, puk_uses }, Body::Password(password)) => {
+                (
+                    StoredObject::Password {
+                        tries,
+                        transport,
+                        enabled,
+                        secret,
+                        puk_uses,
+                    },
+                    Body::Password(password),
+                ) => {
                     password.tries = tries;
                     password.transport = transport;
                     password.enabled = enabled;

@@ -53,7 +53,10 @@ impl ObjectSystem {
 
     /// The objects directly inside a folder.
     pub fn children(&self, folder: NodeId) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes.iter().enumerate().filter(move |(_, node)| node.parent == Some(folder))
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(move |(_, node)| node.parent == Some(folder))
     }
 }
 
@@ -76,16 +79,44 @@ pub struct Node {
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Body {
-    Folder { aids: Vec<Vec<u8>>, fid: Option<u16>, is_adf: bool },
-    Transparent { fid: u16, sfi: Option<u8>, size: usize, end: usize, bytes: Vec<u8> },
+    Folder {
+        aids: Vec<Vec<u8>>,
+        fid: Option<u16>,
+        is_adf: bool,
+    },
+    Transparent {
+        fid: u16,
+        sfi: Option<u8>,
+        size: usize,
+        end: usize,
+        bytes: Vec<u8>,
+    },
     Records(RecordFile),
     Password(Password),
-    MultiReference { id: u8, target: u8, enabled: bool, uses: Uses },
+    MultiReference {
+        id: u8,
+        target: u8,
+        enabled: bool,
+        uses: Uses,
+    },
     PrivateElc(PrivateElc),
-    PrivateRsa { id: u8, key: Option<RsaPrivate>, algorithms: Algorithms, modulus_bits: usize },
+    PrivateRsa {
+        id: u8,
+        key: Option<RsaPrivate>,
+        algorithms: Algorithms,
+        modulus_bits: usize,
+    },
     PublicElc(PublicElc),
-    Symmetric { id: u8, algorithm: String, enc: Zeroizing<Vec<u8>>, mac: Zeroizing<Vec<u8>> },
-    Connection { id: u8, can: PinBlock },
+    Symmetric {
+        id: u8,
+        algorithm: String,
+        enc: Zeroizing<Vec<u8>>,
+        mac: Zeroizing<Vec<u8>>,
+    },
+    Connection {
+        id: u8,
+        can: PinBlock,
+    },
 }
 
 /// Structure of a record file.
@@ -142,7 +173,8 @@ impl PinBlock {
             _ => return None,
         };
         let (pin, filler) = digits.split_at_checked(length)?;
-        let good = control == 2 && length <= 12 && pin.iter().all(|d| *d <= 9) && filler.iter().all(|f| *f == 0xF);
+        let good =
+            control == 2 && length <= 12 && pin.iter().all(|d| *d <= 9) && filler.iter().all(|f| *f == 0xF);
         good.then_some(Self(block))
     }
 

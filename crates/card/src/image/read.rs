@@ -43,7 +43,10 @@ pub fn read(xml: &str) -> Result<ObjectSystem, BadImage> {
     if xml.len() > base::limits::CARD_IMAGE {
         return Err(BadImage::TooBig);
     }
-    let options = roxmltree::ParsingOptions { nodes_limit: base::limits::XML_NODES, ..Default::default() };
+    let options = roxmltree::ParsingOptions {
+        nodes_limit: base::limits::XML_NODES,
+        ..Default::default()
+    };
     let document = roxmltree::Document::parse_with_options(xml, options)?;
     let card = document.root_element();
     let system = child(card, "objectSystem").ok_or_else(|| BadImage::Missing("objectSystem".into()))?;
@@ -53,14 +56,24 @@ pub fn read(xml: &str) -> Result<ObjectSystem, BadImage> {
     for mf in root.into_iter().flat_map(|root| children(root, "child")) {
         read_node(mf, None, &mut nodes, 0)?;
     }
-    if !matches!(nodes.first(), Some(Node { body: Body::Folder { .. }, .. })) {
+    if !matches!(
+        nodes.first(),
+        Some(Node {
+            body: Body::Folder { .. },
+            ..
+        })
+    ) {
         return Err(BadImage::Missing("MF".into()));
     }
     let commons = children(card, "commons").flat_map(|commons| children(commons, "common"));
     let commons: Vec<_> = commons
         .map(|common| {
             let attribute = |name| common.attribute(name).unwrap_or_default().to_owned();
-            (attribute("id"), attribute("type"), common.text().unwrap_or_default().trim().to_owned())
+            (
+                attribute("id"),
+                attribute("type"),
+                common.text().unwrap_or_default().trim().to_owned(),
+            )
         })
         .collect();
     Ok(ObjectSystem {
@@ -71,7 +84,9 @@ pub fn read(xml: &str) -> Result<ObjectSystem, BadImage> {
         point_in_time: attributes.date("pointInTime")?,
         iccsn8: attributes.fixed("iccsn8")?,
         cache_slots: attributes.number("reservedPersistentCacheSlots").unwrap_or(5),
-        crypto_box: commons.iter().any(|(id, _, value)| id == "OPTION_CRYPTOBOX" && value == "TRUE"),
+        crypto_box: commons
+            .iter()
+            .any(|(id, _, value)| id == "OPTION_CRYPTOBOX" && value == "TRUE"),
         commons,
     })
 }
@@ -97,18 +112,33 @@ struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     fn of(object: &str, node: Xml<'a, '_>) -> Self {
         let values = attribute_nodes(node)
-            .filter_map(|attribute| Some((attribute.attribute("id")?, attribute.text().unwrap_or_default().trim())))
+            .filter_map(|attribute| {
+                Some((
+                    attribute.attribute("id")?,
+                    attribute.text().unwrap_or_default().trim(),
+                ))
+            })
             .collect();
-        Self { object: object.to_owned(), values }
+        Self {
+            object: object.to_owned(),
+            values,
+        }
     }
 
     fn bad(&self, attribute: &'static str, reason: impl Into<String>) -> BadImage {
-        BadImage::Attribute { object: self.object.clone(), attribute, reason: reason.into() }
+        BadImage::Attribute {
+            object: self.object.clone(),
+            attribute,
+            reason: reason.into(),
+        }
     }
 
     /// A value that is there and set.
     fn optional(&self, name: &str) -> Option<&'a str> {
-        self.values.get(name).copied().filter(|value| !value.is_empty() && *value != "AttributeNotSet")
+        self.values
+            .get(name)
+            .copied()
+            .filter(|value| !value.is_empty() && *value != "AttributeNotSet")
     }
 
     fn text(&self, name: &'static str) -> Result<&'a str, BadImage> {
@@ -120,11 +150,17 @@ impl<'a> Attributes<'a> {
     }
 
     fn optional_hex(&self, name: &'static str) -> Result<Vec<u8>, BadImage> {
-        if self.optional(name).is_some() { self.hex(name) } else { Ok(Vec::new()) }
+        if self.optional(name).is_some() {
+            self.hex(name)
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     fn fixed<const N: usize>(&self, name: &'static str) -> Result<[u8; N], BadImage> {
-        self.hex(name)?.try_into().map_err(|_| self.bad(name, "wrong length"))
+        self.hex(name)?
+            .try_into()
+            .map_err(|_| self.bad(name, "wrong length"))
     }
 
     fn number(&self, name: &'static str) -> Result<usize, BadImage> {
@@ -132,15 +168,21 @@ impl<'a> Attributes<'a> {
     }
 
     fn byte(&self, name: &'static str) -> Result<u8, BadImage> {
-        self.number(name)?.try_into().map_err(|_| self.bad(name, "more than one byte"))
+        self.number(name)?
+            .try_into()
+            .map_err(|_| self.bad(name, "more than one byte"))
     }
 
     fn fid(&self) -> Result<u16, BadImage> {
-        self.number("fileIdentifier")?.try_into().map_err(|_| self.bad("fileIdentifier", "more than two bytes"))
+        self.number("fileIdentifier")?
+            .try_into()
+            .map_err(|_| self.bad("fileIdentifier", "more than two bytes"))
     }
 
     fn sfi(&self) -> Result<Option<u8>, BadImage> {
-        self.optional("shortFileIdentifier").map(|_| self.byte("shortFileIdentifier")).transpose()
+        self.optional("shortFileIdentifier")
+            .map(|_| self.byte("shortFileIdentifier"))
+            .transpose()
     }
 
     fn flag(&self, name: &str) -> bool {
@@ -153,7 +195,10 @@ impl<'a> Attributes<'a> {
 
     fn rules(&self, name: &'static str) -> Result<AccessRules, BadImage> {
         let text = self.values.get(name).copied().unwrap_or_default();
-        AccessRules::parse(text).map_err(|source| BadImage::Rule { object: self.object.clone(), source })
+        AccessRules::parse(text).map_err(|source| BadImage::Rule {
+            object: self.object.clone(),
+            source,
+        })
     }
 
     fn block(&self, name: &'static str) -> Result<PinBlock, BadImage> {
@@ -167,7 +212,9 @@ impl<'a> Attributes<'a> {
         let mut uses = Vec::new();
         for pair in text.split('(').skip(1) {
             let pair = pair.split(')').next().unwrap_or_default();
-            let (se, count) = pair.split_once(',').ok_or_else(|| self.bad(name, "pairs expected"))?;
+            let (se, count) = pair
+                .split_once(',')
+                .ok_or_else(|| self.bad(name, "pairs expected"))?;
             let se = u8::from_str_radix(se, 16).map_err(|_| self.bad(name, "security environment"))?;
             let count = match count {
                 "INFINITY" => None,
@@ -184,7 +231,9 @@ impl<'a> Attributes<'a> {
         let text: String = self.text(name)?.chars().filter(|c| !c.is_whitespace()).collect();
         let mut algorithms = Vec::new();
         for entry in text.split('[').skip(1) {
-            let (se, list) = entry.split_once(",(").ok_or_else(|| self.bad(name, "[SE,(…)] expected"))?;
+            let (se, list) = entry
+                .split_once(",(")
+                .ok_or_else(|| self.bad(name, "[SE,(…)] expected"))?;
             let se = u8::from_str_radix(se, 16).map_err(|_| self.bad(name, "security environment"))?;
             let list = list.split(')').next().unwrap_or_default();
             algorithms.push((se, list.split(',').map(str::to_owned).collect()));
@@ -201,7 +250,12 @@ impl<'a> Attributes<'a> {
     }
 }
 
-fn read_node(xml: Xml<'_, '_>, parent: Option<NodeId>, nodes: &mut Vec<Node>, depth: usize) -> Result<(), BadImage> {
+fn read_node(
+    xml: Xml<'_, '_>,
+    parent: Option<NodeId>,
+    nodes: &mut Vec<Node>,
+    depth: usize,
+) -> Result<(), BadImage> {
     if depth > 8 {
         return Err(BadImage::TooDeep);
     }
@@ -211,9 +265,17 @@ fn read_node(xml: Xml<'_, '_>, parent: Option<NodeId>, nodes: &mut Vec<Node>, de
     let life = LifeCycle::parse(life).ok_or_else(|| attributes.bad("lifeCycleStatus", "unknown"))?;
     let kind = xml.attribute("objectType").unwrap_or_default();
     // objects on curves we do not have are left out: a card without them answers "not found", which is true
-    let Some(body) = read_body(kind, &attributes, xml)? else { return Ok(()) };
+    let Some(body) = read_body(kind, &attributes, xml)? else {
+        return Ok(());
+    };
     let id = nodes.len();
-    nodes.push(Node { name, parent, life, rules: attributes.rules("accessRules")?, body });
+    nodes.push(Node {
+        name,
+        parent,
+        life,
+        rules: attributes.rules("accessRules")?,
+        body,
+    });
     for below in children(xml, "children").flat_map(|list| children(list, "child")) {
         read_node(below, Some(id), nodes, depth + 1)?;
     }
@@ -224,27 +286,52 @@ fn read_body(kind: &str, attributes: &Attributes<'_>, xml: Xml<'_, '_>) -> Resul
     Ok(Some(match kind {
         "ADF" | "Application" | "DF" => {
             let list = attributes.optional("applicationIdentifier").unwrap_or_default();
-            let aids = list.trim_matches(['{', '}']).split(',').map(str::trim).filter(|aid| !aid.is_empty());
+            let aids = list
+                .trim_matches(['{', '}'])
+                .split(',')
+                .map(str::trim)
+                .filter(|aid| !aid.is_empty());
             let aids = aids.map(hex::decode).collect::<Result<Vec<_>, _>>();
             let aids = aids.map_err(|error| attributes.bad("applicationIdentifier", error.to_string()))?;
-            let fid = attributes.optional("fileIdentifier").map(|_| attributes.fid()).transpose()?;
-            Body::Folder { aids, fid, is_adf: kind == "ADF" }
+            let fid = attributes
+                .optional("fileIdentifier")
+                .map(|_| attributes.fid())
+                .transpose()?;
+            Body::Folder {
+                aids,
+                fid,
+                is_adf: kind == "ADF",
+            }
         }
         "TransparentElementaryFile" => {
-            let (size, end) = (attributes.number("numberOfOctet")?, attributes.number("positionLogicalEndOfFile")?);
+            let (size, end) = (
+                attributes.number("numberOfOctet")?,
+                attributes.number("positionLogicalEndOfFile")?,
+            );
             let mut bytes = attributes.optional_hex("body")?;
             if bytes.len() > size || end > size {
                 return Err(attributes.bad("body", "longer than the file"));
             }
             bytes.resize(size, 0);
-            Body::Transparent { fid: attributes.fid()?, sfi: attributes.sfi()?, size, end, bytes }
+            Body::Transparent {
+                fid: attributes.fid()?,
+                sfi: attributes.sfi()?,
+                size,
+                end,
+                bytes,
+            }
         }
         "LinearFixedElementaryFile" => Body::Records(read_records(attributes, xml, RecordKind::LinearFixed)?),
-        "LinearVariableElementaryFile" => Body::Records(read_records(attributes, xml, RecordKind::LinearVariable)?),
+        "LinearVariableElementaryFile" => {
+            Body::Records(read_records(attributes, xml, RecordKind::LinearVariable)?)
+        }
         "CyclicElementaryFile" => Body::Records(read_records(attributes, xml, RecordKind::Cyclic)?),
         "PWD" => Body::Password(Password {
             id: attributes.byte("pwdIdentifier")?,
-            length: (attributes.number("minimumLength")?, attributes.number("maximumLength")?),
+            length: (
+                attributes.number("minimumLength")?,
+                attributes.number("maximumLength")?,
+            ),
             start_tries: attributes.byte("startRetryCounter")?,
             tries: attributes.byte("retryCounter")?,
             transport: match attributes.text("transportStatus")? {
@@ -266,24 +353,42 @@ fn read_body(kind: &str, attributes: &Attributes<'_>, xml: Xml<'_, '_>) -> Resul
             uses: attributes.uses()?,
         },
         "PrivateElcKey" => {
-            let Some(curve) = attributes.curve()? else { return Ok(None) };
+            let Some(curve) = attributes.curve()? else {
+                return Ok(None);
+            };
             let scalar = attributes.optional_hex("privateKey")?;
-            let key = (!scalar.is_empty()).then(|| EcPrivate::from_scalar(curve, &scalar)).transpose();
+            let key = (!scalar.is_empty())
+                .then(|| EcPrivate::from_scalar(curve, &scalar))
+                .transpose();
             let key = key.map_err(|error| attributes.bad("privateKey", error.to_string()))?;
             let (id, algorithms) = (attributes.byte("keyIdentifier")?, attributes.algorithms()?);
-            Body::PrivateElc(PrivateElc { id, curve, key, algorithms })
+            Body::PrivateElc(PrivateElc {
+                id,
+                curve,
+                key,
+                algorithms,
+            })
         }
         "PrivateRsaKey" => {
             let parts = ["n", "e", "d", "p", "q"].map(|name| attributes.optional_hex(name));
             let [n, e, d, p, q] = parts;
             let (n, e, d, p, q) = (n?, e?, d?, p?, q?);
-            let key = (!d.is_empty()).then(|| RsaPrivate::from_numbers(&n, &e, &d, &p, &q)).transpose();
+            let key = (!d.is_empty())
+                .then(|| RsaPrivate::from_numbers(&n, &e, &d, &p, &q))
+                .transpose();
             let key = key.map_err(|error| attributes.bad("d", error.to_string()))?;
             let (id, algorithms) = (attributes.byte("keyIdentifier")?, attributes.algorithms()?);
-            Body::PrivateRsa { id, key, algorithms, modulus_bits: attributes.number("modulusLength")? }
+            Body::PrivateRsa {
+                id,
+                key,
+                algorithms,
+                modulus_bits: attributes.number("modulusLength")?,
+            }
         }
         "PublicElcVerificationKey" => {
-            let Some(curve) = attributes.curve()? else { return Ok(None) };
+            let Some(curve) = attributes.curve()? else {
+                return Ok(None);
+            };
             let key = EcPublic::from_point(curve, &attributes.hex("P")?);
             let chat = attributes.text("CHAT")?;
             Body::PublicElc(PublicElc {
@@ -301,14 +406,19 @@ fn read_body(kind: &str, attributes: &Attributes<'_>, xml: Xml<'_, '_>) -> Resul
             enc: Zeroizing::new(attributes.optional_hex("encKey")?),
             mac: Zeroizing::new(attributes.optional_hex("macKey")?),
         },
-        "SymmetricConnectionKey" => {
-            Body::Connection { id: attributes.byte("keyIdentifier")?, can: attributes.block("can")? }
-        }
+        "SymmetricConnectionKey" => Body::Connection {
+            id: attributes.byte("keyIdentifier")?,
+            can: attributes.block("can")?,
+        },
         other => return Err(attributes.bad("objectType", format!("{other} unknown"))),
     }))
 }
 
-fn read_records(attributes: &Attributes<'_>, xml: Xml<'_, '_>, kind: RecordKind) -> Result<RecordFile, BadImage> {
+fn read_records(
+    attributes: &Attributes<'_>,
+    xml: Xml<'_, '_>,
+    kind: RecordKind,
+) -> Result<RecordFile, BadImage> {
     let max_length = attributes.number("maximumRecordLength")?;
     let mut records = Vec::new();
     for record in children(xml, "records").flat_map(|list| children(list, "record")) {
@@ -327,7 +437,10 @@ fn read_records(attributes: &Attributes<'_>, xml: Xml<'_, '_>, kind: RecordKind)
         kind,
         max_records: attributes.number("maximumNumberOfRecords")?,
         max_length,
-        size: attributes.optional("numberOfOctet").map(|_| attributes.number("numberOfOctet")).transpose()?,
+        size: attributes
+            .optional("numberOfOctet")
+            .map(|_| attributes.number("numberOfOctet"))
+            .transpose()?,
         has_record_life: attributes.flag("flagRecordLifeCycleStatus"),
         records,
     })

@@ -17,17 +17,29 @@ pub fn write(system: &ObjectSystem) -> String {
     attribute(&mut out, "iccsn8", &hexed(&system.iccsn8));
     attribute(&mut out, "lifeCycleStatus", "ACTIVATED");
     attribute(&mut out, "publicKeyList", "");
-    attribute(&mut out, "reservedPersistentCacheSlots", &format!("{:02x}", system.cache_slots));
+    attribute(
+        &mut out,
+        "reservedPersistentCacheSlots",
+        &format!("{:02x}", system.cache_slots),
+    );
     out.push_str("</objectSystem>\n<commons>\n");
     for (id, kind, value) in &system.commons {
-        let _ = writeln!(out, "<common id=\"{}\" type=\"{}\">{}</common>", escape(id), escape(kind), escape(value));
+        let _ = writeln!(
+            out,
+            "<common id=\"{}\" type=\"{}\">{}</common>",
+            escape(id),
+            escape(kind),
+            escape(value)
+        );
     }
     out.push_str("</commons>\n</card>\n");
     out
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 fn attribute(out: &mut String, id: &str, value: &str) {
@@ -36,7 +48,12 @@ fn attribute(out: &mut String, id: &str, value: &str) {
 
 fn node(out: &mut String, system: &ObjectSystem, id: NodeId) {
     let Some(this) = system.node(id) else { return };
-    let _ = writeln!(out, "<child id=\"{}\" objectType=\"{}\">\n<attributes>", escape(&this.name), kind(&this.body));
+    let _ = writeln!(
+        out,
+        "<child id=\"{}\" objectType=\"{}\">\n<attributes>",
+        escape(&this.name),
+        kind(&this.body)
+    );
     attribute(out, "lifeCycleStatus", this.life.as_str());
     attribute(out, "accessRules", this.rules.as_str());
     body(out, &this.body);
@@ -96,7 +113,10 @@ fn uses_text(uses: &Uses) -> String {
 }
 
 fn algorithms_text(algorithms: &Algorithms) -> String {
-    let entries: Vec<String> = algorithms.iter().map(|(se, list)| format!("[{se:x},({})]", list.join(","))).collect();
+    let entries: Vec<String> = algorithms
+        .iter()
+        .map(|(se, list)| format!("[{se:x},({})]", list.join(",")))
+        .collect();
     format!("{{{}}}", entries.join(","))
 }
 
@@ -124,9 +144,23 @@ fn body(out: &mut String, body: &Body) {
                 attribute(out, "fileIdentifier", &format!("{fid:04x}"));
             }
         }
-        Body::Transparent { fid, sfi, size, end, bytes } => {
-            let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1).max(*end);
-            attribute(out, "body", &hex::encode_upper(bytes.get(..used).unwrap_or_default()));
+        Body::Transparent {
+            fid,
+            sfi,
+            size,
+            end,
+            bytes,
+        } => {
+            let used = bytes
+                .iter()
+                .rposition(|b| *b != 0)
+                .map_or(0, |last| last + 1)
+                .max(*end);
+            attribute(
+                out,
+                "body",
+                &hex::encode_upper(bytes.get(..used).unwrap_or_default()),
+            );
             fids(out, *fid, *sfi);
             attribute(out, "flagTransactionMode", "TRUE");
             attribute(out, "flagChecksum", "TRUE");
@@ -137,7 +171,11 @@ fn body(out: &mut String, body: &Body) {
             fids(out, file.fid, file.sfi);
             attribute(out, "flagTransactionMode", "TRUE");
             attribute(out, "flagChecksum", "TRUE");
-            attribute(out, "maximumNumberOfRecords", &format!("{:02x}", file.max_records));
+            attribute(
+                out,
+                "maximumNumberOfRecords",
+                &format!("{:02x}", file.max_records),
+            );
             attribute(out, "maximumRecordLength", &format!("{:02x}", file.max_length));
             attribute(out, "flagRecordLifeCycleStatus", flag(file.has_record_life));
             if let Some(size) = file.size {
@@ -162,7 +200,12 @@ fn body(out: &mut String, body: &Body) {
             attribute(out, "secret", &hex::encode_upper(password.secret.as_bytes()));
             attribute(out, "PUK", &hex::encode_upper(password.puk.as_bytes()));
         }
-        Body::MultiReference { id, target, enabled, uses } => {
+        Body::MultiReference {
+            id,
+            target,
+            enabled,
+            uses,
+        } => {
             attribute(out, "passwordReference", &format!("{target:02x}"));
             attribute(out, "pwdIdentifier", &format!("{id:02x}"));
             attribute(out, "flagEnabled", flag(*enabled));
@@ -174,17 +217,28 @@ fn body(out: &mut String, body: &Body) {
             attribute(out, "listAlgorithmIdentifier", &algorithms_text(&elc.algorithms));
             attribute(out, "keyAvailable", flag(elc.key.is_some()));
             let scalar = elc.key.as_ref().map(|key| hex::encode_upper(&key.scalar()[..]));
-            let point = elc.key.as_ref().map(|key| hex::encode_upper(key.public().point()));
+            let point = elc
+                .key
+                .as_ref()
+                .map(|key| hex::encode_upper(key.public().point()));
             attribute(out, "privateKey", scalar.as_deref().unwrap_or("AttributeNotSet"));
             attribute(out, "P", point.as_deref().unwrap_or("AttributeNotSet"));
         }
-        Body::PrivateRsa { id, key, algorithms, modulus_bits } => {
+        Body::PrivateRsa {
+            id,
+            key,
+            algorithms,
+            modulus_bits,
+        } => {
             attribute(out, "keyIdentifier", &format!("{id:02x}"));
             attribute(out, "modulusLength", &format!("{modulus_bits:04x}"));
             attribute(out, "listAlgorithmIdentifier", &algorithms_text(algorithms));
             attribute(out, "keyAvailable", flag(key.is_some()));
             if let Some(numbers) = key.as_ref().and_then(|key| key.numbers().ok()) {
-                for (name, number) in ["n", "e", "d", "p", "q", "dP", "dQ", "c"].into_iter().zip(numbers) {
+                for (name, number) in ["n", "e", "d", "p", "q", "dP", "dQ", "c"]
+                    .into_iter()
+                    .zip(numbers)
+                {
                     attribute(out, name, &hex::encode_upper(&number[..]));
                 }
             }
@@ -195,13 +249,26 @@ fn body(out: &mut String, body: &Body) {
             attribute(out, "P", &hex::encode_upper(anchor.key.point()));
             attribute(out, "oid", "ecdsa-with-SHA256");
             attribute(out, "accessRulesVerification", anchor.verification_rules.as_str());
-            attribute(out, "accessRulesAuthentication", anchor.authentication_rules.as_str());
+            attribute(
+                out,
+                "accessRulesAuthentication",
+                anchor.authentication_rules.as_str(),
+            );
             attribute(out, "CHAT", &chat_text(anchor.chat));
             attribute(out, "expirationDate", &hex::encode(anchor.expires.digits()));
         }
-        Body::Symmetric { id, algorithm, enc, mac } => {
+        Body::Symmetric {
+            id,
+            algorithm,
+            enc,
+            mac,
+        } => {
             attribute(out, "keyIdentifier", &format!("{id:02x}"));
-            attribute(out, "keyMode", if enc.len() == 32 { "AES_256" } else { "AES_128" });
+            attribute(
+                out,
+                "keyMode",
+                if enc.len() == 32 { "AES_256" } else { "AES_128" },
+            );
             attribute(out, "numberScenario", "00");
             attribute(out, "algorithmIdentifier", algorithm);
             attribute(out, "encKey", &hex::encode_upper(&enc[..]));

@@ -49,7 +49,8 @@ impl ServerChoice {
         const TLS12: &[&SupportedProtocolVersion] = &[&version::TLS12];
         let sessions: Arc<dyn StoresServerSessions> = rustls::server::ServerSessionMemoryCache::new(4096);
         let tickets = rustls::crypto::ring::Ticketer::new()?;
-        let config = |identity, versions| server_config(identity, versions, clients.clone(), &sessions, &tickets);
+        let config =
+            |identity, versions| server_config(identity, versions, clients.clone(), &sessions, &tickets);
         Ok(Self {
             brainpool: config(brainpool, BOTH)?,
             brainpool_tls12: config(brainpool, TLS12)?,
@@ -59,7 +60,10 @@ impl ServerChoice {
 
     /// The configuration for this client.
     pub fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
-        match CertificateRule::of(hello.named_groups().unwrap_or_default(), hello.signature_schemes()) {
+        match CertificateRule::of(
+            hello.named_groups().unwrap_or_default(),
+            hello.signature_schemes(),
+        ) {
             CertificateRule::Brainpool => self.brainpool.clone(),
             CertificateRule::BrainpoolTls12 => self.brainpool_tls12.clone(),
             CertificateRule::Nist => self.nist.clone(),
@@ -76,7 +80,9 @@ fn server_config(
 ) -> Result<Arc<ServerConfig>, Error> {
     let builder = ServerConfig::builder_with_provider(super::provider()).with_protocol_versions(versions)?;
     let resolver = rustls::sign::SingleCertAndKey::from(certified(identity)?);
-    let mut config = builder.with_client_cert_verifier(clients).with_cert_resolver(Arc::new(resolver));
+    let mut config = builder
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(resolver));
     config.session_storage = sessions.clone();
     config.ticketer = tickets.clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -89,13 +95,26 @@ mod tests {
 
     #[test]
     fn the_three_rules() {
-        let (bp12, bp13, p256) = (NamedGroup::Unknown(26), NamedGroup::Unknown(31), NamedGroup::secp256r1);
+        let (bp12, bp13, p256) = (
+            NamedGroup::Unknown(26),
+            NamedGroup::Unknown(31),
+            NamedGroup::secp256r1,
+        );
         let bp_scheme = SignatureScheme::Unknown(0x081A);
         let ecdsa = SignatureScheme::ECDSA_NISTP256_SHA256;
-        assert_eq!(CertificateRule::of(&[bp13, p256], &[bp_scheme]), CertificateRule::Brainpool);
-        assert_eq!(CertificateRule::of(&[bp12, p256], &[ecdsa]), CertificateRule::BrainpoolTls12);
+        assert_eq!(
+            CertificateRule::of(&[bp13, p256], &[bp_scheme]),
+            CertificateRule::Brainpool
+        );
+        assert_eq!(
+            CertificateRule::of(&[bp12, p256], &[ecdsa]),
+            CertificateRule::BrainpoolTls12
+        );
         // OpenSSL 3.6 offers the scheme but neither group
-        assert_eq!(CertificateRule::of(&[p256], &[bp_scheme, ecdsa]), CertificateRule::Nist);
+        assert_eq!(
+            CertificateRule::of(&[p256], &[bp_scheme, ecdsa]),
+            CertificateRule::Nist
+        );
         assert_eq!(CertificateRule::of(&[], &[]), CertificateRule::Nist);
     }
 }

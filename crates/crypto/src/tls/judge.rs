@@ -1,12 +1,14 @@
 use super::sign::{Identity, certified, certified_by};
-use crate::Key;
 use super::verify::{algorithms, verify_handshake};
+use crate::Key;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,16 +36,25 @@ pub enum ClientCertificate {
 impl PeerVerifier {
     /// For a client: judges servers.
     pub fn servers(judge: Judge) -> Arc<dyn ServerCertVerifier> {
-        Arc::new(Self { judge, client_certificate: ClientCertificate::None })
+        Arc::new(Self {
+            judge,
+            client_certificate: ClientCertificate::None,
+        })
     }
 
     /// For a server: judges clients.
     pub fn clients(judge: Judge, client_certificate: ClientCertificate) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(Self { judge, client_certificate })
+        Arc::new(Self {
+            judge,
+            client_certificate,
+        })
     }
 
     fn decide(&self, end_entity: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let chain: Vec<&[u8]> = std::iter::once(end_entity).chain(others).map(AsRef::as_ref).collect();
+        let chain: Vec<&[u8]> = std::iter::once(end_entity)
+            .chain(others)
+            .map(AsRef::as_ref)
+            .collect();
         (self.judge)(&chain).map_err(|reason| {
             let reason = rustls::OtherError(Arc::new(Refused(reason)));
             Error::InvalidCertificate(CertificateError::Other(reason))
@@ -71,7 +82,8 @@ impl ServerCertVerifier for PeerVerifier {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.decide(end_entity, intermediates).map(|()| ServerCertVerified::assertion())
+        self.decide(end_entity, intermediates)
+            .map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -116,7 +128,8 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.decide(end_entity, intermediates).map(|()| ClientCertVerified::assertion())
+        self.decide(end_entity, intermediates)
+            .map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -155,12 +168,18 @@ pub fn client_config(identity: Option<&Identity>, judge: Judge) -> Result<Arc<Cl
 }
 
 /// A client configuration whose key is somewhere else, on a card for instance. Signing blocks.
-pub fn client_config_with_key(chain: &[Vec<u8>], key: Arc<dyn Key>, judge: Judge) -> Result<Arc<ClientConfig>, Error> {
+pub fn client_config_with_key(
+    chain: &[Vec<u8>],
+    key: Arc<dyn Key>,
+    judge: Judge,
+) -> Result<Arc<ClientConfig>, Error> {
     let builder = ClientConfig::builder_with_provider(super::provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(PeerVerifier::servers(judge));
-    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(ShowIdentity(certified_by(chain, key))))))
+    Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(
+        ShowIdentity(certified_by(chain, key)),
+    ))))
 }
 
 /// Shows the one identity whenever its key can sign what the server accepts.

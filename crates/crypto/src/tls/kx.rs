@@ -7,10 +7,14 @@ pub(super) const GROUP_TLS12: NamedGroup = NamedGroup::Unknown(26);
 /// brainpoolP256r1tls13 (RFC 8734).
 pub(super) const GROUP_TLS13: NamedGroup = NamedGroup::Unknown(31);
 
-pub(super) static BRAINPOOL_TLS12: &dyn SupportedKxGroup =
-    &Brainpool { group: GROUP_TLS12, version: ProtocolVersion::TLSv1_2 };
-pub(super) static BRAINPOOL_TLS13: &dyn SupportedKxGroup =
-    &Brainpool { group: GROUP_TLS13, version: ProtocolVersion::TLSv1_3 };
+pub(super) static BRAINPOOL_TLS12: &dyn SupportedKxGroup = &Brainpool {
+    group: GROUP_TLS12,
+    version: ProtocolVersion::TLSv1_2,
+};
+pub(super) static BRAINPOOL_TLS13: &dyn SupportedKxGroup = &Brainpool {
+    group: GROUP_TLS13,
+    version: ProtocolVersion::TLSv1_3,
+};
 
 #[derive(Debug)]
 struct Brainpool {
@@ -20,10 +24,13 @@ struct Brainpool {
 
 impl SupportedKxGroup for Brainpool {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let key = EcPrivate::generate(Curve::BrainpoolP256r1)
-            .map_err(|_| Error::FailedToGetRandomBytes)?;
+        let key = EcPrivate::generate(Curve::BrainpoolP256r1).map_err(|_| Error::FailedToGetRandomBytes)?;
         let public = key.public().point();
-        Ok(Box::new(Exchange { key, public, group: self.group }))
+        Ok(Box::new(Exchange {
+            key,
+            public,
+            group: self.group,
+        }))
     }
 
     fn name(&self) -> NamedGroup {

@@ -23,8 +23,12 @@ use std::sync::{Arc, LazyLock};
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         let mut provider = ring::default_provider();
-        provider.kx_groups =
-            vec![ring::kx_group::SECP256R1, ring::kx_group::SECP384R1, kx::BRAINPOOL_TLS13, kx::BRAINPOOL_TLS12];
+        provider.kx_groups = vec![
+            ring::kx_group::SECP256R1,
+            ring::kx_group::SECP384R1,
+            kx::BRAINPOOL_TLS13,
+            kx::BRAINPOOL_TLS12,
+        ];
         provider.cipher_suites.retain(|suite| {
             use rustls::CipherSuite as Suite;
             matches!(

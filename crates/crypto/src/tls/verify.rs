@@ -24,8 +24,8 @@ impl SignatureVerificationAlgorithm for BrainpoolSha256 {
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
         // id-ecPublicKey, brainpoolP256r1, without the SEQUENCE around them
         AlgorithmIdentifier::from_slice(&[
-            0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x09, 0x2B, 0x24, 0x03, 0x03, 0x02, 0x08,
-            0x01, 0x01, 0x07,
+            0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x09, 0x2B, 0x24, 0x03, 0x03, 0x02,
+            0x08, 0x01, 0x01, 0x07,
         ])
     }
 
@@ -40,7 +40,10 @@ pub fn algorithms() -> WebPkiSupportedAlgorithms {
         let ring = ring::default_provider().signature_verification_algorithms;
         let mut all = ring.all.to_vec();
         all.push(BRAINPOOL_SHA256);
-        let mut mapping = vec![(BRAINPOOL_TLS13_SCHEME, &*Box::leak(Box::new([BRAINPOOL_SHA256])) as &'static [_])];
+        let mut mapping = vec![(
+            BRAINPOOL_TLS13_SCHEME,
+            &*Box::leak(Box::new([BRAINPOOL_SHA256])) as &'static [_],
+        )];
         for (scheme, algorithms) in ring.mapping {
             let mut algorithms = algorithms.to_vec();
             if *scheme == SignatureScheme::ECDSA_NISTP256_SHA256 {

@@ -63,20 +63,36 @@ impl Call<'_> {
         let before = pin.status(&card.channel).await?;
         let (task, template) = match (request.kind, before) {
             (PinRequest::Verify, PinStatus::Blocked) => return Ok(PinAnswer::WasBlocked),
-            (PinRequest::Verify, PinStatus::TransportPin | PinStatus::EmptyPin) => return Ok(PinAnswer::TransportPin),
+            (PinRequest::Verify, PinStatus::TransportPin | PinStatus::EmptyPin) => {
+                return Ok(PinAnswer::TransportPin);
+            }
             (_, PinStatus::Unknown(_)) => return Err(Code::BAD_PIN_REFERENCE.into()),
-            (PinRequest::Verify | PinRequest::Status, _) => (Task::Verify, PinTemplate::verify(pin.reference)),
-            (PinRequest::Change, PinStatus::EmptyPin) => (Task::FirstValue, PinTemplate::first_value(pin.reference)),
-            (PinRequest::Change, PinStatus::TransportPin) => (Task::ChangeTransport, PinTemplate::change(pin.reference)),
+            (PinRequest::Verify | PinRequest::Status, _) => {
+                (Task::Verify, PinTemplate::verify(pin.reference))
+            }
+            (PinRequest::Change, PinStatus::EmptyPin) => {
+                (Task::FirstValue, PinTemplate::first_value(pin.reference))
+            }
+            (PinRequest::Change, PinStatus::TransportPin) => {
+                (Task::ChangeTransport, PinTemplate::change(pin.reference))
+            }
             (PinRequest::Change, _) => (Task::Change, PinTemplate::change(pin.reference)),
             (PinRequest::Unblock { set_new: true }, _) => {
                 (Task::UnblockWithNew, PinTemplate::unblock(pin.reference, true))
             }
-            (PinRequest::Unblock { set_new: false }, _) => (Task::Unblock, PinTemplate::unblock(pin.reference, false)),
+            (PinRequest::Unblock { set_new: false }, _) => {
+                (Task::Unblock, PinTemplate::unblock(pin.reference, false))
+            }
             (PinRequest::Enable, _) => (Task::Enable, PinTemplate::requirement(true, pin.reference)),
             (PinRequest::Disable, _) => (Task::Disable, PinTemplate::requirement(false, pin.reference)),
         };
-        let texts = texts(task, pin.kind, pin.name, card.slot.number(), application(pin.name));
+        let texts = texts(
+            task,
+            pin.kind,
+            pin.name,
+            card.slot.number(),
+            application(pin.name),
+        );
         self.pin_event(request.kind, "STARTED", card, pin);
         let answer = session.send(0, &template.command(card.slot, &texts), ENTRY).await;
         self.pin_event(request.kind, "FINISHED", card, pin);
@@ -119,7 +135,10 @@ impl Call<'_> {
         }
         match model.remote_pin_terminal(caller) {
             None => Err(Code::NO_REMOTE_PIN_TERMINAL.into()),
-            Some(_) => Err(Failure::new(Code::REMOTE_PIN_IMPOSSIBLE, "remote PIN entry comes with a later version")),
+            Some(_) => Err(Failure::new(
+                Code::REMOTE_PIN_IMPOSSIBLE,
+                "remote PIN entry comes with a later version",
+            )),
         }
     }
 
@@ -138,8 +157,17 @@ impl Call<'_> {
             ("PinRef", pin.name.to_owned()),
             ("PinInputCtID", card.ct_id.to_string()),
         ];
-        parameters.extend(card.found.iccsn.as_ref().map(|iccsn| ("ICCSN", iccsn.to_string())));
-        self.inner.raise(Event::info(&format!("CARD/PIN/{verb}_{phase}"), Some(card.ct_id.clone()), parameters));
+        parameters.extend(
+            card.found
+                .iccsn
+                .as_ref()
+                .map(|iccsn| ("ICCSN", iccsn.to_string())),
+        );
+        self.inner.raise(Event::info(
+            &format!("CARD/PIN/{verb}_{phase}"),
+            Some(card.ct_id.clone()),
+            parameters,
+        ));
     }
 }
 
@@ -168,9 +196,10 @@ fn permitted(request: &CardRequest, kind: CardKind) -> Result<PinRef, Failure> {
     let pin = PinRef::find(kind, &request.pin).ok_or(Code::BAD_PIN_REFERENCE)?;
     let switchable = ["MRPIN.NFD", "MRPIN.DPE", "MRPIN.GDD", "MRPIN.AMTS"];
     match request.kind {
-        PinRequest::Enable | PinRequest::Disable if !switchable.contains(&pin.name) => Err(Code::BAD_PIN_REFERENCE.into()),
+        PinRequest::Enable | PinRequest::Disable if !switchable.contains(&pin.name) => {
+            Err(Code::BAD_PIN_REFERENCE.into())
+        }
         PinRequest::Verify if pin.name == "PIN.QES" => Err(Code::BAD_PIN_REFERENCE.into()),
         _ => Ok(pin),
     }
 }
-

@@ -14,7 +14,10 @@ const DEFAULT_SECONDS: u64 = 20;
 
 impl Call<'_> {
     fn slot(&self, slot: &Slot) -> Result<(CtId, SlotId), Failure> {
-        let id: CtId = slot.ct_id.parse().map_err(|_| Failure::from(Code::UNKNOWN_TERMINAL))?;
+        let id: CtId = slot
+            .ct_id
+            .parse()
+            .map_err(|_| Failure::from(Code::UNKNOWN_TERMINAL))?;
         let terminal = self.inner.terminals.get(&id).ok_or(Code::UNKNOWN_TERMINAL)?;
         let number = SlotId::new(slot.slot).map_err(|_| Failure::from(Code::BAD_SLOT))?;
         if terminal.slots != 0 && slot.slot > terminal.slots {
@@ -32,7 +35,13 @@ impl Call<'_> {
         seconds: Option<u64>,
     ) -> Result<String, Failure> {
         let (id, slot) = self.slot(slot)?;
-        self.check(context, Target::Terminal { ct_id: &id, wide: false })?;
+        self.check(
+            context,
+            Target::Terminal {
+                ct_id: &id,
+                wide: false,
+            },
+        )?;
         if card_type.is_some_and(|wanted| !["EGK", "KVK", "HBAx", "HBA", "SM-B", "SMC-B"].contains(&wanted)) {
             return Err(Code::NOT_PERMITTED.into());
         }
@@ -42,13 +51,22 @@ impl Call<'_> {
             Some(card) => card.clone(),
             None => {
                 let seconds = seconds.unwrap_or(DEFAULT_SECONDS).clamp(1, 255);
-                let text = message.map(str::to_owned).unwrap_or_else(|| texts::insert_card(card_type, slot.number()));
+                let text = message
+                    .map(str::to_owned)
+                    .unwrap_or_else(|| texts::insert_card(card_type, slot.number()));
                 let request = command::request_card(slot, Some(&text), seconds as u8);
-                let answer = session.send(0, &request, Duration::from_secs(seconds + 5)).await?;
+                let answer = session
+                    .send(0, &request, Duration::from_secs(seconds + 5))
+                    .await?;
                 match answer.sw {
                     0x9000 | sw::ASYNCHRONOUS | sw::ALREADY_INSERTED => {}
                     sw::NO_CARD_IN_TIME => return Err(Code::REQUEST_CARD_TIMEOUT.into()),
-                    word => return Err(Failure::new(Code::TERMINAL_ACCESS, format!("REQUEST ICC: {word:04X}"))),
+                    word => {
+                        return Err(Failure::new(
+                            Code::TERMINAL_ACCESS,
+                            format!("REQUEST ICC: {word:04X}"),
+                        ));
+                    }
                 }
                 match self.inner.cards.in_slot(&id, slot) {
                     // the terminal's event was faster
@@ -58,9 +76,16 @@ impl Call<'_> {
             }
         };
         if card_type.is_some_and(|wanted| !type_matches(wanted, card.found.kind)) {
-            return Err(Failure::new(Code::WRONG_CARD_TYPE, format!("a {} is inserted", card.found.kind)));
+            return Err(Failure::new(
+                Code::WRONG_CARD_TYPE,
+                format!("a {} is inserted", card.found.kind),
+            ));
         }
-        Ok(soap::request_card_response(&Status::Ok, Some(already.is_some()), Some(&info(&card))))
+        Ok(soap::request_card_response(
+            &Status::Ok,
+            Some(already.is_some()),
+            Some(&info(&card)),
+        ))
     }
 
     pub(super) async fn eject_card(
@@ -77,22 +102,42 @@ impl Call<'_> {
                 (card.ct_id.clone(), card.slot)
             }
         };
-        self.check(context, Target::Terminal { ct_id: &id, wide: false })?;
+        self.check(
+            context,
+            Target::Terminal {
+                ct_id: &id,
+                wide: false,
+            },
+        )?;
         let session = self.inner.terminals.connected(&id)?;
         let card = self.inner.cards.in_slot(&id, slot);
         let _guard = match &card {
-            Some(card) => Some(card.exclusive.clone().try_lock_owned().map_err(|_| Code::CARD_RESERVED)?),
+            Some(card) => Some(
+                card.exclusive
+                    .clone()
+                    .try_lock_owned()
+                    .map_err(|_| Code::CARD_RESERVED)?,
+            ),
             None => None,
         };
-        let seconds = milliseconds.map_or(DEFAULT_SECONDS, |ms| ms.div_ceil(1000)).clamp(1, 255);
-        let text = message.map(str::to_owned).unwrap_or_else(|| texts::remove_card(slot.number()));
+        let seconds = milliseconds
+            .map_or(DEFAULT_SECONDS, |ms| ms.div_ceil(1000))
+            .clamp(1, 255);
+        let text = message
+            .map(str::to_owned)
+            .unwrap_or_else(|| texts::remove_card(slot.number()));
         // the command is sent even if the slot is believed to be empty
         let command = command::eject_card(slot, Some(&text), seconds as u8);
-        let answer = session.send(0, &command, Duration::from_secs(seconds + 5)).await?;
+        let answer = session
+            .send(0, &command, Duration::from_secs(seconds + 5))
+            .await?;
         match answer.sw {
             0x9000 | sw::ASYNCHRONOUS => Ok(soap::eject_response(&Status::Ok)),
             sw::NO_CARD_IN_TIME => Err(Code::CARD_NOT_REMOVED.into()),
-            word => Err(Failure::new(Code::TERMINAL_ACCESS, format!("EJECT ICC: {word:04X}"))),
+            word => Err(Failure::new(
+                Code::TERMINAL_ACCESS,
+                format!("EJECT ICC: {word:04X}"),
+            )),
         }
     }
 }

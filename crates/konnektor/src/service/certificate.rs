@@ -33,7 +33,9 @@ async fn read(card: &Card, reference: CertRef, crypt: Crypt) -> Result<Option<X5
     let file = channel.read_file(sfi).await?;
     channel.select_mf().await?;
     match file {
-        Ok(bytes) => X509::parse_file(&bytes).map(Some).map_err(|error| Failure::new(Code::CERTIFICATE_UNREADABLE, error)),
+        Ok(bytes) => X509::parse_file(&bytes)
+            .map(Some)
+            .map_err(|error| Failure::new(Code::CERTIFICATE_UNREADABLE, error)),
         Err(_) => Ok(None),
     }
 }
@@ -74,7 +76,9 @@ impl Call<'_> {
         let missing = list.iter().any(|(_, data)| data.is_none());
         let status = match missing {
             false => Status::Ok,
-            true => Status::Warning(Failure::from(Code::CERTIFICATE_NOT_ON_CARD).fault("read", self.inner.clock.now())),
+            true => Status::Warning(
+                Failure::from(Code::CERTIFICATE_NOT_ON_CARD).fault("read", self.inner.clock.now()),
+            ),
         };
         Ok(soap::read_response(&status, &list))
     }
@@ -104,7 +108,10 @@ impl Call<'_> {
             self.check(context, Target::Nothing { wide: false })?;
             list.extend(self.own_expiration());
             for terminal in self.inner.terminals.all() {
-                let certificate = terminal.session.as_ref().and_then(|session| X509::parse(session.certificate()).ok());
+                let certificate = terminal
+                    .session
+                    .as_ref()
+                    .and_then(|session| X509::parse(session.certificate()).ok());
                 if let Some(certificate) = certificate {
                     list.push(Expiration {
                         ct_id: terminal.record.config.id.to_string(),
@@ -130,7 +137,9 @@ impl Call<'_> {
         }
         let status = match without_ecc {
             false => Status::Ok,
-            true => Status::Warning(Failure::from(Code::ECC_NOT_ON_CARDS).fault("expiration", self.inner.clock.now())),
+            true => Status::Warning(
+                Failure::from(Code::ECC_NOT_ON_CARDS).fault("expiration", self.inner.clock.now()),
+            ),
         };
         Ok(soap::expiration_response(&status, &list))
     }
@@ -157,22 +166,36 @@ impl Call<'_> {
         self.check(context, Target::Nothing { wide: false })?;
         let unreadable = |error: asn1::Error| Failure::new(Code::CERTIFICATE_UNREADABLE, error);
         let certificate = X509::parse(der).map_err(unreadable)?;
-        let at: Option<Timestamp> =
-            at.map(|text| text.parse().map_err(|_| Failure::new(Code::SYNTAX, "VerificationTime"))).transpose()?;
+        let at: Option<Timestamp> = at
+            .map(|text| {
+                text.parse()
+                    .map_err(|_| Failure::new(Code::SYNTAX, "VerificationTime"))
+            })
+            .transpose()?;
         let now = self.inner.clock.now();
-        let trust = self.inner.trust().ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
+        let trust = self
+            .inner
+            .trust()
+            .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
         let outcome = match at {
             // for a moment in the past no responder can be asked about today's status
             Some(at) if at < now => trust.check_offline(&certificate, &Purpose::ANY, at),
             _ => trust.check(&certificate, &Purpose::ANY, &*self.inner.clock).await,
         };
-        let own_roles = certificate.admission.as_ref().map(|admission| admission.oids.clone()).unwrap_or_default();
+        let own_roles = certificate
+            .admission
+            .as_ref()
+            .map(|admission| admission.oids.clone())
+            .unwrap_or_default();
         let roles: Vec<String> = own_roles.iter().map(ToString::to_string).collect();
         Ok(match outcome {
             Ok(_) => soap::verification_response(&Status::Ok, Verification::Valid, None, &roles),
             Err(error) => {
-                let result =
-                    if error.is_inconclusive() { Verification::Inconclusive } else { Verification::Invalid };
+                let result = if error.is_inconclusive() {
+                    Verification::Inconclusive
+                } else {
+                    Verification::Invalid
+                };
                 let fault = Failure::new(error.code(), &error).fault("verify", now);
                 soap::verification_response(&Status::Ok, result, Some(&fault), &roles)
             }
@@ -184,7 +207,12 @@ fn expiration(card: &Card, certificate: &X509) -> Expiration {
     Expiration {
         ct_id: card.ct_id.to_string(),
         handle: card.handle.to_string(),
-        iccsn: card.found.iccsn.as_ref().map(ToString::to_string).unwrap_or_default(),
+        iccsn: card
+            .found
+            .iccsn
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         common_name: certificate.common_name().unwrap_or_default(),
         serial: certificate.serial_decimal(),
         validity: date(certificate.validity().1).unwrap_or_default(),

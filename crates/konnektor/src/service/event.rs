@@ -11,8 +11,9 @@ use base::{Code, Severity};
 use soap::{CallContext, ConnectorState, ErrorState, Resource, Status, TerminalInfo};
 use std::net::SocketAddr;
 
-const CARD_TYPES: [&str; 11] =
-    ["EGK", "HBA-qSig", "HBA", "SMC-B", "HSM-B", "SMC-KT", "KVK", "ZOD_2.0", "UNKNOWN", "HBAx", "SM-B"];
+const CARD_TYPES: [&str; 11] = [
+    "EGK", "HBA-qSig", "HBA", "SMC-B", "HSM-B", "SMC-KT", "KVK", "ZOD_2.0", "UNKNOWN", "HBAx", "SM-B",
+];
 
 impl Call<'_> {
     pub(super) fn get_cards(
@@ -25,10 +26,18 @@ impl Call<'_> {
     ) -> Result<String, Failure> {
         let terminal = ct_id.map(|id| self.known_terminal(&id)).transpose()?;
         match &terminal {
-            Some(state) => self.check(context, Target::Terminal { ct_id: &state.record.config.id, wide })?,
+            Some(state) => self.check(
+                context,
+                Target::Terminal {
+                    ct_id: &state.record.config.id,
+                    wide,
+                },
+            )?,
             None => self.check(context, Target::Nothing { wide })?,
         };
-        let slot = slot.map(|slot| self.known_slot(terminal.as_ref(), slot)).transpose()?;
+        let slot = slot
+            .map(|slot| self.known_slot(terminal.as_ref(), slot))
+            .transpose()?;
         if let Some(wanted) = card_type.as_deref()
             && !CARD_TYPES.contains(&wanted)
         {
@@ -36,9 +45,13 @@ impl Call<'_> {
         }
         let mut cards = self.inner.cards.all();
         cards.retain(|card| {
-            terminal.as_ref().is_none_or(|state| state.record.config.id == card.ct_id)
+            terminal
+                .as_ref()
+                .is_none_or(|state| state.record.config.id == card.ct_id)
                 && slot.is_none_or(|slot| slot == card.slot)
-                && card_type.as_deref().is_none_or(|wanted| type_matches(wanted, card.found.kind))
+                && card_type
+                    .as_deref()
+                    .is_none_or(|wanted| type_matches(wanted, card.found.kind))
                 && self.may_see(context, wide, card)
         });
         let cards: Vec<_> = cards.iter().map(|card| info(card)).collect();
@@ -48,27 +61,46 @@ impl Call<'_> {
     /// A card is listed if the caller could use it, from this workplace or from any of its own.
     fn may_see(&self, context: &CallContext, wide: bool, card: &crate::cards::Card) -> bool {
         if wide {
-            return self.check(context, Target::Terminal { ct_id: &card.ct_id, wide: true }).is_ok();
+            return self
+                .check(
+                    context,
+                    Target::Terminal {
+                        ct_id: &card.ct_id,
+                        wide: true,
+                    },
+                )
+                .is_ok();
         }
         self.check(context, target(card, false)).is_ok()
     }
 
     fn known_terminal(&self, id: &str) -> Result<TerminalState, Failure> {
         let id: Option<CtId> = id.parse().ok();
-        id.and_then(|id| self.inner.terminals.get(&id)).ok_or_else(|| Code::UNKNOWN_TERMINAL.into())
+        id.and_then(|id| self.inner.terminals.get(&id))
+            .ok_or_else(|| Code::UNKNOWN_TERMINAL.into())
     }
 
     fn known_slot(&self, terminal: Option<&TerminalState>, slot: u8) -> Result<SlotId, Failure> {
         let terminal = terminal.ok_or_else(|| Failure::new(Code::SYNTAX, "SlotId without CtId"))?;
         let valid = terminal.slots == 0 || slot <= terminal.slots;
-        SlotId::new(slot).ok().filter(|_| valid).ok_or_else(|| Code::BAD_SLOT.into())
+        SlotId::new(slot)
+            .ok()
+            .filter(|_| valid)
+            .ok_or_else(|| Code::BAD_SLOT.into())
     }
 
     pub(super) fn get_card_terminals(&self, context: &CallContext, wide: bool) -> Result<String, Failure> {
         self.check(context, Target::Nothing { wide })?;
         let terminals = self.inner.terminals.all();
         let visible = terminals.iter().filter(|terminal| {
-            self.check(context, Target::Terminal { ct_id: &terminal.record.config.id, wide }).is_ok()
+            self.check(
+                context,
+                Target::Terminal {
+                    ct_id: &terminal.record.config.id,
+                    wide,
+                },
+            )
+            .is_ok()
         });
         let list: Vec<_> = visible.map(|terminal| self.terminal_info(terminal)).collect();
         Ok(soap::terminals_response(&Status::Ok, &list))
@@ -84,7 +116,13 @@ impl Call<'_> {
         TerminalInfo {
             product: soap::product_information("KT", "1.6.0", "LANGL", "KT1", "1.0.0", &config.name, now),
             ct_id: config.id.to_string(),
-            workplaces: self.inner.model().workplaces_of(&config.id).iter().map(ToString::to_string).collect(),
+            workplaces: self
+                .inner
+                .model()
+                .workplaces_of(&config.id)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             name: config.name.clone(),
             mac: config.mac.to_string(),
             ipv4,
@@ -94,33 +132,73 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn get_resource_information(&self, context: &CallContext, resource: &Resource) -> Result<String, Failure> {
+    pub(super) fn get_resource_information(
+        &self,
+        context: &CallContext,
+        resource: &Resource,
+    ) -> Result<String, Failure> {
         if let Some(handle) = &resource.handle {
             let card = self.inner.cards.by_handle(handle).ok_or(Code::BAD_CARD_HANDLE)?;
             self.check(context, target(&card, false))?;
-            return Ok(soap::resource_response(&Status::Ok, Some(&info(&card)), None, None));
+            return Ok(soap::resource_response(
+                &Status::Ok,
+                Some(&info(&card)),
+                None,
+                None,
+            ));
         }
         if let Some(iccsn) = &resource.iccsn {
             self.check(context, Target::Nothing { wide: false })?;
             let mut cards = self.inner.cards.all().into_iter();
-            let found = cards.find(|card| card.found.iccsn.as_ref().is_some_and(|own| own.to_string() == *iccsn));
+            let found = cards.find(|card| {
+                card.found
+                    .iccsn
+                    .as_ref()
+                    .is_some_and(|own| own.to_string() == *iccsn)
+            });
             let card = found.ok_or(Code::ICCSN_NOT_FOUND)?;
             self.check(context, target(&card, false))?;
-            return Ok(soap::resource_response(&Status::Ok, Some(&info(&card)), None, None));
+            return Ok(soap::resource_response(
+                &Status::Ok,
+                Some(&info(&card)),
+                None,
+                None,
+            ));
         }
         if let Some(ct_id) = &resource.ct_id {
             let terminal = self.known_terminal(ct_id)?;
             let id = &terminal.record.config.id;
-            self.check(context, Target::Terminal { ct_id: id, wide: false })?;
+            self.check(
+                context,
+                Target::Terminal {
+                    ct_id: id,
+                    wide: false,
+                },
+            )?;
             let Some(slot) = resource.slot else {
-                return Ok(soap::resource_response(&Status::Ok, None, Some(&self.terminal_info(&terminal)), None));
+                return Ok(soap::resource_response(
+                    &Status::Ok,
+                    None,
+                    Some(&self.terminal_info(&terminal)),
+                    None,
+                ));
             };
             let slot = self.known_slot(Some(&terminal), slot)?;
             let card = self.inner.cards.in_slot(id, slot).ok_or(Code::SLOT_EMPTY)?;
-            return Ok(soap::resource_response(&Status::Ok, Some(&info(&card)), None, None));
+            return Ok(soap::resource_response(
+                &Status::Ok,
+                Some(&info(&card)),
+                None,
+                None,
+            ));
         }
         self.check(context, Target::Nothing { wide: false })?;
-        Ok(soap::resource_response(&Status::Ok, None, None, Some(&self.connector_state())))
+        Ok(soap::resource_response(
+            &Status::Ok,
+            None,
+            None,
+            Some(&self.connector_state()),
+        ))
     }
 
     fn connector_state(&self) -> ConnectorState {
@@ -134,10 +212,19 @@ impl Call<'_> {
             .collect();
         if conditions.is_empty() {
             // the schema wants at least one
-            conditions.push(error_state(&Condition::TslUpdateNotSuccessful, false, now.clone()));
+            conditions.push(error_state(
+                &Condition::TslUpdateNotSuccessful,
+                false,
+                now.clone(),
+            ));
         }
         // without VPN in this stage: online means that the TI is reachable directly
-        ConnectorState { vpn_ti: self.inner.config.online, vpn_sis: false, since: now, conditions }
+        ConnectorState {
+            vpn_ti: self.inner.config.online,
+            vpn_sis: false,
+            since: now,
+            conditions,
+        }
     }
 
     pub(super) fn subscribe(
@@ -149,12 +236,17 @@ impl Call<'_> {
     ) -> Result<String, Failure> {
         let caller = self.check(context, Target::Nothing { wide: false })?;
         if filter.is_some() {
-            return Err(Failure::new(Code::XPATH, "XPath filters are not supported yet: subscribe to a longer topic"));
+            return Err(Failure::new(
+                Code::XPATH,
+                "XPath filters are not supported yet: subscribe to a longer topic",
+            ));
         }
         let now = self.inner.clock.now();
         let number: [u8; 16] = crypto::random()?;
         let new = Subscription {
-            id: hex::encode(number).parse().map_err(|_| Failure::from(Code::INTERNAL))?,
+            id: hex::encode(number)
+                .parse()
+                .map_err(|_| Failure::from(Code::INTERNAL))?,
             mandant: caller.mandant.to_string(),
             client_system: caller.client_system.to_string(),
             workplace: caller.workplace.to_string(),
@@ -165,7 +257,11 @@ impl Call<'_> {
         };
         let made = self.inner.subscriptions.add(new, now);
         let made = made.ok_or_else(|| Failure::new(Code::INTERNAL, "too many subscriptions"))?;
-        Ok(soap::subscribe_response(&Status::Ok, made.id.as_str(), &made.until.to_string()))
+        Ok(soap::subscribe_response(
+            &Status::Ok,
+            made.id.as_str(),
+            &made.until.to_string(),
+        ))
     }
 
     pub(super) fn unsubscribe(
@@ -201,7 +297,12 @@ impl Call<'_> {
         Ok(soap::renew_response(&status, &renewed))
     }
 
-    pub(super) fn get_subscription(&self, context: &CallContext, wide: bool, id: Option<&str>) -> Result<String, Failure> {
+    pub(super) fn get_subscription(
+        &self,
+        context: &CallContext,
+        wide: bool,
+        id: Option<&str>,
+    ) -> Result<String, Failure> {
         let caller = self.check(context, Target::Nothing { wide })?;
         let mut list = self.inner.subscriptions.of(&caller, wide, self.inner.clock.now());
         if let Some(id) = id {
@@ -232,5 +333,11 @@ fn error_state(condition: &Condition, value: bool, since: String) -> ErrorState 
         Severity::Error => "Error",
         Severity::Fatal => "Fatal",
     };
-    ErrorState { condition: name, severity, kind, value, since }
+    ErrorState {
+        condition: name,
+        severity,
+        kind,
+        value,
+        since,
+    }
 }

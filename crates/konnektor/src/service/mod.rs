@@ -22,43 +22,103 @@ impl Inner {
     pub(crate) async fn serve(self: &Arc<Self>, request: Request, peer: &Peer) -> Result<String, Failure> {
         let call = Call { inner: self, peer };
         match request {
-            Request::GetCards { context, mandant_wide, ct_id, slot, card_type } => {
-                call.get_cards(&context, mandant_wide, ct_id, slot, card_type)
+            Request::GetCards {
+                context,
+                mandant_wide,
+                ct_id,
+                slot,
+                card_type,
+            } => call.get_cards(&context, mandant_wide, ct_id, slot, card_type),
+            Request::GetCardTerminals {
+                context,
+                mandant_wide,
+            } => call.get_card_terminals(&context, mandant_wide),
+            Request::GetResourceInformation { context, resource } => {
+                call.get_resource_information(&context, &resource)
             }
-            Request::GetCardTerminals { context, mandant_wide } => call.get_card_terminals(&context, mandant_wide),
-            Request::GetResourceInformation { context, resource } => call.get_resource_information(&context, &resource),
-            Request::Subscribe { context, event_to, topic, filter } => call.subscribe(&context, event_to, topic, filter),
-            Request::Unsubscribe { context, subscription, event_to } => {
-                call.unsubscribe(&context, subscription.as_deref(), event_to.as_deref())
-            }
-            Request::RenewSubscriptions { context, subscriptions } => call.renew(&context, &subscriptions),
-            Request::GetSubscription { context, mandant_wide, subscription } => {
-                call.get_subscription(&context, mandant_wide, subscription.as_deref())
-            }
+            Request::Subscribe {
+                context,
+                event_to,
+                topic,
+                filter,
+            } => call.subscribe(&context, event_to, topic, filter),
+            Request::Unsubscribe {
+                context,
+                subscription,
+                event_to,
+            } => call.unsubscribe(&context, subscription.as_deref(), event_to.as_deref()),
+            Request::RenewSubscriptions {
+                context,
+                subscriptions,
+            } => call.renew(&context, &subscriptions),
+            Request::GetSubscription {
+                context,
+                mandant_wide,
+                subscription,
+            } => call.get_subscription(&context, mandant_wide, subscription.as_deref()),
             Request::Card(request) => call.pin(request).await,
-            Request::RequestCard { context, slot, card_type, message, timeout_s } => {
-                call.request_card(&context, &slot, card_type.as_deref(), message.as_deref(), timeout_s).await
+            Request::RequestCard {
+                context,
+                slot,
+                card_type,
+                message,
+                timeout_s,
+            } => {
+                call.request_card(
+                    &context,
+                    &slot,
+                    card_type.as_deref(),
+                    message.as_deref(),
+                    timeout_s,
+                )
+                .await
             }
-            Request::EjectCard { context, target, message, timeout_ms } => {
-                call.eject_card(&context, &target, message.as_deref(), timeout_ms).await
+            Request::EjectCard {
+                context,
+                target,
+                message,
+                timeout_ms,
+            } => {
+                call.eject_card(&context, &target, message.as_deref(), timeout_ms)
+                    .await
             }
-            Request::ReadCardCertificate { context, handle, refs, crypt } => {
-                call.read_card_certificate(&context, &handle, &refs, crypt).await
+            Request::ReadCardCertificate {
+                context,
+                handle,
+                refs,
+                crypt,
+            } => call.read_card_certificate(&context, &handle, &refs, crypt).await,
+            Request::CheckCertificateExpiration {
+                context,
+                handle,
+                crypt,
+            } => call.check_expiration(&context, handle.as_deref(), crypt).await,
+            Request::VerifyCertificate {
+                context,
+                certificate,
+                at,
+            } => {
+                call.verify_certificate(&context, &certificate, at.as_deref())
+                    .await
             }
-            Request::CheckCertificateExpiration { context, handle, crypt } => {
-                call.check_expiration(&context, handle.as_deref(), crypt).await
-            }
-            Request::VerifyCertificate { context, certificate, at } => {
-                call.verify_certificate(&context, &certificate, at.as_deref()).await
-            }
-            Request::ReadVsd { context, ehc, hpc, online_check, online_receipt } => {
-                call.read_vsd(&context, &ehc, &hpc, online_check, online_receipt).await
+            Request::ReadVsd {
+                context,
+                ehc,
+                hpc,
+                online_check,
+                online_receipt,
+            } => {
+                call.read_vsd(&context, &ehc, &hpc, online_check, online_receipt)
+                    .await
             }
             Request::ReadKvk { context, handle } => {
                 call.check(&context, Target::Nothing { wide: false })?;
                 // statutory KVKs are gone, and no terminal of ours can hold one
                 let card = call.card(&handle)?;
-                Err(Failure::new(Code::KVK_READ, format!("card is a {}", card.found.kind)))
+                Err(Failure::new(
+                    Code::KVK_READ,
+                    format!("card is a {}", card.found.kind),
+                ))
             }
         }
     }
@@ -73,11 +133,16 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     fn check(&self, context: &CallContext, target: Target<'_>) -> Result<Caller, Failure> {
         let mandatory = self.inner.config.client_authentication != ClientAuthentication::None;
-        self.inner.model().check(context, mandatory.then_some(self.peer), target)
+        self.inner
+            .model()
+            .check(context, mandatory.then_some(self.peer), target)
     }
 
     fn card(&self, handle: &str) -> Result<Arc<Card>, Failure> {
-        self.inner.cards.by_handle(handle).ok_or_else(|| Code::CARD_NOT_INSERTED.into())
+        self.inner
+            .cards
+            .by_handle(handle)
+            .ok_or_else(|| Code::CARD_NOT_INSERTED.into())
     }
 
     /// The caller's right to a card, and the card session.
@@ -92,8 +157,16 @@ impl Call<'_> {
 
 fn target(card: &Card, session: bool) -> Target<'_> {
     match card.found.kind {
-        CardKind::SmcKt | CardKind::Unknown => Target::Terminal { ct_id: &card.ct_id, wide: false },
-        kind => Target::Card { kind, ct_id: &card.ct_id, iccsn: card.found.iccsn.as_ref(), session },
+        CardKind::SmcKt | CardKind::Unknown => Target::Terminal {
+            ct_id: &card.ct_id,
+            wide: false,
+        },
+        kind => Target::Card {
+            kind,
+            ct_id: &card.ct_id,
+            iccsn: card.found.iccsn.as_ref(),
+            session,
+        },
     }
 }
 
@@ -132,5 +205,10 @@ fn info(card: &Card) -> CardInfo {
 
 /// `YYYY-MM-DD` of a moment in Unix seconds.
 fn date(seconds: i64) -> Option<String> {
-    Some(base::Timestamp::from_second(seconds).ok()?.strftime("%Y-%m-%d").to_string())
+    Some(
+        base::Timestamp::from_second(seconds)
+            .ok()?
+            .strftime("%Y-%m-%d")
+            .to_string(),
+    )
 }

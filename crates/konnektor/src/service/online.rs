@@ -34,12 +34,20 @@ pub(super) struct Receipt {
 impl Receipt {
     /// 3: an update is technically impossible.
     pub fn impossible(error: Option<u32>) -> Self {
-        Self { result: 3, error, proof: None }
+        Self {
+            result: 3,
+            error,
+            proof: None,
+        }
     }
 
     /// 5: the status of the certificate could not be found out.
     pub fn status_unknown() -> Self {
-        Self { result: 5, error: None, proof: None }
+        Self {
+            result: 5,
+            error: None,
+            proof: None,
+        }
     }
 
     /// Was the card updated?
@@ -64,7 +72,10 @@ impl Receipt {
         xml.push_str("</PN>");
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         // writing to memory cannot fail
-        encoder.write_all(xml.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default()
+        encoder
+            .write_all(xml.as_bytes())
+            .and_then(|()| encoder.finish())
+            .unwrap_or_default()
     }
 }
 
@@ -109,11 +120,17 @@ async fn try_update(
 ) -> Result<Receipt, BackEnd> {
     let mut connection = Connection::open(inner, source).await?;
     let number = iccsn.to_string();
-    let flags = connection.call(insurer, "UFS", cm::get_update_flags(&number, insurer)).await?;
+    let flags = connection
+        .call(insurer, "UFS", cm::get_update_flags(&number, insurer))
+        .await?;
     let flags = UpdateFlags::parse(&flags)?;
     let mandatory: Vec<_> = flags.flags.iter().filter(|flag| flag.mandatory).collect();
     if mandatory.is_empty() {
-        return Ok(Receipt { result: 2, error: None, proof: flags.receipt });
+        return Ok(Receipt {
+            result: 2,
+            error: None,
+            proof: flags.receipt,
+        });
     }
     let mut proof = flags.receipt;
     for flag in mandatory {
@@ -122,9 +139,15 @@ async fn try_update(
         let mut step = Step::parse(&connection.call(&service.provider, &service.kind, begin).await?)?;
         for _ in 0..MAX_PACKAGES {
             if service.kind == "VSD" {
-                proof = step.performed.iter().find_map(|(_, receipt)| receipt.clone()).or(proof);
+                proof = step
+                    .performed
+                    .iter()
+                    .find_map(|(_, receipt)| receipt.clone())
+                    .or(proof);
             }
-            let Some(commands) = step.commands.take() else { break };
+            let Some(commands) = step.commands.take() else {
+                break;
+            };
             let (responses, unexpected) = run_package(egk, &commands).await?;
             let next = cm::next_package(service, &step.conversation, &responses, unexpected.is_some());
             let answer = connection.call(&service.provider, &service.kind, next).await;
@@ -134,7 +157,11 @@ async fn try_update(
             step = Step::parse(&answer?)?;
         }
     }
-    Ok(Receipt { result: 1, error: None, proof })
+    Ok(Receipt {
+        result: 1,
+        error: None,
+        proof,
+    })
 }
 
 /// Sends a package to the card, up to the first unexpected status word (63Cx counts as success).
@@ -144,8 +171,12 @@ async fn run_package(
 ) -> Result<(Vec<Vec<u8>>, Option<(u16, u16)>), BackEnd> {
     let mut responses = Vec::new();
     for item in commands {
-        let command = Command::parse(&item.command).map_err(|error| BackEnd::Unreachable(error.to_string()))?;
-        let response = egk.transmit(&command).await.map_err(|error| BackEnd::Unreachable(error.to_string()))?;
+        let command =
+            Command::parse(&item.command).map_err(|error| BackEnd::Unreachable(error.to_string()))?;
+        let response = egk
+            .transmit(&command)
+            .await
+            .map_err(|error| BackEnd::Unreachable(error.to_string()))?;
         responses.push(response.encode());
         let good = response.sw == item.expected || response.sw & 0xFFF0 == 0x63C0;
         if !good {
@@ -166,9 +197,14 @@ impl Connection {
         let unreachable = |error: String| BackEnd::Unreachable(error);
         let url = inner.config.vsdm_url.as_deref().unwrap_or_default();
         let uri: http::Uri = url.parse().map_err(|_| unreachable(format!("address {url}")))?;
-        let host = uri.host().ok_or_else(|| unreachable(format!("address {url}")))?.to_owned();
+        let host = uri
+            .host()
+            .ok_or_else(|| unreachable(format!("address {url}")))?
+            .to_owned();
         let port = uri.port_u16().unwrap_or(443);
-        let trust = inner.trust().ok_or_else(|| unreachable("no trust list yet".into()))?;
+        let trust = inner
+            .trust()
+            .ok_or_else(|| unreachable("no trust list yet".into()))?;
         let clock = inner.clock.clone();
         let judge: crypto::tls::Judge = Arc::new(move |chain: &[&[u8]]| {
             let der = chain.first().ok_or("no certificate")?;
@@ -182,7 +218,8 @@ impl Connection {
         let tls = tls.map_err(|error| unreachable(error.to_string()))?;
         let connecting = async {
             let stream = TcpStream::connect((host.as_str(), port)).await?;
-            let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+            let name =
+                rustls::pki_types::ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
             tokio_rustls::TlsConnector::from(tls).connect(name, stream).await
         };
         let stream = connecting.await.map_err(|error| unreachable(error.to_string()))?;
@@ -192,7 +229,10 @@ impl Connection {
             // its end is seen by the next call
             let _ = connection.await;
         });
-        Ok(Self { sender, host: format!("{host}:{port}") })
+        Ok(Self {
+            sender,
+            host: format!("{host}:{port}"),
+        })
     }
 
     async fn call(&mut self, provider: &str, service: &str, message: String) -> Result<String, BackEnd> {
@@ -210,7 +250,9 @@ impl Connection {
         if !status.is_success() && status != http::StatusCode::INTERNAL_SERVER_ERROR {
             return Err(BackEnd::Unreachable(format!("HTTP {status}")));
         }
-        let body = Limited::new(response.into_body(), limits::BACKEND_RESPONSE).collect().await;
+        let body = Limited::new(response.into_body(), limits::BACKEND_RESPONSE)
+            .collect()
+            .await;
         let body = body.map_err(|error| BackEnd::Unreachable(error.to_string()))?;
         String::from_utf8(body.to_bytes().to_vec()).map_err(|error| BackEnd::Unreachable(error.to_string()))
     }
@@ -236,11 +278,17 @@ impl CardKey {
         let _guard = source.exclusive.lock().await;
         let channel: &dyn Channel = &source.channel;
         channel.select_mf().await.map_err(|error| error.to_string())?;
-        channel.select(AID_ESIGN).await.map_err(|error| error.to_string())?;
+        channel
+            .select(AID_ESIGN)
+            .await
+            .map_err(|error| error.to_string())?;
         let file = channel.read_file(0x06).await.map_err(|error| error.to_string())?;
         let file = file.map_err(|word| format!("C.AUT.E256: {word:04X}"))?;
         let certificate = X509::parse_file(&file).map_err(|error| error.to_string())?;
-        let public = certificate.spki().ok().and_then(|spki| PublicKey::from_spki(&spki).ok());
+        let public = certificate
+            .spki()
+            .ok()
+            .and_then(|spki| PublicKey::from_spki(&spki).ok());
         Ok(Self {
             public: public.ok_or("key of the AUT certificate")?,
             certificate,
@@ -258,7 +306,9 @@ impl CardKey {
         let choose = Command::new(0, 0x22, 0x41, 0xB6).data([0x84, 0x01, 0x86, 0x80, 0x01, 0x00]);
         channel.transmit(&choose).await.ok().filter(Response::is_ok)?;
         let hash = crypto::sha256([message]);
-        let sign = Command::new(0, 0x2A, 0x9E, 0x9A).data(hash).expect(Expect::AllShort);
+        let sign = Command::new(0, 0x2A, 0x9E, 0x9A)
+            .data(hash)
+            .expect(Expect::AllShort);
         let signature = channel.transmit(&sign).await.ok().filter(Response::is_ok)?;
         crypto::ecdsa_der(&signature.data).ok()
     }
@@ -285,9 +335,17 @@ mod tests {
 
     #[test]
     fn a_receipt_fits_its_file() {
-        let receipt = Receipt { result: 1, error: Some(12999), proof: Some(vec![7; 47]) };
+        let receipt = Receipt {
+            result: 1,
+            error: Some(12999),
+            proof: Some(vec![7; 47]),
+        };
         let gzip = receipt.to_gzip("2026-11-23T00:00:00Z".parse().unwrap());
         // length, nonce and tag come on top
-        assert!(gzip.len() + 2 + 12 + 16 <= ::card::egk::RECEIPT_SIZE, "{}", gzip.len());
+        assert!(
+            gzip.len() + 2 + 12 + 16 <= ::card::egk::RECEIPT_SIZE,
+            "{}",
+            gzip.len()
+        );
     }
 }

@@ -46,10 +46,20 @@ impl Call<'_> {
         }
         // a second read of the same card is refused, others run beside it
         let _reserved = egk.reserve().await?;
-        let read = Read { call: self, egk: &egk, source: &source, mandant: caller.mandant.as_str() };
+        let read = Read {
+            call: self,
+            egk: &egk,
+            source: &source,
+            mandant: caller.mandant.as_str(),
+        };
         let limit = Duration::from_secs(self.inner.config.vsdm_max_seconds);
-        let done = self.inner.clock.timeout(limit, read.run(online_check, online_receipt)).await;
-        let answer = done.ok_or_else(|| Failure::new(Code::CARD_TIMEOUT, format!("ReadVSD took more than {limit:?}")))??;
+        let done = self
+            .inner
+            .clock
+            .timeout(limit, read.run(online_check, online_receipt))
+            .await;
+        let answer = done
+            .ok_or_else(|| Failure::new(Code::CARD_TIMEOUT, format!("ReadVSD took more than {limit:?}")))??;
         Ok(soap::vsd_response(&answer))
     }
 }
@@ -119,7 +129,9 @@ impl Read<'_> {
             ("CtID", self.egk.ct_id.to_string()),
             ("SlotID", self.egk.slot.to_string()),
         ];
-        self.call.inner.raise(Event::info(topic, Some(self.egk.ct_id.clone()), parameters));
+        self.call
+            .inner
+            .raise(Event::info(topic, Some(self.egk.ct_id.clone()), parameters));
     }
 
     async fn select(&self, aid: &[u8]) -> Result<u16, Failure> {
@@ -146,9 +158,15 @@ impl Read<'_> {
 
     fn check_offline(&self, aut: Option<&X509>) -> Result<(), Failure> {
         let aut = aut.ok_or_else(|| Failure::new(Code::EGK_CERT_INVALID, "C.CH.AUT missing"))?;
-        let trust = self.call.inner.trust().ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
+        let trust = self
+            .call
+            .inner
+            .trust()
+            .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
         let checked = trust.check_offline(aut, &Purpose::EGK_OFFLINE, self.call.inner.clock.now());
-        checked.map(|_| ()).map_err(|error| Failure::new(error.code(), error).within(Code::EGK_CERT_INVALID))
+        checked
+            .map(|_| ())
+            .map_err(|error| Failure::new(error.code(), error).within(Code::EGK_CERT_INVALID))
     }
 
     async fn online(&self, aut: Option<&X509>) -> Result<Receipt, Failure> {
@@ -156,7 +174,9 @@ impl Read<'_> {
         if let (Some(aut), Some(trust)) = (aut, inner.trust()) {
             match trust.check(aut, &Purpose::EGK_ONLINE, &*inner.clock).await {
                 Err(pki::CheckError::Revoked(time)) => {
-                    return Err(Failure::new(Code::CERT_REVOKED, format!("since {time}")).within(Code::EGK_REVOKED));
+                    return Err(
+                        Failure::new(Code::CERT_REVOKED, format!("since {time}")).within(Code::EGK_REVOKED)
+                    );
                 }
                 Err(error) if error.is_inconclusive() => return Ok(Receipt::status_unknown()),
                 _ => {}
@@ -172,27 +192,45 @@ impl Read<'_> {
     /// C2C both ways: the eGK shows that it is genuine, and opens itself to the practice (TUC_KON_005).
     async fn unlock(&self) -> Result<(), Failure> {
         let inner = self.call.inner;
-        let trust = inner.trust().ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
+        let trust = inner
+            .trust()
+            .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
         let iccsn = self.egk.found.iccsn.as_ref().ok_or(Code::EGK_UNREADABLE)?;
         let failed = |error: c2c::C2cError| Failure::new(error.code(), error);
-        c2c::prove_genuine(self.channel(), iccsn, trust.cvcs(), today(inner.clock.now())?).await.map_err(failed)?;
+        c2c::prove_genuine(self.channel(), iccsn, trust.cvcs(), today(inner.clock.now())?)
+            .await
+            .map_err(failed)?;
         // the institution's card is the bottleneck of a practice: hold it only for this
         let _source = self.source.exclusive.lock().await;
         let certificates = self.source.cvcs().await.map_err(failed)?;
-        c2c::unlock(&self.source.channel, certificates, self.channel(), iccsn, trust.cvcs()).await.map_err(failed)
+        c2c::unlock(
+            &self.source.channel,
+            certificates,
+            self.channel(),
+            iccsn,
+            trust.cvcs(),
+        )
+        .await
+        .map_err(failed)
     }
 
     async fn read_file(&self, sfi: u8, name: &'static str) -> Result<Vec<u8>, Failure> {
         let read = self.channel().read_file(sfi).await?;
-        read.map_err(|word| Failure::new(Code::EGK_READ, format!("{name}: {word:04X}")).within(Code::VSD_READ))
+        read.map_err(|word| {
+            Failure::new(Code::EGK_READ, format!("{name}: {word:04X}")).within(Code::VSD_READ)
+        })
     }
 
     async fn containers(&self) -> Result<(StatusVd, VsdAnswer), Failure> {
         self.select(egk::AID_HCA).await?;
         let bad = |error: BadContainer| Failure::new(Code::VSD_READ, error);
-        let status = StatusVd::parse(&self.read_file(egk::SFI_STATUS_VD, "EF.StatusVD").await?).map_err(bad)?;
+        let status =
+            StatusVd::parse(&self.read_file(egk::SFI_STATUS_VD, "EF.StatusVD").await?).map_err(bad)?;
         if status.transaction_open {
-            return Err(Failure::new(Code::VSD_INCONSISTENT, "an update of this card was interrupted; an online check heals it"));
+            return Err(Failure::new(
+                Code::VSD_INCONSISTENT,
+                "an update of this card was interrupted; an online check heals it",
+            ));
         }
         let personal = egk::framed(&self.read_file(egk::SFI_PD, "EF.PD").await?, "EF.PD").map_err(bad)?;
         let insurance = egk::insurance_data(&self.read_file(egk::SFI_VD, "EF.VD").await?).map_err(bad)?;
@@ -225,7 +263,10 @@ impl Read<'_> {
         if answer.is_ok() {
             return Ok(());
         }
-        Err(Failure::new(Code::EGK_LOG_FAILED, format!("APPEND RECORD: {:04X}", answer.sw)))
+        Err(Failure::new(
+            Code::EGK_LOG_FAILED,
+            format!("APPEND RECORD: {:04X}", answer.sw),
+        ))
     }
 
     /// The key of this Mandant for receipts on cards, derived from the master key the administrator set.
@@ -254,7 +295,11 @@ impl Read<'_> {
         }
         let write = Command::new(0, 0xD6, 0x80 | egk::SFI_RECEIPT, 0).data(content);
         let answer = self.channel().transmit(&write).await?;
-        if answer.is_ok() { Ok(()) } else { Err(Failure::new(Code::EGK_WRITE, format!("{:04X}", answer.sw))) }
+        if answer.is_ok() {
+            Ok(())
+        } else {
+            Err(Failure::new(Code::EGK_WRITE, format!("{:04X}", answer.sw)))
+        }
     }
 
     async fn stored_receipt(&self) -> Result<Vec<u8>, Failure> {
@@ -266,13 +311,23 @@ impl Read<'_> {
         let sealed = egk::framed(&file, "EF.Pruefungsnachweis").map_err(|_| undecryptable())?;
         let sealed = sealed.ok_or(Code::RECEIPT_MISSING)?;
         let (nonce, cryptogram) = sealed.split_first_chunk::<12>().ok_or_else(undecryptable)?;
-        let payload = Payload { msg: cryptogram, aad: b"" };
-        self.receipt_cipher()?.decrypt(&Nonce::from(*nonce), payload).map_err(|_| undecryptable())
+        let payload = Payload {
+            msg: cryptogram,
+            aad: b"",
+        };
+        self.receipt_cipher()?
+            .decrypt(&Nonce::from(*nonce), payload)
+            .map_err(|_| undecryptable())
     }
 }
 
 fn today(now: Timestamp) -> Result<CvcDate, Failure> {
-    let digits: Vec<u8> = now.strftime("%y%m%d").to_string().bytes().map(|b| b.wrapping_sub(b'0')).collect();
+    let digits: Vec<u8> = now
+        .strftime("%y%m%d")
+        .to_string()
+        .bytes()
+        .map(|b| b.wrapping_sub(b'0'))
+        .collect();
     let digits = <[u8; 6]>::try_from(digits).map_err(|_| Failure::from(Code::INTERNAL))?;
     CvcDate::from_digits(digits).map_err(|error| Failure::new(Code::INTERNAL, error))
 }

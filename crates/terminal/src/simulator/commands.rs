@@ -35,7 +35,14 @@ const CONSENT: Duration = Duration::from_secs(600);
 impl Connection {
     pub fn new(terminal: VirtualTerminal, client: Client, smkt: SoftKey) -> Self {
         let session = AtomicBool::new(false);
-        Self { terminal, client, smkt, session, paired: AtomicBool::new(false), add_challenge: Mutex::default() }
+        Self {
+            terminal,
+            client,
+            smkt,
+            session,
+            paired: AtomicBool::new(false),
+            add_challenge: Mutex::default(),
+        }
     }
 
     pub fn in_session(&self) -> bool {
@@ -65,7 +72,10 @@ impl Connection {
 
     fn slot_card(&self, number: u16) -> Result<(SharedCard, bool), u16> {
         let state = self.terminal.state();
-        let index = usize::from(number).checked_sub(1).filter(|index| *index < SLOTS).ok_or(0x6A00u16)?;
+        let index = usize::from(number)
+            .checked_sub(1)
+            .filter(|index| *index < SLOTS)
+            .ok_or(0x6A00u16)?;
         let slot = state.slots.get(index).ok_or(0x6A00u16)?;
         let (_, card) = slot.card.as_ref().ok_or(sw::NO_CARD)?;
         Ok((card.clone(), slot.powered))
@@ -79,14 +89,21 @@ impl Connection {
             Err(word) => Response::sw(word),
             Ok((_, false)) => Response::sw(sw::NOT_POWERED),
             Ok((card, true)) => {
-                let answer = card.lock().unwrap_or_else(PoisonError::into_inner).process(payload);
+                let answer = card
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .process(payload);
                 Response::parse(&answer).unwrap_or_else(|_| Response::sw(0x6F00))
             }
         }
     }
 
     async fn terminal_command(&self, command: &Command) -> Response {
-        let adding = self.add_challenge.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let adding = self
+            .add_challenge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let allowed_always = matches!((command.cla, command.ins), (0x80, 0x28 | 0x29 | 0x13));
         match (&self.client, command.cla) {
             (Client::Invalid, 0x81) => return Response::sw(sw::NO_KONNEKTOR),
@@ -113,7 +130,9 @@ impl Connection {
             0x12 => self.request_card(command).await,
             0x15 => self.eject_card(command).await,
             0x17 => {
-                let text = tlv::find(&command.data, 0x50).map(decode_text).unwrap_or_default();
+                let text = tlv::find(&command.data, 0x50)
+                    .map(decode_text)
+                    .unwrap_or_default();
                 self.terminal.state().display = text;
                 Response::sw(0x9000)
             }
@@ -146,7 +165,11 @@ impl Connection {
         drop(state);
         self.session.store(true, Ordering::Release);
         self.terminal.power_down_all();
-        let fields = [tlv::encode(0x13, b""), tlv::encode(0x13, b""), tlv::encode(0x13, b"1")];
+        let fields = [
+            tlv::encode(0x13, b""),
+            tlv::encode(0x13, b""),
+            tlv::encode(0x13, b"1"),
+        ];
         Response::ok(tlv::nest(0x69, fields))
     }
 
@@ -163,8 +186,14 @@ impl Connection {
             }
             0x46 => Response::ok(tlv::encode(0x46, &manufacturer())),
             0x63 => Response::ok(tlv::encode(0x63, &tlv::encode(0x04, &[0x0C, 0x00]))),
-            0x81 => Response::ok(tlv::encode(0x81, &[0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0x40, 0, 0x50, 0])),
-            0x67 => Response::ok(tlv::nest(0x67, [tlv::encode(0x80, &[16]), tlv::encode(0x81, &[4])])),
+            0x81 => Response::ok(tlv::encode(
+                0x81,
+                &[0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0x40, 0, 0x50, 0],
+            )),
+            0x67 => Response::ok(tlv::nest(
+                0x67,
+                [tlv::encode(0x80, &[16]), tlv::encode(0x81, &[4])],
+            )),
             _ => Response::sw(0x6A88),
         }
     }
@@ -176,22 +205,38 @@ impl Connection {
         };
         let atr = card.lock().unwrap_or_else(PoisonError::into_inner).reset();
         let mut state = self.terminal.state();
-        if let Some(slot) = usize::from(command.p1).checked_sub(1).and_then(|index| state.slots.get_mut(index)) {
+        if let Some(slot) = usize::from(command.p1)
+            .checked_sub(1)
+            .and_then(|index| state.slots.get_mut(index))
+        {
             slot.powered = true;
         }
-        let data = if command.p2 & 0x0F == 1 { tlv::encode(0x5F41, &atr) } else { Vec::new() };
-        Response { data, sw: sw::ASYNCHRONOUS }
+        let data = if command.p2 & 0x0F == 1 {
+            tlv::encode(0x5F41, &atr)
+        } else {
+            Vec::new()
+        };
+        Response {
+            data,
+            sw: sw::ASYNCHRONOUS,
+        }
     }
 
     /// Shows the text and waits until the slot is as wanted.
     async fn wait_for_slot(&self, command: &Command, wanted: bool) -> bool {
-        let text = tlv::find(&command.data, 0x50).map(decode_text).unwrap_or_default();
-        let seconds = tlv::find(&command.data, 0x80).and_then(|value| value.first().copied()).unwrap_or(0);
+        let text = tlv::find(&command.data, 0x50)
+            .map(decode_text)
+            .unwrap_or_default();
+        let seconds = tlv::find(&command.data, 0x80)
+            .and_then(|value| value.first().copied())
+            .unwrap_or(0);
         let mut events = self.terminal.shared.events.subscribe();
         self.terminal.state().display = text;
         let is_wanted = || {
             let state = self.terminal.state();
-            let slot = usize::from(command.p1).checked_sub(1).and_then(|index| state.slots.get(index));
+            let slot = usize::from(command.p1)
+                .checked_sub(1)
+                .and_then(|index| state.slots.get(index));
             slot.is_some_and(|slot| slot.card.is_some() == wanted)
         };
         let waiting = async {
@@ -202,7 +247,10 @@ impl Connection {
             }
         };
         let clock = &self.terminal.shared.clock;
-        let came = clock.timeout(Duration::from_secs(seconds.into()), waiting).await.is_some();
+        let came = clock
+            .timeout(Duration::from_secs(seconds.into()), waiting)
+            .await
+            .is_some();
         self.terminal.state().display.clear();
         came && is_wanted()
     }
@@ -214,19 +262,30 @@ impl Connection {
             }
             return self.reset(command);
         }
-        if self.wait_for_slot(command, true).await { self.reset(command) } else { Response::sw(sw::NO_CARD_IN_TIME) }
+        if self.wait_for_slot(command, true).await {
+            self.reset(command)
+        } else {
+            Response::sw(sw::NO_CARD_IN_TIME)
+        }
     }
 
     async fn eject_card(&self, command: &Command) -> Response {
         if let Ok((card, _)) = self.slot_card(command.p1.into()) {
             card.lock().unwrap_or_else(PoisonError::into_inner).reset();
             let mut state = self.terminal.state();
-            if let Some(slot) = usize::from(command.p1).checked_sub(1).and_then(|index| state.slots.get_mut(index)) {
+            if let Some(slot) = usize::from(command.p1)
+                .checked_sub(1)
+                .and_then(|index| state.slots.get_mut(index))
+            {
                 slot.powered = false;
             }
         }
         let taken = self.wait_for_slot(command, false).await;
-        Response::sw(if taken { sw::ASYNCHRONOUS } else { sw::NO_CARD_IN_TIME })
+        Response::sw(if taken {
+            sw::ASYNCHRONOUS
+        } else {
+            sw::NO_CARD_IN_TIME
+        })
     }
 
     /// PERFORM VERIFICATION and MODIFY VERIFICATION DATA: PINs typed here go to the card and nowhere else.
@@ -235,10 +294,15 @@ impl Connection {
             Ok(objects) => objects,
             Err(_) => return Response::sw(0x6A80),
         };
-        let texts: Vec<String> =
-            objects.iter().filter(|object| object.tag == 0x50).map(|object| decode_text(object.value)).collect();
+        let texts: Vec<String> = objects
+            .iter()
+            .filter(|object| object.tag == 0x50)
+            .map(|object| decode_text(object.value))
+            .collect();
         let text = |index: usize| texts.get(index).cloned().unwrap_or_default();
-        let Some(template) = objects.iter().find(|object| object.tag == 0x52) else { return Response::sw(0x6A88) };
+        let Some(template) = objects.iter().find(|object| object.tag == 0x52) else {
+            return Response::sw(0x6A88);
+        };
         let modify = command.ins == 0x19;
         let (control, positions, apdu) = match (modify, template.value) {
             (false, [control, one, apdu @ ..]) => (*control, vec![*one], apdu.to_vec()),
@@ -284,7 +348,10 @@ impl Connection {
         if self.slot_card(command.p1.into()).is_err() {
             return Response::sw(sw::NO_CARD);
         }
-        let answer = card.lock().unwrap_or_else(PoisonError::into_inner).process(&bytes);
+        let answer = card
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .process(&bytes);
         let response = Response::parse(&answer).unwrap_or_else(|_| Response::sw(0x6F00));
         self.terminal.state().display = text(if response.is_ok() { 1 } else { 2 });
         response
@@ -299,11 +366,15 @@ impl Connection {
     }
 
     async fn authenticate(&self, command: &Command, adding: Option<Vec<u8>>) -> Response {
-        let Client::Konnektor { key } = &self.client else { return Response::sw(sw::NO_KONNEKTOR) };
+        let Client::Konnektor { key } = &self.client else {
+            return Response::sw(sw::NO_KONNEKTOR);
+        };
         let field = |tag| tlv::find(&command.data, tag);
         match command.p2 {
             0x01 => {
-                let (Some(secret), Some(text)) = (field(0xD4), field(0x50)) else { return Response::sw(0x6A88) };
+                let (Some(secret), Some(text)) = (field(0xD4), field(0x50)) else {
+                    return Response::sw(0x6A88);
+                };
                 if secret.len() != 16 {
                     return Response::sw(0x6A80);
                 }
@@ -316,7 +387,9 @@ impl Connection {
                     SoftKey::Ec(key) => key.sign_prehash(&sha256([secret])),
                     rsa => rsa.sign(SignatureScheme::RsaPss, secret),
                 };
-                let Ok(signature) = signature else { return Response::sw(0x6F00) };
+                let Ok(signature) = signature else {
+                    return Response::sw(0x6F00);
+                };
                 if !self.change_blocks(|blocks| blocks.create(secret, key)) {
                     return Response::sw(sw::NOT_ALLOWED);
                 }
@@ -324,12 +397,16 @@ impl Connection {
                 Response::ok(signature)
             }
             0x02 => {
-                let Some(challenge) = field(0xD5) else { return Response::sw(0x6A88) };
+                let Some(challenge) = field(0xD5) else {
+                    return Response::sw(0x6A88);
+                };
                 if !(16..=127).contains(&challenge.len()) {
                     return Response::sw(0x6A80);
                 }
                 let state = self.terminal.state();
-                let Some(secret) = state.blocks.secret_of(key) else { return Response::sw(sw::NOT_ALLOWED) };
+                let Some(secret) = state.blocks.secret_of(key) else {
+                    return Response::sw(sw::NOT_ALLOWED);
+                };
                 self.paired.store(true, Ordering::Release);
                 Response::ok(sha256([challenge, secret]))
             }
@@ -338,19 +415,27 @@ impl Connection {
                     Expect::Bytes(n @ 0x10..=0x7F) => n,
                     _ => return Response::sw(0x6700),
                 };
-                let Ok(challenge) = crypto::random_bytes(length) else { return Response::sw(0x6F00) };
+                let Ok(challenge) = crypto::random_bytes(length) else {
+                    return Response::sw(0x6F00);
+                };
                 *self.add_challenge.lock().unwrap_or_else(PoisonError::into_inner) = Some(challenge.clone());
                 Response::ok(challenge)
             }
             0x04 => {
-                let Some(proof) = field(0xD6) else { return Response::sw(0x6A88) };
-                let Some(challenge) = adding else { return Response::sw(sw::NOT_ALLOWED) };
+                let Some(proof) = field(0xD6) else {
+                    return Response::sw(0x6A88);
+                };
+                let Some(challenge) = adding else {
+                    return Response::sw(sw::NOT_ALLOWED);
+                };
                 let secret = {
                     let state = self.terminal.state();
                     let fits = |secret: &&[u8]| sha256([&challenge[..], secret]) == proof;
                     state.blocks.secrets().find(fits).map(<[u8]>::to_vec)
                 };
-                let Some(secret) = secret else { return Response::sw(0x6400) };
+                let Some(secret) = secret else {
+                    return Response::sw(0x6400);
+                };
                 self.change_blocks(|blocks| {
                     blocks.add(&secret, key);
                     true

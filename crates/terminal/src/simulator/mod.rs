@@ -5,8 +5,8 @@
 //! page ([`page`]) or `langlauf terminal`.
 
 mod commands;
-pub mod page;
 mod pad;
+pub mod page;
 mod pairing;
 mod serve;
 
@@ -109,7 +109,11 @@ pub struct Appearance {
 impl VirtualTerminal {
     /// A terminal without cards. With `store`, pairing blocks survive in that file.
     pub fn new(name: &str, mac: Mac, clock: Arc<dyn Clock>, store: Option<PathBuf>) -> std::io::Result<Self> {
-        let blocks = store.as_ref().map(|path| Blocks::load(path)).transpose()?.unwrap_or_default();
+        let blocks = store
+            .as_ref()
+            .map(|path| Blocks::load(path))
+            .transpose()?
+            .unwrap_or_default();
         let state = State {
             rack: BTreeMap::new(),
             slots: Default::default(),
@@ -127,7 +131,9 @@ impl VirtualTerminal {
             network: watch::channel(true).0,
             store,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,7 +147,13 @@ impl VirtualTerminal {
 
     /// How it announces itself on this port.
     pub fn announcement(&self, address: Ipv4Addr, port: u16) -> Announcement {
-        Announcement { version: (1, 0x1E), address, mac: self.shared.mac, name: self.shared.name.clone(), port }
+        Announcement {
+            version: (1, 0x1E),
+            address,
+            mac: self.shared.mac,
+            name: self.shared.name.clone(),
+            port,
+        }
     }
 
     /// Puts a card on the table.
@@ -152,14 +164,20 @@ impl VirtualTerminal {
     /// Puts a card from the table into a slot (from 1).
     pub fn insert(&self, slot: u8, name: &str) -> Result<(), CannotDo> {
         let mut state = self.state();
-        let index = usize::from(slot).checked_sub(1).filter(|index| *index < SLOTS).ok_or(CannotDo::Slot)?;
+        let index = usize::from(slot)
+            .checked_sub(1)
+            .filter(|index| *index < SLOTS)
+            .ok_or(CannotDo::Slot)?;
         let free = state.slots.get(index).is_some_and(|slot| slot.card.is_none());
         if !free {
             return Err(CannotDo::Occupied);
         }
         let card = state.rack.remove(name).ok_or(CannotDo::NoSuchCard)?;
         if let Some(place) = state.slots.get_mut(index) {
-            *place = Slot { card: Some((name.to_owned(), card)), powered: false };
+            *place = Slot {
+                card: Some((name.to_owned(), card)),
+                powered: false,
+            };
         }
         drop(state);
         let _ = self.shared.events.send(Event::CardInserted(slot.into()));
@@ -169,8 +187,15 @@ impl VirtualTerminal {
     /// Takes the card out of a slot and lays it on the table.
     pub fn remove(&self, slot: u8) -> Result<(), CannotDo> {
         let mut state = self.state();
-        let index = usize::from(slot).checked_sub(1).filter(|index| *index < SLOTS).ok_or(CannotDo::Slot)?;
-        let (name, card) = state.slots.get_mut(index).and_then(|slot| slot.card.take()).ok_or(CannotDo::Empty)?;
+        let index = usize::from(slot)
+            .checked_sub(1)
+            .filter(|index| *index < SLOTS)
+            .ok_or(CannotDo::Slot)?;
+        let (name, card) = state
+            .slots
+            .get_mut(index)
+            .and_then(|slot| slot.card.take())
+            .ok_or(CannotDo::Empty)?;
         card.lock().unwrap_or_else(PoisonError::into_inner).reset();
         state.rack.insert(name, card);
         drop(state);
@@ -199,7 +224,11 @@ impl VirtualTerminal {
             display: display.replace('\u{0B}', "\n").replace('\u{0F}', "\n"),
             waiting_for: prompt.map(|text| text.replace(['\u{0B}', '\u{0F}'], " ")),
             typed: self.shared.pad.typed(),
-            slots: state.slots.iter().map(|slot| slot.card.as_ref().map(|(name, _)| name.clone())).collect(),
+            slots: state
+                .slots
+                .iter()
+                .map(|slot| slot.card.as_ref().map(|(name, _)| name.clone()))
+                .collect(),
             table: state.rack.keys().cloned().collect(),
             connected: state.connected,
             network: *self.shared.network.borrow(),

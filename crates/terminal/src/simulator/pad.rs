@@ -45,7 +45,12 @@ struct State {
 
 impl Pad {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default(), pressed: Notify::new(), asked: Notify::new() }
+        Self {
+            clock,
+            state: Mutex::default(),
+            pressed: Notify::new(),
+            asked: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -83,7 +88,10 @@ impl Pad {
     pub async fn ask(&self, prompt: &str, first_key: Duration) -> Entry {
         {
             let mut state = self.state();
-            *state = State { prompt: Some(prompt.to_owned()), ..State::default() };
+            *state = State {
+                prompt: Some(prompt.to_owned()),
+                ..State::default()
+            };
         }
         self.asked.notify_waiters();
         let entry = self.collect(first_key.max(KEY_TIMEOUT)).await;
@@ -102,7 +110,12 @@ impl Pad {
                 Some(Key::Enter) => return Entry::Digits(digits),
                 Some(Key::Cancel) => return Entry::Cancelled,
                 None => {
-                    if self.clock.timeout(patience, self.pressed.notified()).await.is_none() {
+                    if self
+                        .clock
+                        .timeout(patience, self.pressed.notified())
+                        .await
+                        .is_none()
+                    {
                         return Entry::TimedOut;
                     }
                     continue;

@@ -51,7 +51,10 @@ pub enum Action {
 pub fn router(terminal: VirtualTerminal) -> Router {
     Router::new()
         .route("/", get(page))
-        .route("/state", get(async |State(terminal): State<VirtualTerminal>| Json(terminal.appearance())))
+        .route(
+            "/state",
+            get(async |State(terminal): State<VirtualTerminal>| Json(terminal.appearance())),
+        )
         .route("/action", post(action))
         .with_state(terminal)
 }
@@ -59,7 +62,10 @@ pub fn router(terminal: VirtualTerminal) -> Router {
 async fn page() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+        ),
     ];
     (headers, include_str!("page.html")).into_response()
 }

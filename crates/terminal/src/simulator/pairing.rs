@@ -37,7 +37,10 @@ impl Blocks {
     }
 
     pub fn secret_of(&self, key: &[u8]) -> Option<&[u8]> {
-        self.0.iter().find(|block| block.keys.iter().any(|known| known == key)).map(|block| block.secret.as_slice())
+        self.0
+            .iter()
+            .find(|block| block.keys.iter().any(|known| known == key))
+            .map(|block| block.secret.as_slice())
     }
 
     pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
@@ -53,7 +56,10 @@ impl Blocks {
         if self.0.len() >= MAX_BLOCKS || self.0.iter().any(|block| block.secret == secret) {
             return false;
         }
-        self.0.push(Block { secret: secret.to_vec(), keys: vec![key.to_vec()] });
+        self.0.push(Block {
+            secret: secret.to_vec(),
+            keys: vec![key.to_vec()],
+        });
         true
     }
 

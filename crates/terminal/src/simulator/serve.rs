@@ -30,7 +30,11 @@ pub struct Identity {
 }
 
 /// Serves the terminal on this socket, over TCP and discovery datagrams, until the task is dropped.
-pub async fn serve(terminal: VirtualTerminal, listener: TcpListener, identity: Identity) -> std::io::Result<()> {
+pub async fn serve(
+    terminal: VirtualTerminal,
+    listener: TcpListener,
+    identity: Identity,
+) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     let config = server_config(&identity).map_err(std::io::Error::other)?;
     let acceptor = TlsAcceptor::from(config);
@@ -65,8 +69,12 @@ fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error
 
 /// A terminal judges a Konnektor's certificate only by CA, type, role and use; it has no reliable clock (A_22882).
 fn judge(der: Option<&[u8]>, cas: &[X509]) -> Client {
-    let Some(certificate) = der.and_then(|der| X509::parse(der).ok()) else { return Client::Invalid };
-    let Ok(issuer) = certificate.issuer_der() else { return Client::Invalid };
+    let Some(certificate) = der.and_then(|der| X509::parse(der).ok()) else {
+        return Client::Invalid;
+    };
+    let Ok(issuer) = certificate.issuer_der() else {
+        return Client::Invalid;
+    };
     let signed = cas.iter().any(|ca| {
         ca.subject_der().is_ok_and(|subject| subject == issuer) && pki::signed_by(&certificate, ca)
     });
@@ -92,12 +100,24 @@ async fn connection(
     stream.set_nodelay(true)?;
     let clock = terminal.shared.clock.clone();
     let timed_out = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let stream = clock.timeout(MESSAGE_TIMEOUT, acceptor.accept(stream)).await.ok_or_else(timed_out)??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|der| der.to_vec());
+    let stream = clock
+        .timeout(MESSAGE_TIMEOUT, acceptor.accept(stream))
+        .await
+        .ok_or_else(timed_out)??;
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first())
+        .map(|der| der.to_vec());
     let client = judge(certificate.as_deref(), &identity.konnektor_cas);
     let (mut reader, writer) = tokio::io::split(stream);
     let writer = Arc::new(Mutex::new(writer));
-    let connection = Arc::new(Connection::new(terminal.clone(), client, identity.smkt.key.clone()));
+    let connection = Arc::new(Connection::new(
+        terminal.clone(),
+        client,
+        identity.smkt.key.clone(),
+    ));
     let mut events = terminal.shared.events.subscribe();
     let mut event_number = 0xFD00u16;
     let mut last_heard = clock.elapsed();
@@ -150,7 +170,12 @@ async fn send(writer: &Writer, envelope: &Envelope) -> std::io::Result<()> {
 }
 
 async fn event(writer: &Writer, number: &mut u16, event: Event) -> std::io::Result<()> {
-    let envelope = Envelope { kind: Kind::Event, address: 0, sequence: *number, payload: event.encode() };
+    let envelope = Envelope {
+        kind: Kind::Event,
+        address: 0,
+        sequence: *number,
+        payload: event.encode(),
+    };
     *number = if *number == u16::MAX { 0xFD00 } else { *number + 1 };
     send(writer, &envelope).await
 }
@@ -158,13 +183,21 @@ async fn event(writer: &Writer, number: &mut u16, event: Event) -> std::io::Resu
 /// Answers searches on the UDP port of the same number. Another terminal on this machine may have it already: then
 /// this one is found by hand only.
 async fn answer_searches(terminal: VirtualTerminal, address: SocketAddr) -> std::io::Result<()> {
-    let SocketAddr::V4(v4) = address else { return std::future::pending().await };
-    let Ok(socket) = UdpSocket::bind((*v4.ip(), v4.port())).await else { return std::future::pending().await };
+    let SocketAddr::V4(v4) = address else {
+        return std::future::pending().await;
+    };
+    let Ok(socket) = UdpSocket::bind((*v4.ip(), v4.port())).await else {
+        return std::future::pending().await;
+    };
     let mut buffer = [0; 512];
     loop {
         let (length, _) = socket.recv_from(&mut buffer).await?;
         if let Ok((to, port)) = parse_search(buffer.get(..length).unwrap_or_default()) {
-            let own = if v4.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *v4.ip() };
+            let own = if v4.ip().is_unspecified() {
+                Ipv4Addr::LOCALHOST
+            } else {
+                *v4.ip()
+            };
             let answer = terminal.announcement(own, v4.port()).encode();
             let _ = socket.send_to(&answer, (to, port)).await;
         }
