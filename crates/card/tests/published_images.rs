@@ -1,5 +1,12 @@
 //! The published images load and answer as their access rules say. Skips, saying so, where `../shared` is absent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // tests
+
 use asn1::Cvc;
 use card::c2c::{self, CvcPair};
 use card::cos::{NoMemory, StateFile, VirtualCard, sw};

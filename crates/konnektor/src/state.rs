@@ -89,7 +89,7 @@ pub fn trust_list_conditions(
         (Condition::TslExpiring, (0..=TSL_WARN_DAYS * DAY).contains(&left)),
         (
             Condition::TslOutOfDateWithinGracePeriod,
-            left < 0 && left >= -TSL_GRACE_DAYS * DAY,
+            (-TSL_GRACE_DAYS * DAY..0).contains(&left),
         ),
         (
             Condition::TslOutOfDateBeyondGracePeriod,

@@ -514,7 +514,12 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// Certificate, key and CAs as PEM for curl, openssl and practice systems.
-fn write_client_files(folder: &Path, client: &Identity, authorities: &[X509], roots: &[Vec<u8>]) -> Result<()> {
+fn write_client_files(
+    folder: &Path,
+    client: &Identity,
+    authorities: &[X509],
+    roots: &[Vec<u8>],
+) -> Result<()> {
     let certificate: String = client.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
     write_private(&folder.join("practice.crt"), certificate.as_bytes())?;
     write_private(
@@ -522,6 +527,9 @@ fn write_client_files(folder: &Path, client: &Identity, authorities: &[X509], ro
         pem("PRIVATE KEY", &client.key.to_pkcs8()?).as_bytes(),
     )?;
     let authorities = authorities.iter().map(X509::der);
-    let cas: String = authorities.chain(roots.iter().map(Vec::as_slice)).map(|der| pem("CERTIFICATE", der)).collect();
+    let cas: String = authorities
+        .chain(roots.iter().map(Vec::as_slice))
+        .map(|der| pem("CERTIFICATE", der))
+        .collect();
     write_private(&folder.join("konnektor-ca.pem"), cas.as_bytes())
 }

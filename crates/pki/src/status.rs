@@ -83,6 +83,7 @@ pub fn cert_id(certificate: &X509, issuer: &X509) -> Result<CertId, asn1::Error>
 /// Judges an answer about `certificate`.
 ///
 /// `responders` are the OCSP signers of the trust list; `max_age` is how old the answer may be at `now`.
+#[allow(clippy::too_many_arguments)] // each is a fact of its own
 pub fn judge(
     answer: &[u8],
     certificate: &X509,

@@ -137,7 +137,9 @@ fn not_a_fault<'a, 'i>(body: roxmltree::Node<'a, 'i>) -> Result<roxmltree::Node<
     if !crate::has_name(body, ns::SOAP, "Fault") {
         return Ok(body);
     }
-    let mut codes = body.descendants().filter(|node| crate::has_name(*node, ns::GERROR, "Code"));
+    let mut codes = body
+        .descendants()
+        .filter(|node| crate::has_name(*node, ns::GERROR, "Code"));
     let code = codes.next_back();
     Err(Answer::Fault(
         code.and_then(|node| node.text()?.trim().parse().ok())

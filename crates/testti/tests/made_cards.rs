@@ -1,5 +1,12 @@
 //! Personalised cards work with each other: rights are really granted, and the VSDD really changes an eGK.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // tests
+
 use base::SystemClock;
 use card::c2c::{self, CvcPair};
 use card::cos::{NoMemory, VirtualCard};
@@ -96,7 +103,9 @@ async fn cross_certificates_lead_to_another_root() {
         .iter()
         .find(|cvc| cvc.chr == cvc.car && cvc.chr != pki.cvc_root.reference)
         .unwrap();
-    let path = trust.path(&[old.chr.clone()], &pki.cvc_root.reference).unwrap();
+    let path = trust
+        .path(std::slice::from_ref(&old.chr), &pki.cvc_root.reference)
+        .unwrap();
     assert_eq!(path.len(), 1);
     assert!(
         trust

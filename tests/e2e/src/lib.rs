@@ -20,7 +20,12 @@ pub struct Morning {
 
 /// Options for a world in this folder: free ports, elliptic keys only.
 pub fn options(folder: PathBuf) -> Options {
-    Options { folder, fixed_ports: false, rsa: false, client_authentication: ClientAuthentication::Certificate }
+    Options {
+        folder,
+        fixed_ports: false,
+        rsa: false,
+        client_authentication: ClientAuthentication::Certificate,
+    }
 }
 
 impl Morning {
@@ -35,7 +40,9 @@ impl Morning {
     /// Sets a world up and walks through it.
     pub async fn after_the_walk() -> Result<Self> {
         let morning = Self::before().await?;
-        Walk::new(&morning.world, &*morning.clock, true, &|_| ()).run().await?;
+        Walk::new(&morning.world, &*morning.clock, true, &|_| ())
+            .run()
+            .await?;
         Ok(morning)
     }
 }

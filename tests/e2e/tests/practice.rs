@@ -1,5 +1,12 @@
 //! An unchanged practice system performs every operation.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // tests
+
 use e2e::Morning;
 use langlauf::practice::Operation;
 use std::path::Path;
@@ -15,12 +22,20 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
         return;
     }
     let python = root.join(".venv/bin/python");
-    assert!(python.exists(), "zeep is missing: run `make test`, which installs it");
+    assert!(
+        python.exists(),
+        "zeep is missing: run `make test`, which installs it"
+    );
     let morning = Morning::before().await.unwrap();
     let world = &morning.world;
     let inner = world.konnektor.inner();
     let limit = std::time::Duration::from_secs(20);
-    world.wait_for("trust list", limit, &*morning.clock, async || inner.trust().is_some()).await.unwrap();
+    world
+        .wait_for("trust list", limit, &*morning.clock, async || {
+            inner.trust().is_some()
+        })
+        .await
+        .unwrap();
     let id = "KT1".parse().unwrap();
     let (paired, _) = tokio::join!(inner.pair(&id, None), async {
         world.terminal.wait_for_prompt().await;
@@ -34,7 +49,10 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
         let answer = world.practice.call(Operation::GetCards { card_type: None }).await;
         answer.is_ok_and(|answer| answer.texts("CardHandle").len() == 4)
     };
-    world.wait_for("cards", limit, &*morning.clock, recognised).await.unwrap();
+    world
+        .wait_for("cards", limit, &*morning.clock, recognised)
+        .await
+        .unwrap();
     let output = Command::new(python)
         .arg(root.join("tests/e2e/zeep/practice.py"))
         .args([&schemas, &morning.folder.path().to_owned()])
@@ -42,7 +60,10 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
         .output()
         .await
         .unwrap();
-    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, error) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{out}\n{error}");
     println!("{out}");
 }

@@ -53,6 +53,7 @@ impl Connection {
     pub fn end(&self) {
         if self.session.swap(false, Ordering::AcqRel) {
             self.terminal.state().connected = false;
+            self.terminal.press(super::Key::Cancel);
             self.terminal.power_down_all();
         }
     }
@@ -326,9 +327,13 @@ impl Connection {
             }
         }
         if modify {
-            let (new, again) = match (self.type_pin(&text(3)).await, self.type_pin(&text(4)).await) {
-                (Ok(new), Ok(again)) => (new, again),
-                (Err(word), _) | (_, Err(word)) => return Response::sw(word),
+            let new = match self.type_pin(&text(3)).await {
+                Ok(new) => new,
+                Err(word) => return Response::sw(word),
+            };
+            let again = match self.type_pin(&text(4)).await {
+                Ok(again) => again,
+                Err(word) => return Response::sw(word),
             };
             if new != again {
                 self.terminal.state().display = text(5);

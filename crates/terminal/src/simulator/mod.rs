@@ -221,7 +221,7 @@ impl VirtualTerminal {
         Appearance {
             name: self.shared.name.clone(),
             mac: self.shared.mac.to_string(),
-            display: display.replace('\u{0B}', "\n").replace('\u{0F}', "\n"),
+            display: display.replace(['\u{0B}', '\u{0F}'], "\n"),
             waiting_for: prompt.map(|text| text.replace(['\u{0B}', '\u{0F}'], " ")),
             typed: self.shared.pad.typed(),
             slots: state

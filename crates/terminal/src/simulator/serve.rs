@@ -158,6 +158,8 @@ async fn connection(
         }
     };
     connection.end();
+    // a command that still waits for a person must not keep the line open
+    let _ = writer.lock().await.shutdown().await;
     outcome
 }
 
