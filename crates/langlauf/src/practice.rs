@@ -69,6 +69,11 @@ impl Practice {
         }
     }
 
+    /// The client certificate.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     async fn exchange(&self, method: &str, path: &str, body: String) -> Result<Answer> {
         let authorities = self.authorities.clone();
         let judge = Arc::new(move |chain: &[&[u8]]| {
@@ -141,6 +146,11 @@ impl Practice {
         }
         Ok(answer.texts("CardHandle"))
     }
+}
+
+/// The whole SOAP message of an operation.
+pub fn message(operation: Operation<'_>) -> String {
+    soap::wrap(&operation.body().1)
 }
 
 /// Operations that the demo and the tests use.

@@ -491,6 +491,11 @@ fn client_identity(vault: &mut Vault, now: base::Timestamp) -> Result<Identity> 
     })
 }
 
+/// A self-signed certificate, for servers outside the TI.
+pub fn self_signed(name: &str, key: SoftKey, from: base::Timestamp, to: base::Timestamp) -> Result<Vec<u8>> {
+    Ok(Authority::root(Name::new("Langlauf TEST-ONLY", name), key, "", from, to)?.certificate)
+}
+
 fn admin_password(folder: &Path) -> Result<String> {
     let path = folder.join("admin-password.txt");
     if !path.exists() {

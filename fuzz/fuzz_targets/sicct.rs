@@ -1,0 +1,10 @@
+#![no_main]
+//! SICCT heads, events and discovery datagrams.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Some(head) = data.first_chunk() {
+        let _ = terminal::wire::Envelope::parse_head(head);
+    }
+    terminal::wire::Event::parse_all(data);
+    let _ = terminal::wire::Announcement::parse(data);
+    let _ = terminal::wire::parse_search(data);
+});

@@ -1,0 +1,12 @@
+#![no_main]
+//! SOAP requests and the messages of update services.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(envelope) = soap::Envelope::parse(text) {
+            let _ = envelope.body().and_then(soap::Request::decode);
+        }
+        let _ = soap::cm::Step::parse(text);
+        let _ = soap::cm::UpdateFlags::parse(text);
+        let _ = soap::cm::ServiceRequest::parse(text);
+    }
+});
