@@ -20,9 +20,27 @@ impl<'i> Envelope<'i> {
         if !has_name(document.root_element(), ns::SOAP, "Envelope") {
             return Err(Malformed("SOAP 1.1 envelope expected".into()));
         }
-        let deep = document
-            .descendants()
-            .any(|node| node.ancestors().take(limits::XML_DEPTH + 1).count() > limits::XML_DEPTH);
+        let mut depth = 0usize;
+        let mut node = Some(document.root());
+        let mut deep = false;
+        // one walk down the first children and along the siblings
+        while let Some(current) = node {
+            deep |= depth > limits::XML_DEPTH;
+            node = current.first_child().inspect(|_| depth += 1).or_else(|| {
+                let mut up = Some(current);
+                while let Some(here) = up {
+                    if let Some(next) = here.next_sibling() {
+                        return Some(next);
+                    }
+                    depth = depth.saturating_sub(1);
+                    up = here.parent();
+                }
+                None
+            });
+            if deep {
+                break;
+            }
+        }
         if deep {
             return Err(Malformed(format!(
                 "nested deeper than {} elements",

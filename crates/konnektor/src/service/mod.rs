@@ -178,6 +178,10 @@ fn type_matches(wanted: &str, kind: CardKind) -> bool {
 }
 
 fn info(card: &Card) -> CardInfo {
+    card.info.get_or_init(|| describe(card)).clone()
+}
+
+fn describe(card: &Card) -> CardInfo {
     let version = |version: ::card::Version| VersionInfo(version.0, version.1, version.2);
     let [atr, gdo, key_info, logging] = card.found.further;
     let known = card.found.kind != CardKind::Unknown;
