@@ -24,9 +24,6 @@ pub enum ListKind {
 pub struct Flags(pub [u8; 7]);
 
 impl Flags {
-    /// No rights at all.
-    pub const NONE: Flags = Flags([0; 7]);
-
     /// Rights in both lists: what counts along a chain.
     pub fn and(self, other: Flags) -> Flags {
         let mut bytes = self.0;

@@ -10,7 +10,7 @@ pub mod tlv;
 mod x509;
 
 pub use cvc::{Chat, Cvc, CvcDate, Flags, ListKind};
-pub use x509::{Admission, KeyUse, X509};
+pub use x509::{Admission, X509};
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,12 +4,9 @@ use der::{Decode, Encode};
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage,
     SubjectAltName,
 };
-
-/// What a key may be used for: the bits of the key usage extension that the TI distinguishes.
-pub type KeyUse = KeyUsages;
 
 /// The admission extension (GS-A_4717): what its holder is admitted as, and the Telematik-ID.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -209,16 +206,6 @@ impl X509 {
     /// Subject public key info, DER.
     pub fn spki(&self) -> Result<Vec<u8>, Error> {
         Ok(self.cert.tbs_certificate().subject_public_key_info().to_der()?)
-    }
-
-    /// Algorithm of the key, and its curve if it is an EC key.
-    pub fn key_algorithm(&self) -> (Oid, Option<Oid>) {
-        let algorithm = &self.cert.tbs_certificate().subject_public_key_info().algorithm;
-        let curve = algorithm
-            .parameters
-            .as_ref()
-            .and_then(|any| any.decode_as::<Oid>().ok());
-        (algorithm.oid, curve)
     }
 
     /// Raw bits of the public key (the point, or the RSA key's DER): what a CertID hashes.

@@ -1,7 +1,5 @@
 //! Size limits of everything that parses foreign bytes. Sizes in bytes unless a unit is named.
 
-/// Largest SOAP request: one 25 MB document as base64 plus envelope (TIP1-A_4500-02), rounded up.
-pub const SOAP_REQUEST: usize = 36 * 1024 * 1024;
 /// Largest request to an operation that carries no document.
 pub const SOAP_REQUEST_SMALL: usize = 1024 * 1024;
 /// Deepest nesting of elements in any XML we read (TAB_KON_775 asks for 30).
@@ -10,8 +8,6 @@ pub const XML_DEPTH: usize = 64;
 pub const XML_NODES: u32 = 400_000;
 /// Largest payload of one SICCT envelope; the specification asks for 3072 (SICCT 1.3, 6.1.4).
 pub const SICCT_PAYLOAD: usize = 128 * 1024;
-/// Largest data field of an extended APDU.
-pub const APDU_DATA: usize = 65_535;
 /// Largest card image file.
 pub const CARD_IMAGE: usize = 8 * 1024 * 1024;
 /// Largest trust list; production's is 0.65 MB.

@@ -136,18 +136,6 @@ impl EcPrivate {
         Err(Error::Random)
     }
 
-    /// A key from 32 bytes of seed material: the next valid scalar after it. Only for reproducible test data.
-    pub fn from_seed(curve: Curve, seed: &[u8]) -> Result<Self, Error> {
-        let mut bytes = Zeroizing::new(sha256([seed]));
-        for _ in 0..64 {
-            if let Ok(key) = Self::from_scalar(curve, &bytes[..]) {
-                return Ok(key);
-            }
-            *bytes = sha256([&bytes[..]]);
-        }
-        Err(Error::BadKey)
-    }
-
     /// From the big-endian scalar, 32 bytes.
     pub fn from_scalar(curve: Curve, scalar: &[u8]) -> Result<Self, Error> {
         Ok(Self(match curve {

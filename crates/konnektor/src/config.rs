@@ -30,9 +30,6 @@ pub struct Config {
     /// Base URL in `connector.sds`; by default made from `listen`.
     #[serde(default)]
     pub base_url: Option<String>,
-    /// Address for plain HTTP, which only answers `/connector.sds` (ANCL_DVD_OPEN).
-    #[serde(default)]
-    pub listen_directory: Option<SocketAddr>,
     /// Address for administration (HTTPS).
     pub listen_admin: SocketAddr,
     /// How practice systems authenticate.

@@ -49,14 +49,6 @@ impl Konnektor {
             });
         }
     }
-
-    /// Serves only `/connector.sds`, over plain HTTP (ANCL_DVD_OPEN).
-    pub async fn serve_directory(&self, listener: TcpListener) -> std::io::Result<()> {
-        let router = Router::new()
-            .route("/connector.sds", get(directory))
-            .with_state(self.inner().clone());
-        axum::serve(listener, router).await
-    }
 }
 
 fn server_choice(inner: &Arc<Inner>) -> Result<ServerChoice, rustls::Error> {

@@ -18,9 +18,7 @@ pub enum Condition {
     TslOutOfDateBeyondGracePeriod,
     TslTrustAnchorExpiring,
     TslTrustAnchorOutOfDate,
-    NoVpnTiConnection,
     SecurityLogNotWritable,
-    TlsClientCertificateSecurity,
 }
 
 impl Condition {
@@ -56,16 +54,10 @@ impl Condition {
                 Severity::Fatal,
                 "Security",
             ),
-            C::NoVpnTiConnection => ("EC_No_VPN_TI_Connection".into(), Severity::Error, "Operation"),
             C::SecurityLogNotWritable => (
                 "EC_Security_Log_Not_Writable".into(),
                 Severity::Fatal,
                 "Operation",
-            ),
-            C::TlsClientCertificateSecurity => (
-                "EC_TLS_Client_Certificate_Security".into(),
-                Severity::Info,
-                "Security",
             ),
         }
     }
@@ -141,12 +133,6 @@ impl OperatingState {
             .iter()
             .map(|(condition, (value, since))| (condition.clone(), *value, *since))
             .collect()
-    }
-
-    /// Is this condition set?
-    pub fn is_set(&self, condition: &Condition) -> bool {
-        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        conditions.get(condition).is_some_and(|(value, _)| *value)
     }
 }
 

@@ -358,7 +358,6 @@ impl World {
             hostname: "LANGLAUF".into(),
             listen: addresses.konnektor,
             base_url: None,
-            listen_directory: None,
             listen_admin: addresses.admin,
             client_authentication: options.client_authentication,
             online: true,

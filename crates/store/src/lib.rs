@@ -73,13 +73,6 @@ impl Store {
         Self::new(Connection::open(folder.join("langlauf.db"))?, &key)
     }
 
-    /// A database that lives as long as this value.
-    pub fn in_memory() -> Result<Self, StoreError> {
-        let mut key = Zeroizing::new([0u8; 32]);
-        fill_random(&mut key[..])?;
-        Self::new(Connection::open_in_memory()?, &key)
-    }
-
     fn new(connection: Connection, key: &[u8; 32]) -> Result<Self, StoreError> {
         connection.execute_batch(SCHEMA)?;
         Ok(Self {

@@ -114,6 +114,29 @@ async fn cross_certificates_lead_to_another_root() {
     );
 }
 
+/// Each root vouches for the other.
+#[test]
+fn roots_are_cross_certified() {
+    let clock = SystemClock::new();
+    let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
+    let roots: Vec<_> = pki
+        .anchors()
+        .iter()
+        .map(|der| asn1::X509::parse(der).unwrap())
+        .collect();
+    let crosses: Vec<_> = pki
+        .cross_certificates()
+        .iter()
+        .map(|der| asn1::X509::parse(der).unwrap())
+        .collect();
+    for (cross, (subject, issuer)) in crosses
+        .iter()
+        .zip([(&roots[0], &roots[1]), (&roots[1], &roots[0])])
+    {
+        assert!(cross.is_ca && cross.subject() == subject.subject() && pki::signed_by(cross, issuer));
+    }
+}
+
 /// gSMC-KT and SMC-B agree on keys, and a command goes through the trusted channel: what remote PIN will use.
 #[test]
 fn a_security_module_card_opens_a_trusted_channel() {
