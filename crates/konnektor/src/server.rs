@@ -12,6 +12,7 @@ use base::{Code, limits};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crypto::tls::{ClientCertificate, PeerVerifier, ServerChoice};
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use soap::{Directory, Envelope, Request, SERVICES};
@@ -23,6 +24,8 @@ use tokio_rustls::LazyConfigAcceptor;
 
 /// For the TLS handshake and for the head of a request: who is slower keeps nothing open.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of a too long request is read before the connection is given up.
+const MAX_DRAINED: usize = 64 << 20;
 /// Most connections at a time.
 const CONNECTIONS: usize = 1024;
 /// Prefixes that vendors' Konnektors use, and clients have hard-coded.
@@ -218,16 +221,14 @@ async fn handle(
 ) -> (&'static str, Result<String, Failure>) {
     // none of the operations served so far carries a document
     let limit = limits::SOAP_REQUEST_SMALL;
-    let body = match axum::body::to_bytes(Body::new(request.into_body()), limit).await {
-        Ok(body) => body,
-        Err(_) => {
-            return (
-                "unreadable",
-                Err(Failure::new(
-                    Code::SYNTAX,
-                    format!("request larger than {limit} bytes"),
-                )),
+    let body = match read_body(request.into_body(), limit).await {
+        Some(body) => body,
+        None => {
+            let failure = Failure::new(
+                Code::SYNTAX,
+                format!("request larger than {limit} bytes or broken off"),
             );
+            return ("unreadable", Err(failure));
         }
     };
     let request = std::str::from_utf8(&body)
@@ -243,4 +244,21 @@ async fn handle(
         }
         Err(malformed) => ("unreadable", Err(Failure::new(Code::SYNTAX, malformed))),
     }
+}
+
+/// The body, if it is not longer than `limit`. What is longer is read to its end and dropped, within bounds: a client that
+/// is still writing would never see the answer.
+async fn read_body(mut body: Body, limit: usize) -> Option<Vec<u8>> {
+    let (mut kept, mut total) = (Vec::new(), 0usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.ok()?;
+        let data = frame.data_ref().map(|data| data.as_ref()).unwrap_or_default();
+        total += data.len();
+        if total <= limit {
+            kept.extend_from_slice(data);
+        } else if total > MAX_DRAINED {
+            return None;
+        }
+    }
+    (total <= limit).then_some(kept)
 }
