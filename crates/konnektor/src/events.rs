@@ -1,8 +1,9 @@
 //! Events: one typed catalogue, subscriptions of practice systems, delivery by CETP (TUC_KON_256).
 
 use crate::model::{Caller, Model, Target};
-use base::id::{CtId, SubscriptionId};
+use base::id::{CtId, Iccsn, SubscriptionId};
 use base::{Severity, Timestamp};
+use card::CardKind;
 use crypto::tls::Identity;
 use serde::{Deserialize, Serialize};
 use soap::CallContext;
@@ -26,6 +27,8 @@ pub struct Event {
     pub parameters: Vec<(&'static str, String)>,
     /// The terminal it is about, for the access check.
     pub terminal: Option<CtId>,
+    /// The card it is about: who may not use the card is not told of it.
+    pub card: Option<(CardKind, Option<Iccsn>)>,
 }
 
 /// Parameters that are personal data (TIP1-A_4710).
@@ -40,6 +43,7 @@ impl Event {
             severity: Severity::Info,
             parameters,
             terminal,
+            card: None,
         }
     }
 
@@ -181,9 +185,18 @@ impl Subscriptions {
                         workplace: one.workplace.clone(),
                         user: None,
                     };
-                    let target = match &event.terminal {
-                        Some(ct_id) => Target::Terminal { ct_id, wide: false },
-                        None => Target::Nothing { wide: false },
+                    let target = match (&event.terminal, &event.card) {
+                        (
+                            Some(ct_id),
+                            Some((kind @ (CardKind::Egk | CardKind::Hba | CardKind::SmcB), iccsn)),
+                        ) => Target::Card {
+                            kind: *kind,
+                            ct_id,
+                            iccsn: iccsn.as_ref(),
+                            session: false,
+                        },
+                        (Some(ct_id), _) => Target::Terminal { ct_id, wide: false },
+                        (None, _) => Target::Nothing { wide: false },
                     };
                     model.check(&context, None, target).is_ok()
                 })
@@ -236,4 +249,60 @@ pub async fn deliver(event: &Event, to: &Subscription, identity: &Identity) -> s
         .await?;
     stream.write_all(&frame.encode()).await?;
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An eGK belongs to the workplace it sits at; a workplace with only remote use of the terminal hears nothing of it.
+    #[test]
+    fn who_may_not_use_a_card_is_not_told_of_it() {
+        let text = r#"
+            [[client_systems]]
+            id = "PVS"
+            [[workplaces]]
+            id = "Anmeldung"
+            local_terminals = ["KT1"]
+            [[workplaces]]
+            id = "Zimmer"
+            remote_terminals = ["KT1"]
+            [[mandants]]
+            id = "M1"
+            terminals = ["KT1"]
+            access = [{ client_system = "PVS", workplace = "Anmeldung" }, { client_system = "PVS", workplace = "Zimmer" }]
+        "#;
+        let model: Model = toml::from_str(text).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let subscriptions = Subscriptions::default();
+        for workplace in ["Anmeldung", "Zimmer"] {
+            let new = Subscription {
+                id: workplace.parse().unwrap(),
+                mandant: "M1".into(),
+                client_system: "PVS".into(),
+                workplace: workplace.into(),
+                event_to: "cetp://127.0.0.1:1".into(),
+                topic: "c".into(),
+                until: now.checked_add(LIFETIME).unwrap(),
+                failures: 0,
+            };
+            assert!(subscriptions.add(new, now).is_some());
+        }
+        let told = |card| {
+            let mut event = Event::info("CARD/INSERTED", Some("KT1".parse().unwrap()), Vec::new());
+            event.card = card;
+            let mut names: Vec<_> = subscriptions
+                .matching(&event, &model, now)
+                .into_iter()
+                .map(|one| one.workplace)
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(told(Some((CardKind::Egk, None))), ["Anmeldung"]);
+        assert_eq!(told(Some((CardKind::Hba, None))), ["Anmeldung", "Zimmer"]);
+        // an SM-B that is not managed belongs to nobody
+        assert!(told(Some((CardKind::SmcB, None))).is_empty());
+        assert_eq!(told(None), ["Anmeldung", "Zimmer"]);
+    }
 }

@@ -215,6 +215,7 @@ impl Inner {
             severity,
             parameters,
             terminal: None,
+            card: None,
         });
     }
 

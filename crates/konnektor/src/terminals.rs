@@ -442,7 +442,9 @@ impl Inner {
         );
         parameters.extend(card.found.holder().map(|name| ("CardHolderName", name)));
         parameters.extend(card.found.kvnr().map(|kvnr| ("KVNR", kvnr)));
-        self.raise(Event::info(topic, Some(card.ct_id.clone()), parameters));
+        let mut event = Event::info(topic, Some(card.ct_id.clone()), parameters);
+        event.card = Some((card.found.kind, card.found.iccsn.clone()));
+        self.raise(event);
     }
 
     fn forget_cards(&self, id: &CtId) {

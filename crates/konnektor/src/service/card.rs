@@ -163,11 +163,10 @@ impl Call<'_> {
                 .as_ref()
                 .map(|iccsn| ("ICCSN", iccsn.to_string())),
         );
-        self.inner.raise(Event::info(
-            &format!("CARD/PIN/{verb}_{phase}"),
-            Some(card.ct_id.clone()),
-            parameters,
-        ));
+        let topic = format!("CARD/PIN/{verb}_{phase}");
+        let mut event = Event::info(&topic, Some(card.ct_id.clone()), parameters);
+        event.card = Some((card.found.kind, card.found.iccsn.clone()));
+        self.inner.raise(event);
     }
 }
 

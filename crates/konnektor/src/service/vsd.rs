@@ -129,9 +129,9 @@ impl Read<'_> {
             ("CtID", self.egk.ct_id.to_string()),
             ("SlotID", self.egk.slot.to_string()),
         ];
-        self.call
-            .inner
-            .raise(Event::info(topic, Some(self.egk.ct_id.clone()), parameters));
+        let mut event = Event::info(topic, Some(self.egk.ct_id.clone()), parameters);
+        event.card = Some((self.egk.found.kind, self.egk.found.iccsn.clone()));
+        self.call.inner.raise(event);
     }
 
     async fn select(&self, aid: &[u8]) -> Result<u16, Failure> {
