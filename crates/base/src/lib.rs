@@ -4,10 +4,12 @@
 //!   drive years in seconds ([`VirtualClock`]).
 //! * [`Code`]: one table of the error codes of the specification (gemSpec_Kon annex, VSDM, PKI).
 //! * [`id`]: newtypes for the identifiers that travel between rooms.
+//! * [`file`]: small files that are replaced whole.
 //! * [`limits`]: the size limits of every parser that sees foreign bytes, in one place.
 
 mod clock;
 mod code;
+pub mod file;
 pub mod id;
 pub mod limits;
 

@@ -43,17 +43,11 @@ impl StateFile {
 
 impl CardMemory for StateFile {
     fn load(&self) -> std::io::Result<Option<Vec<u8>>> {
-        match std::fs::read(&self.path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        base::file::read(&self.path)
     }
 
     fn store(&mut self, state: &[u8]) -> std::io::Result<()> {
-        let new = self.path.with_extension("new");
-        std::fs::write(&new, state)?;
-        std::fs::rename(&new, &self.path)
+        base::file::replace(&self.path, state)
     }
 }
 

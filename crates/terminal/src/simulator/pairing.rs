@@ -19,17 +19,14 @@ pub(super) struct Blocks(Vec<Block>);
 
 impl Blocks {
     pub fn load(path: &Path) -> std::io::Result<Self> {
-        match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
+        match base::file::read(path)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other),
+            None => Ok(Self::default()),
         }
     }
 
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
-        let new = path.with_extension("new");
-        std::fs::write(&new, serde_json::to_vec(self).map_err(std::io::Error::other)?)?;
-        std::fs::rename(&new, path)
+        base::file::replace(path, &serde_json::to_vec(self).map_err(std::io::Error::other)?)
     }
 
     pub fn len(&self) -> usize {
