@@ -4,7 +4,7 @@ VENV := .venv
 
 .PHONY: setup demo test tools lint bench fuzz soak clean-demo
 
-PACKAGES := build-essential curl jq libxml2-utils openssl pkg-config python3-venv xmlsec1
+PACKAGES := build-essential curl jq libpcsclite-dev libxml2-utils openssl pcscd pkg-config python3-venv vsmartcard-vpcd xmlsec1
 
 # Debian packages that tests use as independent judges; nothing of them is in the product
 setup:

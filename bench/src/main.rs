@@ -9,12 +9,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use langlauf::practice::Operation;
+use langlauf::practice::{Operation, connect};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 const ROUNDS: usize = 5;
 
@@ -77,22 +77,6 @@ fn signatures(clock: &dyn Clock) -> Result<()> {
         ">= 3",
     );
     Ok(())
-}
-
-async fn connect(address: SocketAddr, identity: Option<&Identity>) -> Result<SendRequest<Full<Bytes>>> {
-    let config = tls::client_config(identity, Arc::new(|_| Ok(())))?;
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let name = rustls::pki_types::ServerName::from(address.ip());
-    let stream = tokio_rustls::TlsConnector::from(config)
-        .connect(name, stream)
-        .await?;
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        // its end is seen by the next request
-        let _ = connection.await;
-    });
-    Ok(sender)
 }
 
 async fn load(
@@ -173,10 +157,11 @@ async fn get_cards(morning: &Morning, clock: &dyn Clock) -> Result<()> {
                 connect(
                     morning.world.addresses.konnektor,
                     morning.world.practice.identity(),
+                    Arc::new(|_| Ok(())),
                 )
                 .await?,
             );
-            bare.push(connect(echo, None).await?);
+            bare.push(connect(echo, None, Arc::new(|_| Ok(()))).await?);
         }
         let mut ratios = Vec::new();
         for _ in 0..ROUNDS {

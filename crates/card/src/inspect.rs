@@ -73,7 +73,8 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    fn unknown() -> Self {
+    /// A card that could not be read.
+    pub fn unknown() -> Self {
         Self {
             kind: CardKind::Unknown,
             iccsn: None,
@@ -119,16 +120,19 @@ fn is_kvnr(text: &str) -> bool {
 /// DF.ESIGN.
 pub const AID_ESIGN: &[u8] = &[0xA0, 0x00, 0x00, 0x01, 0x67, 0x45, 0x53, 0x49, 0x47, 0x4E];
 
-/// Recognises a card and reads what everybody may read. A card that answers nonsense is [`CardKind::Unknown`];
-/// an error means that the way to the card failed.
+/// Recognises a card and reads what everybody may read. A card that answers nonsense or nothing is
+/// [`CardKind::Unknown`]; an error means that the way to the card failed.
 pub async fn inspect(channel: &dyn Channel) -> Result<Inspection, ChannelError> {
+    match read_everything(channel).await {
+        Err(ChannelError::Garbage | ChannelError::Timeout) => Ok(Inspection::unknown()),
+        outcome => outcome,
+    }
+}
+
+async fn read_everything(channel: &dyn Channel) -> Result<Inspection, ChannelError> {
     let mut found = Inspection::unknown();
     let select = Command::new(0, 0xA4, 0x04, 0x04).expect(Expect::AllShort);
-    let root = match channel.transmit(&select).await {
-        Ok(root) => root,
-        Err(ChannelError::Garbage) => return Ok(found),
-        Err(error) => return Err(error),
-    };
+    let root = channel.transmit(&select).await?;
     let aid = tlv::path(&root.data, &[0x62, 0x84]).map(<[u8]>::to_vec);
     let aid = match aid {
         Some(aid) => aid,

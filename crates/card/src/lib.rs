@@ -5,6 +5,7 @@
 //! * [`image`]: object systems in gematik's simulator format, read and written.
 //! * [`access`]: the rules in them.
 //! * [`cos`]: the virtual card, which runs any object system with its real rules and real cryptography.
+//! * [`vpcd`]: the virtual card in a PC/SC reader that does not exist.
 //! * [`sm`], [`mutual`]: secure messaging and authentication with symmetric keys, both sides.
 //! * [`Inspection`], [`CardKind`]: what a Konnektor learns about an inserted card (TUC_KON_001).
 //! * [`c2c`]: card-to-card authentication (TUC_KON_005).
@@ -23,6 +24,7 @@ mod inspect;
 pub mod mutual;
 pub mod pin;
 pub mod sm;
+pub mod vpcd;
 
 pub use apdu::{BadApdu, Command, Expect, Response};
 pub use channel::{Channel, ChannelError, Counting};

@@ -4,6 +4,7 @@
 //! * [`RsaPrivate`], [`RsaPublic`]: RSA as cards and old certificates use it.
 //! * [`PublicKey`], [`SoftKey`], [`Key`]: either kind, as it stands in a certificate or a key store.
 //! * [`card`]: the symmetric cryptography of cards: key derivation, secure messaging primitives, ELC encryption.
+//! * [`pem`]: certificates and keys as text files.
 //! * [`tls`]: the rustls provider with brainpool, and the choice of certificate per ClientHello.
 //!
 //! Specification: gemSpec_Krypt, gemSpec_COS chapter 6, RFC 5639, RFC 8734. The curve arithmetic is RustCrypto's,
@@ -14,6 +15,7 @@ pub mod card;
 mod ec;
 mod hash;
 mod key;
+pub mod pem;
 mod random;
 mod rsakey;
 pub mod tls;

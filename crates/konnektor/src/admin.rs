@@ -1,43 +1,39 @@
-//! Administration as a REST interface (`docs/admin-api.yaml`): its own listener, TLS, user and password with lock-out.
+//! Administration as a REST interface (`docs/admin-api.yaml`): its own listener, TLS, client certificate or user and
+//! password with lock-out.
 
 use crate::config::TerminalConfig;
 use crate::model::Model;
+use crate::password::{self, Login};
 use crate::terminals::Correlation;
-use crate::{Failure, Inner, Konnektor, VERSION, password};
+use crate::{Failure, Inner, Konnektor, VERSION};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use base::Code;
-use base::id::CtId;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base::id::{CtId, Mac};
+use crypto::tls::{ClientCertificate, PeerVerifier};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use terminal::Product;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// Wrong passwords in a row before the door stays closed.
-const TRIES: u32 = 5;
-/// How long it stays closed.
-const LOCKED: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An administrator whose certificate the handshake has checked.
+#[derive(Clone)]
+struct ByCertificate;
 
 #[derive(Clone)]
 struct Admin {
     inner: Arc<Inner>,
-    lock: Arc<Mutex<Lock>>,
-}
-
-#[derive(Default)]
-struct Lock {
-    failures: u32,
-    until: Duration,
 }
 
 impl Konnektor {
@@ -59,28 +55,39 @@ impl Konnektor {
     pub async fn serve_admin(&self, listener: TcpListener) -> std::io::Result<()> {
         let inner = self.inner().clone();
         let key = crypto::tls::certified(&inner.identities.ak_nist).map_err(std::io::Error::other)?;
+        let known = inner.clone();
+        let judge = Arc::new(move |chain: &[&[u8]]| {
+            let shown = hex::encode(crypto::sha256(chain.first()));
+            match known.config.admin_certificates.contains(&shown) {
+                true => Ok(()),
+                false => Err("certificate of no administrator".to_owned()),
+            }
+        });
         let config = rustls::ServerConfig::builder_with_provider(crypto::tls::provider())
             .with_safe_default_protocol_versions()
             .map_err(std::io::Error::other)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(PeerVerifier::clients(judge, ClientCertificate::Optional))
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let router = router(Admin {
-            inner: inner.clone(),
-            lock: Arc::default(),
-        });
+        let router = router(Admin { inner: inner.clone() });
         loop {
             let (stream, _) = listener.accept().await?;
             let (acceptor, router, clock) = (acceptor.clone(), router.clone(), inner.clock.clone());
             tokio::spawn(async move {
-                if let Some(Ok(stream)) = clock.timeout(PATIENCE, acceptor.accept(stream)).await {
-                    // a broken connection is the caller's to notice
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(PATIENCE)
-                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-                        .await;
-                }
+                let Some(Ok(stream)) = clock.timeout(PATIENCE, acceptor.accept(stream)).await else {
+                    return;
+                };
+                let certified = stream.get_ref().1.peer_certificates().is_some();
+                let router = match certified {
+                    true => router.layer(axum::Extension(ByCertificate)),
+                    false => router,
+                };
+                // a broken connection is the caller's to notice
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(PATIENCE)
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+                    .await;
             });
         }
     }
@@ -94,6 +101,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/terminals/discover", post(discover))
         .route("/api/v1/terminals/{id}", delete(remove_terminal))
         .route("/api/v1/terminals/{id}/pair", post(pair))
+        .route("/api/v1/terminals/{id}/correlation", put(set_correlation))
         .route("/api/v1/cards", get(cards))
         .route("/api/v1/trust-list", get(trust_list).put(import_trust_list))
         .route("/api/v1/log", get(log))
@@ -102,52 +110,31 @@ fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
+/// By certificate, or by user and password.
 async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if request.extensions().get::<ByCertificate>().is_some() {
+        return next.run(request).await;
+    }
     let refused = (
         StatusCode::UNAUTHORIZED,
         [(header::WWW_AUTHENTICATE, "Basic realm=\"Administration\"")],
     );
-    let now = admin.inner.clock.elapsed();
-    if admin.lock.lock().unwrap_or_else(PoisonError::into_inner).until > now {
-        return (
+    let Some((user, secret)) = password::basic(request.headers()) else {
+        return refused.into_response();
+    };
+    let inner = &admin.inner;
+    let stored = inner.store.get::<String>("admin", "password").ok().flatten();
+    let stored = stored.as_deref().filter(|_| user == "admin");
+    // a practice system's user of the same name has a door of its own
+    let entry = format!("administration/{user}");
+    match inner.door.knock(&entry, &secret, stored, &*inner.clock).await {
+        Login::Right => next.run(request).await,
+        Login::Wrong => refused.into_response(),
+        Login::Locked => (
             StatusCode::TOO_MANY_REQUESTS,
             "too many wrong passwords: wait a minute",
         )
-            .into_response();
-    }
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let given = given.and_then(|text| STANDARD.decode(text.strip_prefix("Basic ")?).ok());
-    let given = given.and_then(|bytes| String::from_utf8(bytes).ok());
-    let Some(given) = given else {
-        return refused.into_response();
-    };
-    let stored = admin
-        .inner
-        .store
-        .get::<String>("admin", "password")
-        .ok()
-        .flatten();
-    let right = given.split_once(':').is_some_and(|(user, secret)| {
-        user == "admin" && stored.is_some_and(|stored| password::verify(secret, &stored))
-    });
-    {
-        let mut lock = admin.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        lock.failures = if right { 0 } else { lock.failures + 1 };
-        if lock.failures >= TRIES {
-            *lock = Lock {
-                failures: 0,
-                until: now + LOCKED,
-            };
-            tracing::warn!("administration locked after {TRIES} wrong passwords");
-        }
-    }
-    if right {
-        next.run(request).await
-    } else {
-        refused.into_response()
+            .into_response(),
     }
 }
 
@@ -181,6 +168,7 @@ struct StateView {
 #[derive(Serialize)]
 struct ConditionView {
     name: String,
+    meaning: String,
     severity: String,
     value: bool,
     since: String,
@@ -193,10 +181,11 @@ async fn state(State(admin): State<Admin>) -> Json<StateView> {
         .all()
         .into_iter()
         .map(|(condition, value, since)| {
-            let (name, severity, _) = condition.describe();
+            let about = condition.describe();
             ConditionView {
-                name,
-                severity: severity.to_string(),
+                name: about.name,
+                meaning: about.meaning,
+                severity: about.severity.to_string(),
                 value,
                 since: since.to_string(),
             }
@@ -227,6 +216,7 @@ struct TerminalView {
     connected: bool,
     slots: u8,
     certificate: Option<String>,
+    product: Option<Product>,
 }
 
 async fn terminals(State(admin): State<Admin>) -> Json<Vec<TerminalView>> {
@@ -241,18 +231,48 @@ async fn terminals(State(admin): State<Admin>) -> Json<Vec<TerminalView>> {
             connected: terminal.session.is_some(),
             slots: terminal.slots,
             certificate: terminal.record.certificate,
+            product: terminal.record.product,
         });
     Json(list.collect())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddRequest {
+    id: CtId,
+    address: SocketAddr,
+    /// Compared with what the terminal says, if given.
+    name: Option<String>,
+    mac: Option<Mac>,
+}
+
 async fn add_terminal(
     State(admin): State<Admin>,
-    Json(config): Json<TerminalConfig>,
+    Json(request): Json<AddRequest>,
 ) -> Result<StatusCode, Failure> {
-    let id = config.id.to_string();
-    admin.inner.add_terminal(config)?;
-    audit(&admin.inner, &format!("terminal {id} added"));
+    let what = format!("terminal {} added", request.id);
+    admin
+        .inner
+        .add_terminal(request.id, request.address, request.name, request.mac)
+        .await?;
+    audit(&admin.inner, &what);
     Ok(StatusCode::CREATED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CorrelationRequest {
+    correlation: Correlation,
+}
+
+async fn set_correlation(
+    State(admin): State<Admin>,
+    Path(id): Path<CtId>,
+    Json(request): Json<CorrelationRequest>,
+) -> Result<StatusCode, Failure> {
+    admin.inner.set_correlation(&id, request.correlation)?;
+    audit(&admin.inner, &format!("terminal {id} {:?}", request.correlation));
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn remove_terminal(State(admin): State<Admin>, Path(id): Path<CtId>) -> Result<StatusCode, Failure> {
@@ -280,24 +300,18 @@ async fn pair(
 
 #[derive(Deserialize)]
 struct DiscoverQuery {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 }
 
 async fn discover(
     State(admin): State<Admin>,
     Query(query): Query<DiscoverQuery>,
 ) -> Result<Json<Vec<serde_json::Value>>, Failure> {
-    let local = if query.address.ip().is_loopback() {
-        std::net::Ipv4Addr::LOCALHOST
-    } else {
-        std::net::Ipv4Addr::UNSPECIFIED
-    };
-    let found = terminal::discover(local, query.address, Duration::from_secs(3), &*admin.inner.clock).await;
-    let found = found.map_err(|error| Failure::new(Code::TERMINAL_NO_ANSWER, error))?;
+    let found = admin.inner.search(query.address).await?;
     let view = found.iter().map(|one| {
         serde_json::json!({
             "name": one.name, "mac": one.mac.to_string(),
-            "address": std::net::SocketAddr::from((one.address, one.port)).to_string(),
+            "address": SocketAddr::from((one.address, one.port)).to_string(),
         })
     });
     Ok(Json(view.collect()))
@@ -356,7 +370,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         .state
         .all()
         .into_iter()
-        .map(|(condition, value, _)| (condition.describe().0, value))
+        .map(|(condition, value, _)| (condition.describe().name, value))
         .collect();
     let terminals: Vec<_> = inner
         .terminals

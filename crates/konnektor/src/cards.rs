@@ -32,6 +32,8 @@ pub struct Card {
     pub exclusive: Arc<tokio::sync::Mutex<()>>,
     /// Card sessions whose PIN is verified, with the password's name.
     verified: Mutex<HashSet<(String, String)>>,
+    /// Card sessions that exist.
+    sessions: Mutex<HashSet<String>>,
     /// The workplace that holds the eGK session.
     workplace: Mutex<Option<String>>,
 }
@@ -60,8 +62,15 @@ impl Card {
             info: OnceLock::new(),
             exclusive: Arc::default(),
             verified: Mutex::default(),
+            sessions: Mutex::default(),
             workplace: Mutex::default(),
         })
+    }
+
+    /// End of its AUT certificate, `YYYY-MM-DD`.
+    pub fn expires(&self) -> Option<String> {
+        let end = self.found.aut.as_ref()?.validity().1;
+        Some(Timestamp::from_second(end).ok()?.strftime("%Y-%m-%d").to_string())
     }
 
     /// Reserves the card for one operation (TUC_KON_023).
@@ -107,8 +116,24 @@ impl Card {
         }
     }
 
-    /// Opens or joins the caller's card session; refuses what belongs to others (rules R6 and R9).
-    pub fn enter(&self, caller: &Caller) -> Result<(), Failure> {
+    /// Opens or joins the caller's card session (TUC_KON_026); refuses what belongs to others (rules R6 and R9).
+    /// `may_open` is asked before a new one is opened.
+    pub fn enter(
+        &self,
+        caller: &Caller,
+        may_open: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.belongs_to(caller)?;
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = self.session(caller);
+        if !sessions.contains(&session) {
+            may_open()?;
+            sessions.insert(session);
+        }
+        Ok(())
+    }
+
+    fn belongs_to(&self, caller: &Caller) -> Result<(), Failure> {
         match self.found.kind {
             CardKind::Egk => {
                 let mut holder = self.workplace.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,15 @@
 //! Configuration as read. TOML; unknown keys are errors, so that a typing mistake is seen.
 
 use crate::model::Model;
+use crate::{Failure, Identities};
+use asn1::X509;
+use base::Code;
 use base::id::{CtId, Mac};
+use crypto::tls::Identity;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// How practice systems authenticate (ANCL_CAUT_MANDATORY, ANCL_CAUT_MODE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,6 +28,11 @@ pub enum ClientAuthentication {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Folder of the state; relative to the folder of this file.
+    #[serde(default = "state_folder")]
+    pub store: PathBuf,
+    /// Where the device's own identities lie.
+    pub identities: IdentityFiles,
     /// Name of the device, shown when pairing (MGM_KONN_HOSTNAME, at most 12 characters).
     #[serde(default = "hostname")]
     pub hostname: String,
@@ -32,6 +43,12 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Address for administration (HTTPS).
     pub listen_admin: SocketAddr,
+    /// SHA-256 of client certificates of administrators, hexadecimal. With one of them no password is asked for.
+    #[serde(default)]
+    pub admin_certificates: BTreeSet<String>,
+    /// File with the administrator's first password; read as long as none is set.
+    #[serde(default)]
+    pub admin_password_file: Option<PathBuf>,
     /// How practice systems authenticate.
     #[serde(default)]
     pub client_authentication: ClientAuthentication,
@@ -47,6 +64,19 @@ pub struct Config {
     /// Longest ReadVSD in seconds (MAXTIME_VSDM).
     #[serde(default = "thirty")]
     pub vsdm_max_seconds: u64,
+    /// TIMEOUT_TI_OFFLINE in days: so long the insurers' services may be out of reach before receipts say 6 instead of 3.
+    /// 0 is never.
+    #[serde(default)]
+    pub vsdm_offline_days: u32,
+    /// Update eGKs by themselves when they are inserted (AutoUpdateVSD): for which terminals, and on whose behalf.
+    #[serde(default)]
+    pub auto_update: Option<AutoUpdate>,
+    /// CTM_SERVICE_DISCOVERY_CYCLE in minutes: how often terminals that are missing are looked for; 0 is never.
+    #[serde(default = "ten")]
+    pub discovery_minutes: u64,
+    /// Where terminals announce themselves (CTM_SERVICE_ANNOUNCEMENT_PORT).
+    #[serde(default = "announcements")]
+    pub announcements: SocketAddr,
     /// CTM_KEEP_ALIVE_INTERVAL in seconds, 1 to 10.
     #[serde(default = "ten")]
     pub keep_alive_seconds: u64,
@@ -81,6 +111,40 @@ pub struct TerminalConfig {
     pub address: SocketAddr,
 }
 
+/// PEM files of the device's identities (gSMC-K); relative to the folder of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityFiles {
+    /// ID.AK.AUT on brainpoolP256r1: certificates, end entity first, and the key.
+    pub ak_brainpool: PathBuf,
+    /// ID.AK.AUT on P-256.
+    pub ak_nist: PathBuf,
+    /// ID.SAK.AUT.
+    pub sak: PathBuf,
+    /// Certificate of the CA that certifies signers of trust lists.
+    pub trust_anchor: PathBuf,
+    /// Serial number of the gSMC-K.
+    pub iccsn: String,
+}
+
+/// Who updates eGKs without being asked (FM_VSDM UC_02).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoUpdate {
+    /// Terminals whose eGKs are updated.
+    pub terminals: BTreeSet<CtId>,
+    /// The tenant; one of its SM-B must be unlocked.
+    pub mandant: base::id::MandantId,
+}
+
+fn state_folder() -> PathBuf {
+    "state".into()
+}
+
+fn announcements() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 4742))
+}
+
 fn hostname() -> String {
     "LANGLAUF".into()
 }
@@ -111,7 +175,62 @@ pub enum BadConfig {
     Model(#[from] crate::model::BadModel),
 }
 
+impl IdentityFiles {
+    /// Reads all of them; `folder` is where relative paths start.
+    pub fn load(&self, folder: &Path) -> Result<Identities, Failure> {
+        let failed = |path: &Path, error: &dyn std::fmt::Display| {
+            Failure::new(Code::INTERNAL, format!("{}: {error}", path.display()))
+        };
+        let text = |path: &Path| {
+            let path = folder.join(path);
+            std::fs::read_to_string(&path).map_err(|error| failed(&path, &error))
+        };
+        let identity = |path: &Path| Identity::from_pem(&text(path)?).map_err(|error| failed(path, &error));
+        let anchor = crypto::pem::decode_all("CERTIFICATE", &text(&self.trust_anchor)?);
+        let anchor = anchor.map_err(|error| failed(&self.trust_anchor, &error))?;
+        let [anchor] = anchor.as_slice() else {
+            return Err(failed(&self.trust_anchor, &"one certificate expected"));
+        };
+        Ok(Identities {
+            ak_brainpool: identity(&self.ak_brainpool)?,
+            ak_nist: identity(&self.ak_nist)?,
+            sak: identity(&self.sak)?,
+            trust_anchor: X509::parse(anchor).map_err(|error| failed(&self.trust_anchor, &error))?,
+            iccsn: self.iccsn.clone(),
+        })
+    }
+}
+
 impl Config {
+    /// What one gets without saying anything but where to listen; the identities are still to be named.
+    pub fn minimal(listen: SocketAddr, listen_admin: SocketAddr) -> Self {
+        Self {
+            store: state_folder(),
+            identities: IdentityFiles::default(),
+            hostname: hostname(),
+            listen,
+            base_url: None,
+            listen_admin,
+            admin_certificates: BTreeSet::new(),
+            admin_password_file: None,
+            client_authentication: ClientAuthentication::default(),
+            online: false,
+            tsl_url: None,
+            vsdm_url: None,
+            vsdm_max_seconds: thirty(),
+            vsdm_offline_days: 0,
+            auto_update: None,
+            discovery_minutes: ten(),
+            announcements: announcements(),
+            keep_alive_seconds: ten(),
+            keep_alive_tries: three(),
+            card_timeout_seconds: ten(),
+            event_max_tries: three(),
+            terminals: Vec::new(),
+            model: Model::default(),
+        }
+    }
+
     /// Reads and checks a configuration.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
         let config: Self = toml::from_str(text)?;

@@ -12,6 +12,7 @@ pub mod cards;
 pub mod config;
 pub mod events;
 mod failure;
+mod maintenance;
 pub mod metrics;
 pub mod model;
 pub mod password;
@@ -32,10 +33,9 @@ use events::{Event, Subscriptions};
 use metrics::Metrics;
 use model::Model;
 use pki::Trust;
-use pki::tsl::Tsl;
 use state::{Condition, OperatingState};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 use store::Store;
 use terminals::Terminals;
 
@@ -76,10 +76,36 @@ pub struct Inner {
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) state: OperatingState,
     pub(crate) metrics: Metrics,
+    pub(crate) door: password::Door,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl Konnektor {
+    /// Starts the instance that a configuration file describes.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(base::Code::INTERNAL, format!("{}: {error}", path.display()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+        let config = Config::parse(&text).map_err(|error| failed(&error))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let identities = config.identities.load(folder)?;
+        let store = Store::open(&folder.join(&config.store))?;
+        let first_password = config.admin_password_file.as_ref().map(|file| folder.join(file));
+        let konnektor = Self::start(config, identities, store, clock)?;
+        if let Some(file) = first_password
+            && konnektor
+                .inner
+                .store
+                .get::<String>("admin", "password")?
+                .is_none()
+        {
+            let text = std::fs::read_to_string(&file).map_err(|error| failed(&error))?;
+            konnektor.set_admin_password(text.trim_end())?;
+        }
+        Ok(konnektor)
+    }
+
     /// Starts an instance: loads what is stored, starts terminals and trust maintenance.
     pub fn start(
         config: Config,
@@ -102,6 +128,7 @@ impl Konnektor {
             subscriptions: Arc::default(),
             state: OperatingState::default(),
             metrics: Metrics::default(),
+            door: password::Door::new()?,
             runtime: tokio::runtime::Handle::current(),
         });
         if let Some(list) = inner.store.get::<String>("tsl", "current")?
@@ -110,9 +137,14 @@ impl Konnektor {
             tracing::error!(%error, "stored trust list not usable");
         }
         inner.start_terminals()?;
-        tokio::spawn(inner.clone().maintain_trust());
+        tokio::spawn(inner.clone().maintain());
         inner.raise(Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new()));
         Ok(Self { inner })
+    }
+
+    /// Where practice systems and administrators are to be served.
+    pub fn addresses(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+        (self.inner.config.listen, self.inner.config.listen_admin)
     }
 
     /// What the parts share.
@@ -142,96 +174,26 @@ impl Inner {
         self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Verifies a trust list against the anchor and uses it, unless it is older than the one in use (TUC_KON_032).
-    pub fn adopt_list(&self, xml: &str) -> Result<u64, pki::tsl::TslError> {
-        let list = Tsl::verify(xml, &self.identities.trust_anchor, self.clock.now())?;
-        let sequence = list.sequence;
-        let mut trust = self.trust.write().unwrap_or_else(PoisonError::into_inner);
-        if trust
-            .as_ref()
-            .is_some_and(|current| current.list().sequence > sequence)
-        {
-            return Err(pki::tsl::TslError::Format(
-                "sequence number: older than the list in use",
-            ));
-        }
-        *trust = Some(Arc::new(Trust::new(
-            list,
-            Duration::from_secs(600),
-            Duration::from_secs(10),
-        )));
-        Ok(sequence)
-    }
-
-    /// Downloads the list daily, sooner after a failure, and keeps the conditions about it true.
-    async fn maintain_trust(self: Arc<Self>) {
-        loop {
-            let mut pause = Duration::from_secs(86_400);
-            if let Some(url) = self.config.tsl_url.clone().filter(|_| self.config.online) {
-                let fetching = pki::http::fetch("GET", &url, None, Vec::new(), base::limits::TSL);
-                let fetched = self.clock.timeout(Duration::from_secs(30), fetching).await;
-                let outcome = match fetched {
-                    Some(Ok(bytes)) => String::from_utf8(bytes)
-                        .map_err(|e| e.to_string())
-                        .and_then(|xml| {
-                            self.adopt_list(&xml).map_err(|error| error.to_string())?;
-                            self.store
-                                .put("tsl", "current", &xml)
-                                .map_err(|error| error.to_string())
-                        }),
-                    Some(Err(error)) => Err(error.to_string()),
-                    None => Err("no answer in 30 s".into()),
-                };
-                if let Err(reason) = &outcome {
-                    tracing::warn!(reason, "trust list not updated");
-                    pause = Duration::from_secs(if self.trust().is_some() { 3600 } else { 2 });
-                }
-                self.set_condition(Condition::TslUpdateNotSuccessful, outcome.is_err());
+    /// An event into the log, without personal data.
+    pub(crate) fn log(&self, event: &Event) {
+        let now = self.clock.now();
+        let details = event.for_log();
+        if event.severity >= Severity::Warning || !event.topic.starts_with("CARD/PIN/") {
+            let severity = event.severity.to_string();
+            let logged = self.store.log(now, &event.topic, &severity, &details);
+            if let Err(error) = &logged {
+                tracing::error!(%error, "log not writable");
             }
-            if let Some(trust) = self.trust() {
-                let anchor_end = self.identities.trust_anchor.validity().1;
-                let now = self.clock.now();
-                for (condition, value) in
-                    state::trust_list_conditions(trust.list().next_update, anchor_end, now)
-                {
-                    self.set_condition(condition, value);
-                }
-            }
-            self.clock.sleep(pause).await;
+            // the event about it comes here again, and then changes nothing more
+            self.set_condition(Condition::SecurityLogNotWritable, logged.is_err());
         }
-    }
-
-    /// Sets a condition and tells everybody if that changed it.
-    pub(crate) fn set_condition(&self, condition: Condition, value: bool) {
-        if !self.state.set(condition.clone(), value, self.clock.now()) {
-            return;
-        }
-        let (name, severity, kind) = condition.describe();
-        let topic = format!("OPERATIONAL_STATE/{name}");
-        let parameters = vec![("Value", value.to_string()), ("Bedeutung", name)];
-        self.raise(Event {
-            topic,
-            kind,
-            severity,
-            parameters,
-            terminal: None,
-            card: None,
-        });
+        tracing::info!(topic = event.topic, severity = %event.severity, parameters = details, "event");
     }
 
     /// An event: into the log, then to those who subscribed.
     pub(crate) fn raise(&self, event: Event) {
+        self.log(&event);
         let now = self.clock.now();
-        if event.severity >= Severity::Warning || !event.topic.starts_with("CARD/PIN/") {
-            let stored = self
-                .store
-                .log(now, &event.topic, &event.severity.to_string(), &event.for_log());
-            if let Err(error) = stored {
-                tracing::error!(%error, "log not writable");
-                self.state.set(Condition::SecurityLogNotWritable, true, now);
-            }
-        }
-        tracing::info!(topic = event.topic, severity = %event.severity, parameters = event.for_log(), "event");
         for subscription in self.subscriptions.matching(&event, &self.model(), now) {
             let (event, identity) = (event.clone(), self.identities.ak_nist.clone());
             let (clock, max, list) = (

@@ -247,6 +247,13 @@ impl Model {
             .map(|user| user.password_hash.as_str())
     }
 
+    /// Does this tenant manage this SM-B?
+    pub fn manages(&self, mandant: &str, iccsn: &Iccsn) -> bool {
+        self.mandants
+            .iter()
+            .any(|one| one.id.as_str() == mandant && one.smb.contains(iccsn))
+    }
+
     /// The terminal where a workplace types PINs for cards that do not sit at it.
     pub fn remote_pin_terminal(&self, caller: &Caller) -> Option<&CtId> {
         let mandant = self.mandant(&caller.mandant)?;

@@ -1,8 +1,22 @@
-//! Passwords of users: salted PBKDF2 hashes, compared in constant time.
+//! Passwords of users: salted PBKDF2 hashes, compared in constant time, with a lock after wrong ones.
 
 use crate::Failure;
+use base::Clock;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use zeroize::Zeroizing;
 
 const ROUNDS: u32 = 100_000;
+/// Wrong passwords in a row before a user has to wait.
+const TRIES: u32 = 5;
+/// How long the wait is.
+const LOCKED: Duration = Duration::from_secs(60);
+/// Verified passwords that are remembered: hashing one anew with every request would be the costliest part of it.
+const REMEMBERED: usize = 1000;
 
 /// `pbkdf2-sha256$rounds$salt$hash`, hexadecimal.
 pub fn hash(password: &str) -> Result<String, Failure> {
@@ -38,14 +52,120 @@ pub fn verify(password: &str, stored: &str) -> bool {
     }
 }
 
+/// User and password of HTTP's Basic authentication.
+pub fn basic(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
+    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let decoded = Zeroizing::new(STANDARD.decode(text.strip_prefix("Basic ")?).ok()?);
+    let (user, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), Zeroizing::new(secret.to_owned())))
+}
+
+/// What came of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// The password is the user's.
+    Right,
+    /// It is not, or there is no such user.
+    Wrong,
+    /// Too many wrong ones before: nothing was compared.
+    Locked,
+}
+
+/// The door: who has knocked wrongly how often, and who was let in lately.
+pub struct Door {
+    /// Under this key passwords are remembered, in memory only.
+    key: [u8; 32],
+    lately: Mutex<HashSet<[u8; 32]>>,
+    wrong: Mutex<HashMap<String, (u32, Duration)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Door {
+    /// A door nobody has come through yet.
+    pub fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            key: crypto::random()?,
+            lately: Mutex::default(),
+            wrong: Mutex::default(),
+        })
+    }
+
+    /// Lets a user in whose password fits `stored`; five wrong ones in a row close the door to this user for a minute.
+    pub async fn knock(&self, user: &str, password: &str, stored: Option<&str>, clock: &dyn Clock) -> Login {
+        // users that do not exist share one entry: their names are the caller's invention
+        let entry = if stored.is_some() { user } else { "" };
+        let now = clock.elapsed();
+        if lock(&self.wrong)
+            .get(entry)
+            .is_some_and(|(_, until)| *until > now)
+        {
+            return Login::Locked;
+        }
+        let stored = stored.unwrap_or("");
+        let token = crypto::hmac_sha256(&self.key, format!("{user}\0{password}\0{stored}").as_bytes());
+        if lock(&self.lately).contains(&token) {
+            return Login::Right;
+        }
+        let (password, hash) = (password.to_owned(), stored.to_owned());
+        let right = tokio::task::spawn_blocking(move || verify(&password, &hash)).await;
+        let mut wrong = lock(&self.wrong);
+        if right.unwrap_or(false) {
+            wrong.remove(entry);
+            let mut lately = lock(&self.lately);
+            if lately.len() >= REMEMBERED {
+                lately.clear();
+            }
+            lately.insert(token);
+            return Login::Right;
+        }
+        let (count, until) = wrong.entry(entry.to_owned()).or_default();
+        *count += 1;
+        if *count >= TRIES {
+            (*count, *until) = (0, now + LOCKED);
+            tracing::warn!("login closed for a minute after {TRIES} wrong passwords");
+        }
+        Login::Wrong
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn right_and_wrong() {
-        let stored = super::hash("geheim").unwrap();
-        assert!(super::verify("geheim", &stored));
-        assert!(!super::verify("Geheim", &stored));
-        assert!(!super::verify("geheim", "pbkdf2-sha256$x$00$00"));
-        assert!(!super::verify("", ""));
+        let stored = hash("geheim").unwrap();
+        assert!(verify("geheim", &stored));
+        assert!(!verify("Geheim", &stored));
+        assert!(!verify("geheim", "pbkdf2-sha256$x$00$00"));
+        assert!(!verify("", ""));
+    }
+
+    #[tokio::test]
+    async fn five_wrong_passwords_close_the_door_for_a_minute() {
+        let clock = base::VirtualClock::at(base::Timestamp::UNIX_EPOCH);
+        let (door, stored) = (Door::new().unwrap(), hash("geheim").unwrap());
+        let knock = async |user: &str, password: &str| {
+            let stored = (user == "anna").then_some(stored.as_str());
+            door.knock(user, password, stored, &*clock.shared()).await
+        };
+        assert_eq!(knock("anna", "geheim").await, Login::Right);
+        for _ in 0..TRIES {
+            assert_eq!(knock("anna", "falsch").await, Login::Wrong);
+        }
+        assert_eq!(knock("anna", "geheim").await, Login::Locked);
+        // others are not held up
+        assert_eq!(knock("berta", "geheim").await, Login::Wrong);
+        clock.advance(LOCKED);
+        assert_eq!(knock("anna", "geheim").await, Login::Right);
+        // a changed password is not remembered
+        assert_eq!(
+            door.knock("anna", "geheim", Some(&hash("neu").unwrap()), &*clock.shared())
+                .await,
+            Login::Wrong
+        );
     }
 }

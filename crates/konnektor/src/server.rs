@@ -1,7 +1,8 @@
 //! The door for practice systems: HTTPS with the certificate and version each client can use, SOAP behind it.
 
 use crate::model::Peer;
-use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION, password};
+use crate::password::{self, Login};
+use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
@@ -9,8 +10,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base::{Code, limits};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use crypto::tls::{ClientCertificate, PeerVerifier, ServerChoice};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -151,7 +150,7 @@ async fn soap_call(
     request: HttpRequest,
 ) -> Response {
     let started = inner.clock.elapsed();
-    let (name, outcome) = match authenticate(&inner, &headers, &mut peer) {
+    let (name, outcome) = match authenticate(&inner, &headers, &mut peer).await {
         Ok(()) => handle(&inner, &peer, request).await,
         Err(failure) => ("unauthenticated", Err(failure)),
     };
@@ -190,27 +189,19 @@ async fn soap_call(
     }
 }
 
-fn authenticate(inner: &Inner, headers: &HeaderMap, peer: &mut Peer) -> Result<(), Failure> {
+async fn authenticate(inner: &Inner, headers: &HeaderMap, peer: &mut Peer) -> Result<(), Failure> {
     if inner.config.client_authentication != ClientAuthentication::Password {
         return Ok(());
     }
-    let refused = || Failure::new(Code::CLIENT_NOT_AUTHENTICATED, "user and password expected");
-    let text = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(refused)?;
-    let decoded = text
-        .strip_prefix("Basic ")
-        .and_then(|encoded| STANDARD.decode(encoded).ok())
-        .ok_or_else(refused)?;
-    let decoded = String::from_utf8(decoded).map_err(|_| refused())?;
-    let (user, secret) = decoded.split_once(':').ok_or_else(refused)?;
+    let refused = |why: &str| Failure::new(Code::CLIENT_NOT_AUTHENTICATED, why);
+    let (user, secret) = password::basic(headers).ok_or_else(|| refused("user and password expected"))?;
     let model = inner.model();
-    let stored = model.password_hash(user).ok_or_else(refused)?;
-    if !password::verify(secret, stored) {
-        return Err(refused());
+    let stored = model.password_hash(&user);
+    match inner.door.knock(&user, &secret, stored, &*inner.clock).await {
+        Login::Right => peer.user = Some(user),
+        Login::Wrong => return Err(refused("user or password wrong")),
+        Login::Locked => return Err(refused("too many wrong passwords: wait a minute")),
     }
-    peer.user = Some(user.to_owned());
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! The operating state (TAB_KON_503): the set of `EC_*` conditions, the only source of health for SOAP, events, metrics
 //! and administration. Conditions that concern what is built so far.
 
+use crate::Failure;
 use base::id::CtId;
-use base::{Severity, Timestamp};
+use base::{Code, Severity, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,44 +22,120 @@ pub enum Condition {
     SecurityLogNotWritable,
 }
 
+/// What the table says of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Name on the wire.
+    pub name: String,
+    /// How bad.
+    pub severity: Severity,
+    /// `Operation` or `Security`.
+    pub kind: &'static str,
+    /// For people, German.
+    pub meaning: String,
+}
+
+/// What a condition may bar (the rows of TAB_KON_504 that exist so far).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// Asking a terminal for something, and commands to cards in sessions that exist.
+    Terminal,
+    /// Opening a card session (TUC_KON_026).
+    OpenSession,
+    /// PIN operations.
+    Pin,
+    /// ReadCardCertificate, CheckCertificateExpiration.
+    ReadCertificate,
+    /// VerifyCertificate.
+    VerifyCertificate,
+    /// TLS to services of the TI.
+    TiService,
+}
+
 impl Condition {
-    /// Name on the wire, severity, type.
-    pub fn describe(&self) -> (String, Severity, &'static str) {
+    /// The table TAB_KON_503.
+    pub fn describe(&self) -> Description {
         use Condition as C;
-        match self {
+        const OP: &str = "Operation";
+        const SEC: &str = "Security";
+        let (name, severity, kind, meaning) = match self {
             C::CardTerminalNotAvailable(id) => (
                 format!("EC_CardTerminal_Not_Available({id})"),
                 Severity::Error,
-                "Operation",
+                OP,
+                format!("Kartenterminal({id}) ist als aktiv gekennzeichnet, aber nicht verfügbar"),
             ),
             C::CardTerminalCertificateExpiresSoon(id) => (
                 format!("EC_CardTerminal_gSMC-KT_Certificate_Expires_Soon({id})"),
                 Severity::Info,
-                "Operation",
+                OP,
+                format!(
+                    "Das Zertifikat der gSMC-KT im Kartenterminal({id}) läuft in weniger als 5 Wochen ab"
+                ),
             ),
-            C::TslUpdateNotSuccessful => ("EC_TSL_Update_Not_Successful".into(), Severity::Info, "Operation"),
-            C::TslExpiring => ("EC_TSL_Expiring".into(), Severity::Info, "Security"),
+            C::TslUpdateNotSuccessful => (
+                "EC_TSL_Update_Not_Successful".into(),
+                Severity::Info,
+                OP,
+                "Die letzte Aktualisierung der TSL war nicht erfolgreich".into(),
+            ),
+            C::TslExpiring => (
+                "EC_TSL_Expiring".into(),
+                Severity::Info,
+                SEC,
+                "Die TSL läuft in höchstens 7 Tagen ab".into(),
+            ),
             C::TslOutOfDateWithinGracePeriod => (
                 "EC_TSL_Out_Of_Date_Within_Grace_Period".into(),
                 Severity::Warning,
-                "Security",
+                SEC,
+                "Die TSL ist abgelaufen, die Nachfrist läuft".into(),
             ),
             C::TslOutOfDateBeyondGracePeriod => (
                 "EC_TSL_Out_Of_Date_Beyond_Grace_Period".into(),
                 Severity::Fatal,
-                "Security",
+                SEC,
+                "Die TSL ist abgelaufen und ihre Nachfrist vorbei: eine neue TSL muss eingespielt werden"
+                    .into(),
             ),
-            C::TslTrustAnchorExpiring => ("EC_TSL_Trust_Anchor_Expiring".into(), Severity::Info, "Security"),
+            C::TslTrustAnchorExpiring => (
+                "EC_TSL_Trust_Anchor_Expiring".into(),
+                Severity::Info,
+                SEC,
+                "Der Vertrauensanker der TSL läuft innerhalb von 30 Tagen ab".into(),
+            ),
             C::TslTrustAnchorOutOfDate => (
                 "EC_TSL_Trust_Anchor_Out_Of_Date".into(),
                 Severity::Fatal,
-                "Security",
+                SEC,
+                "Der Vertrauensanker der TSL ist abgelaufen".into(),
             ),
             C::SecurityLogNotWritable => (
                 "EC_Security_Log_Not_Writable".into(),
                 Severity::Fatal,
-                "Operation",
+                OP,
+                "Das Sicherheitslog kann nicht geschrieben werden".into(),
             ),
+        };
+        Description {
+            name,
+            severity,
+            kind,
+            meaning,
+        }
+    }
+
+    /// Is this function out of order while the condition holds (TAB_KON_504)?
+    pub fn bars(&self, function: Function) -> bool {
+        use Function as F;
+        match self {
+            // the EventService goes on in all of them
+            Condition::SecurityLogNotWritable => true,
+            Condition::TslOutOfDateBeyondGracePeriod => {
+                matches!(function, F::OpenSession | F::VerifyCertificate | F::TiService)
+            }
+            Condition::TslTrustAnchorOutOfDate => function == F::TiService,
+            _ => false,
         }
     }
 }
@@ -66,7 +143,7 @@ impl Condition {
 /// Days before NextUpdate at which a list counts as expiring.
 const TSL_WARN_DAYS: i64 = 7;
 /// CERT_TSL_DEFAULT_GRACE_PERIOD_DAYS.
-const TSL_GRACE_DAYS: i64 = 30;
+pub(crate) const TSL_GRACE_DAYS: i64 = 30;
 const DAY: i64 = 86_400;
 
 /// The date rules of the trust list: pure, so that a calendar can drive them through years.
@@ -93,6 +170,14 @@ pub fn trust_list_conditions(
         ),
         (Condition::TslTrustAnchorOutOfDate, anchor_left < 0),
     ]
+}
+
+/// Certificates of terminals that end sooner are reported (five weeks).
+const TERMINAL_WARN_DAYS: i64 = 35;
+
+/// EC_CardTerminal_gSMC-KT_Certificate_Expires_Soon.
+pub fn terminal_certificate_expires_soon(end: i64, now: Timestamp) -> bool {
+    end - now.as_second() < TERMINAL_WARN_DAYS * DAY
 }
 
 /// All conditions with their value and since when it holds.
@@ -124,6 +209,18 @@ impl OperatingState {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(condition);
+    }
+
+    /// May this function run now? Otherwise 4002, with the condition that bars it.
+    pub fn permit(&self, function: Function) -> Result<(), Failure> {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let barring = conditions
+            .iter()
+            .find(|(condition, (value, _))| *value && condition.bars(function));
+        match barring {
+            None => Ok(()),
+            Some((condition, _)) => Err(Failure::new(Code::CRITICAL_STATE, condition.describe().name)),
+        }
     }
 
     /// All conditions.
@@ -177,6 +274,45 @@ mod tests {
         }
         // the last list came on day 392: valid to 422, grace to 452, healed by the next list on day 462
         assert_eq!((fatal_days.first(), fatal_days.last()), (Some(&453), Some(&461)));
+    }
+
+    /// A gSMC-KT lives five years: reported for exactly its last 35 days and after its end, never before.
+    #[test]
+    fn five_years_of_a_terminal_certificate() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let end = start.as_second() + 5 * 365 * DAY;
+        let soon: Vec<i64> = (0..6 * 365)
+            .filter(|day| {
+                let now = Timestamp::from_second(start.as_second() + day * DAY).unwrap();
+                terminal_certificate_expires_soon(end, now)
+            })
+            .collect();
+        assert_eq!((soon.first(), soon.len()), (Some(&(5 * 365 - 34)), 365 + 34));
+    }
+
+    #[test]
+    fn a_fatal_state_bars_what_the_table_says() {
+        let state = OperatingState::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let code = |function| state.permit(function).map_err(|failure| failure.code().number());
+        assert_eq!(code(Function::TiService), Ok(()));
+        state.set(Condition::TslTrustAnchorOutOfDate, true, now);
+        assert_eq!(code(Function::TiService), Err(4002));
+        assert_eq!(code(Function::OpenSession), Ok(()));
+        state.set(Condition::TslOutOfDateBeyondGracePeriod, true, now);
+        assert_eq!(code(Function::OpenSession), Err(4002));
+        assert_eq!(code(Function::Pin), Ok(()));
+        assert_eq!(code(Function::VerifyCertificate), Err(4002));
+        state.set(Condition::SecurityLogNotWritable, true, now);
+        assert_eq!(code(Function::Pin), Err(4002));
+        for condition in [
+            Condition::TslTrustAnchorOutOfDate,
+            Condition::TslOutOfDateBeyondGracePeriod,
+            Condition::SecurityLogNotWritable,
+        ] {
+            state.set(condition, false, now);
+        }
+        assert_eq!(code(Function::TiService), Ok(()));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl<'w> Walk<'w> {
 
     async fn pair(&self) -> Result<String> {
         let id = TERMINAL.parse()?;
-        let inner = self.world.konnektor.inner();
+        let inner = self.world.konnektor()?.inner();
         self.world
             .wait_for("trust list", PATIENCE, self.clock, async || {
                 inner.trust().is_some()

@@ -2,4 +2,5 @@
 
 pub mod demo;
 pub mod practice;
+mod vault;
 pub mod world;

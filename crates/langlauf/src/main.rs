@@ -1,13 +1,18 @@
 //! The command line: one binary, every role a subcommand; nothing but wiring.
 
-use anyhow::{Context, Result, bail};
+mod admin;
+
+use admin::AdminAction;
+use anyhow::{Context, Result};
 use base::{Clock, SystemClock};
 use clap::{Parser, Subcommand};
-use konnektor::ClientAuthentication;
+use konnektor::{ClientAuthentication, Konnektor};
 use langlauf::demo::{Step, Walk};
 use langlauf::world::{Options, World};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use terminal::simulator::Fault;
 use terminal::simulator::page::Action;
 
 /// Langlauf: an open TI-Konnektor with the whole test TI around it. Not approved by gematik or BSI.
@@ -37,9 +42,32 @@ enum Role {
         /// Leave out RSA keys on the cards (faster).
         #[arg(long)]
         no_rsa: bool,
+        /// How practice systems authenticate.
+        #[arg(long, value_enum, default_value = "certificate")]
+        client_authentication: Authentication,
         /// Only start, without the walk.
         #[arg(long)]
         serve: bool,
+        /// Only the test TI and the terminal; run `langlauf konnektor` beside it.
+        #[arg(long)]
+        no_konnektor: bool,
+        /// Use the cards in the PC/SC readers of this machine as slots 1 to 3 (development only).
+        #[arg(long)]
+        pcsc: bool,
+    },
+    /// Runs a Konnektor.
+    Konnektor {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Puts a virtual card into a PC/SC reader that does not exist (Debian's vsmartcard-vpcd): for other PC/SC programs.
+    Card {
+        /// Card image, e.g. from `demo/cards`.
+        image: PathBuf,
+        /// Where the driver listens.
+        #[arg(long, default_value_t = SocketAddr::from(([127, 0, 0, 1], card::vpcd::PORT)))]
+        driver: SocketAddr,
     },
     /// Works a running virtual terminal, as a person would.
     Terminal {
@@ -49,21 +77,34 @@ enum Role {
         #[command(subcommand)]
         action: TerminalAction,
     },
-    /// Calls the administration of a running Konnektor and prints its answer.
+    /// Administers a running Konnektor and prints its answers.
     Admin {
-        /// Folder of the demo, for address and password.
+        /// Folder of the demo, for certificate and CA.
         #[arg(long, default_value = "demo")]
         folder: PathBuf,
         /// Address of the administration.
         #[arg(long, default_value = "127.0.0.1:8500")]
-        address: String,
-        /// GET, POST, PUT or DELETE.
-        method: String,
-        /// Path, e.g. `/api/v1/state`.
-        path: String,
-        /// JSON body.
-        body: Option<String>,
+        address: SocketAddr,
+        #[command(subcommand)]
+        action: AdminAction,
     },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Authentication {
+    Certificate,
+    Password,
+    None,
+}
+
+impl From<Authentication> for ClientAuthentication {
+    fn from(choice: Authentication) -> Self {
+        match choice {
+            Authentication::Certificate => Self::Certificate,
+            Authentication::Password => Self::Password,
+            Authentication::None => Self::None,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -91,11 +132,32 @@ enum TerminalAction {
     Enter,
     /// Press cancel.
     Cancel,
+    /// Press correction.
+    Correct,
     /// Pull the network cable, or put it back.
     Network {
-        /// `on` or `off`.
-        state: String,
+        /// In?
+        state: OnOff,
     },
+    /// Let something go wrong, or nothing.
+    Fault {
+        /// What.
+        kind: FaultKind,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnOff {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum FaultKind {
+    None,
+    CardGarbage,
+    CardSilence,
+    BrokenEnvelope,
 }
 
 #[tokio::main]
@@ -112,28 +174,66 @@ async fn main() -> Result<()> {
             folder,
             free_ports,
             no_rsa,
+            client_authentication,
             serve,
+            no_konnektor,
+            pcsc,
         } => {
             let options = Options {
-                folder,
                 fixed_ports: !free_ports,
                 rsa: !no_rsa,
-                client_authentication: ClientAuthentication::Certificate,
+                client_authentication: client_authentication.into(),
+                konnektor: !no_konnektor,
+                ..Options::demo(folder)
             };
-            demo(&options, once, json, serve).await
+            demo(&options, once, json, serve || no_konnektor || pcsc, pcsc).await
         }
+        Role::Konnektor { config } => run_konnektor(&config).await,
+        Role::Card { image, driver } => serve_card(&image, driver),
         Role::Terminal { page, action } => work_terminal(&page, action).await,
         Role::Admin {
             folder,
             address,
-            method,
-            path,
-            body,
-        } => administrate(&folder, &address, &method, &path, body).await,
+            action,
+        } => admin::run(&folder, address, action).await,
     }
 }
 
-async fn demo(options: &Options, once: bool, json: bool, serve: bool) -> Result<()> {
+/// Until Ctrl-C or SIGTERM.
+async fn until_told() -> Result<()> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        ended = tokio::signal::ctrl_c() => Ok(ended?),
+        _ = term.recv() => Ok(()),
+    }
+}
+
+fn serve_card(image: &Path, driver: SocketAddr) -> Result<()> {
+    let mut card = langlauf::world::open_card(image)?;
+    let stream = std::net::TcpStream::connect(driver)
+        .with_context(|| format!("{driver}: is pcscd running with vsmartcard-vpcd?"))?;
+    println!("{} is in the reader at {driver}", image.display());
+    Ok(card::vpcd::serve(&mut card, stream)?)
+}
+
+async fn run_konnektor(config: &Path) -> Result<()> {
+    let konnektor = Konnektor::open(config, SystemClock::new()).map_err(|f| anyhow::anyhow!(f.detail()))?;
+    let (listen, listen_admin) = konnektor.addresses();
+    let bind = async |address: SocketAddr| {
+        tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{address}"))
+    };
+    let (clients, administrators) = (bind(listen).await?, bind(listen_admin).await?);
+    println!("Konnektor https://{listen}, administration https://{listen_admin}");
+    tokio::select! {
+        ended = konnektor.serve(clients) => Ok(ended?),
+        ended = konnektor.serve_admin(administrators) => Ok(ended?),
+        ended = until_told() => ended,
+    }
+}
+
+async fn demo(options: &Options, once: bool, json: bool, serve: bool, pcsc: bool) -> Result<()> {
     let clock: Arc<dyn Clock> = SystemClock::new();
     if !json {
         println!("Setting up the test TI in {} …", options.folder.display());
@@ -157,6 +257,13 @@ async fn demo(options: &Options, once: bool, json: bool, serve: bool) -> Result<
         );
         println!("  test TI         http://{}\n", addresses.test_ti);
     }
+    let mut readers = None;
+    if pcsc {
+        readers = Some(terminal::pcsc::attach(world.terminal.clone()).context("PC/SC: is pcscd running?")?);
+        println!(
+            "Cards in PC/SC readers appear in slots 1 to 3. This is no eHealth terminal: test cards only."
+        );
+    }
     if !serve {
         let report = |step: &Step| match serde_json::to_string(step) {
             Ok(line) if json => println!("{line}"),
@@ -176,7 +283,8 @@ async fn demo(options: &Options, once: bool, json: bool, serve: bool) -> Result<
     if !json {
         println!("\nRunning. Press Ctrl-C to end; `make clean-demo` removes everything.");
     }
-    tokio::signal::ctrl_c().await?;
+    until_told().await?;
+    drop(readers);
     Ok(())
 }
 
@@ -194,10 +302,17 @@ async fn work_terminal(page: &str, action: TerminalAction) -> Result<()> {
         TerminalAction::Type { digits } => Action::Type { digits },
         TerminalAction::Enter => Action::Enter,
         TerminalAction::Cancel => Action::Cancel,
-        TerminalAction::Network { state } => match state.as_str() {
-            "on" => Action::Network { up: true },
-            "off" => Action::Network { up: false },
-            other => bail!("network must be on or off, not {other}"),
+        TerminalAction::Correct => Action::Correct,
+        TerminalAction::Network { state } => Action::Network {
+            up: state == OnOff::On,
+        },
+        TerminalAction::Fault { kind } => Action::Fault {
+            kind: match kind {
+                FaultKind::None => None,
+                FaultKind::CardGarbage => Some(Fault::CardGarbage),
+                FaultKind::CardSilence => Some(Fault::CardSilence),
+                FaultKind::BrokenEnvelope => Some(Fault::BrokenEnvelope),
+            },
         },
     };
     let body = serde_json::to_vec(&action)?;
@@ -205,68 +320,5 @@ async fn work_terminal(page: &str, action: TerminalAction) -> Result<()> {
     pki::http::fetch("POST", &url, Some("application/json"), body, 1 << 20)
         .await
         .context("not possible now")?;
-    Ok(())
-}
-
-async fn administrate(
-    folder: &std::path::Path,
-    address: &str,
-    method: &str,
-    path: &str,
-    body: Option<String>,
-) -> Result<()> {
-    use base64::Engine;
-    use http_body_util::BodyExt;
-    let password =
-        std::fs::read_to_string(folder.join("admin-password.txt")).context("password of the demo")?;
-    let pem = std::fs::read_to_string(folder.join("konnektor-ca.pem")).context("CA of the demo")?;
-    let authorities: Vec<asn1::X509> = pem
-        .split("-----BEGIN CERTIFICATE-----")
-        .filter_map(|block| block.split("-----END").next())
-        .filter_map(|text| {
-            let compact: String = text.split_whitespace().collect();
-            asn1::X509::parse(&base64::engine::general_purpose::STANDARD.decode(compact).ok()?).ok()
-        })
-        .collect();
-    let judge = Arc::new(move |chain: &[&[u8]]| {
-        let shown =
-            asn1::X509::parse(chain.first().ok_or("no certificate")?).map_err(|error| error.to_string())?;
-        let known = authorities.iter().any(|ca| pki::signed_by(&shown, ca));
-        if known {
-            Ok(())
-        } else {
-            Err("not this Konnektor".to_owned())
-        }
-    });
-    let tls = crypto::tls::client_config(None, judge)?;
-    let socket: std::net::SocketAddr = address.parse()?;
-    let stream = tokio::net::TcpStream::connect(socket).await?;
-    let name = rustls::pki_types::ServerName::from(socket.ip());
-    let stream = tokio_rustls::TlsConnector::from(tls)
-        .connect(name, stream)
-        .await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        // its end is seen by whoever waits for the answer
-        let _ = connection.await;
-    });
-    let login = base64::engine::general_purpose::STANDARD.encode(format!("admin:{password}"));
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("Host", address)
-        .header("Authorization", format!("Basic {login}"))
-        .header("Content-Type", "application/json")
-        .body(http_body_util::Full::new(hyper::body::Bytes::from(
-            body.unwrap_or_default(),
-        )))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let text = response.into_body().collect().await?.to_bytes();
-    println!("{}", String::from_utf8_lossy(&text));
-    if !status.is_success() {
-        bail!("HTTP {status}");
-    }
     Ok(())
 }

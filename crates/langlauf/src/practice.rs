@@ -5,6 +5,7 @@ use asn1::X509;
 use crypto::tls::Identity;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ const CONTEXT: &str = "<CCTX:Context xmlns:CCTX=\"http://ws.gematik.de/conn/Conn
 pub struct Practice {
     address: SocketAddr,
     identity: Option<Identity>,
+    login: Option<(String, String)>,
     authorities: Arc<Vec<X509>>,
 }
 
@@ -65,8 +67,15 @@ impl Practice {
         Self {
             address,
             identity,
+            login: None,
             authorities: Arc::new(authorities),
         }
+    }
+
+    /// With user and password, where the Konnektor asks for them.
+    pub fn with_login(mut self, login: Option<(String, String)>) -> Self {
+        self.login = login;
+        self
     }
 
     /// The client certificate.
@@ -75,35 +84,17 @@ impl Practice {
     }
 
     async fn exchange(&self, method: &str, path: &str, body: String) -> Result<Answer> {
-        let authorities = self.authorities.clone();
-        let judge = Arc::new(move |chain: &[&[u8]]| {
-            let certificate =
-                X509::parse(chain.first().ok_or("no certificate")?).map_err(|e| e.to_string())?;
-            let known = authorities.iter().any(|ca| pki::signed_by(&certificate, ca));
-            if known {
-                Ok(())
-            } else {
-                Err("Konnektor's certificate is not of this TI".to_owned())
-            }
-        });
-        let tls = crypto::tls::client_config(self.identity.as_ref(), judge)?;
-        let stream = TcpStream::connect(self.address).await?;
-        let name = rustls::pki_types::ServerName::from(self.address.ip());
-        let stream = tokio_rustls::TlsConnector::from(tls)
-            .connect(name, stream)
-            .await
-            .context("TLS")?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            // its end is seen by whoever waits for the answer
-            let _ = connection.await;
-        });
-        let request = http::Request::builder()
+        let judge = issued_by(self.authorities.clone());
+        let mut sender = connect(self.address, self.identity.as_ref(), judge).await?;
+        let mut request = http::Request::builder()
             .method(method)
             .uri(path)
             .header("Host", self.address.to_string())
-            .header("Content-Type", "text/xml; charset=utf-8")
-            .body(Full::new(Bytes::from(body)))?;
+            .header("Content-Type", "text/xml; charset=utf-8");
+        if let Some((user, password)) = &self.login {
+            request = request.header("Authorization", basic(user, password));
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await?.to_bytes();
@@ -146,6 +137,44 @@ impl Practice {
         }
         Ok(answer.texts("CardHandle"))
     }
+}
+
+/// A judge that believes servers whose certificate one of `authorities` has issued.
+pub fn issued_by(authorities: Arc<Vec<X509>>) -> crypto::tls::Judge {
+    Arc::new(move |chain| {
+        let shown = X509::parse(chain.first().ok_or("no certificate")?).map_err(|error| error.to_string())?;
+        match authorities.iter().any(|ca| pki::signed_by(&shown, ca)) {
+            true => Ok(()),
+            false => Err("the server's certificate is not of this TI".to_owned()),
+        }
+    })
+}
+
+/// The value of HTTP's `Authorization` for a user and password.
+pub fn basic(user: &str, password: &str) -> String {
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {encoded}")
+}
+
+/// An HTTPS connection for any number of requests.
+pub async fn connect(
+    address: SocketAddr,
+    identity: Option<&Identity>,
+    judge: crypto::tls::Judge,
+) -> Result<SendRequest<Full<Bytes>>> {
+    let tls = crypto::tls::client_config(identity, judge)?;
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = rustls::pki_types::ServerName::from(address.ip());
+    let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await;
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream.context("TLS")?)).await?;
+    tokio::spawn(async move {
+        // its end is seen by whoever waits for an answer
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
 
 /// The whole SOAP message of an operation.

@@ -2,6 +2,7 @@
 //! Everything is made at the first start, lies in one folder, and is the same at the next.
 
 use crate::practice::Practice;
+use crate::vault::{Vault, read_json, read_or_make, write_private};
 use anyhow::{Context, Result};
 use asn1::X509;
 use base::Clock;
@@ -9,25 +10,23 @@ use base::id::Iccsn;
 use card::cos::{StateFile, VirtualCard};
 use card::image;
 use crypto::tls::Identity;
-use crypto::{Curve, EcPrivate, Key, SoftKey};
-use konnektor::config::TerminalConfig;
-use konnektor::model::{Access, ClientSystem, Mandant, Model, Workplace};
-use konnektor::{ClientAuthentication, Config, Identities, Konnektor};
+use crypto::{Curve, EcPrivate, Key, SoftKey, pem};
+use konnektor::config::{IdentityFiles, TerminalConfig};
+use konnektor::model::{Access, ClientSystem, Mandant, Model, User, Workplace};
+use konnektor::{ClientAuthentication, Config, Konnektor};
 use pki::issue::{Authority, Name, Request, profile};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::Store;
 use terminal::simulator::{self, VirtualTerminal};
 use testti::cards::{self, Holder, Options as CardOptions};
 use testti::person::Person;
 use testti::services::Ledger;
 use testti::vsdm::Vsdm;
 use testti::{SavedKeys, TestPki};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// How a world is set up.
 #[derive(Debug, Clone)]
@@ -40,6 +39,21 @@ pub struct Options {
     pub rsa: bool,
     /// How practice systems authenticate.
     pub client_authentication: ClientAuthentication,
+    /// With a Konnektor in this process, or only what is around it.
+    pub konnektor: bool,
+}
+
+impl Options {
+    /// The world of `make demo`: fixed ports, RSA and elliptic keys, client certificates, a Konnektor.
+    pub fn demo(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            fixed_ports: true,
+            rsa: true,
+            client_authentication: ClientAuthentication::Certificate,
+            konnektor: true,
+        }
+    }
 }
 
 /// Where everything listens.
@@ -53,6 +67,8 @@ pub struct Addresses {
     pub terminal: SocketAddr,
     /// The terminal's page, HTTP.
     pub page: SocketAddr,
+    /// Where the Konnektor hears terminals announce themselves, UDP.
+    pub announcements: SocketAddr,
     /// Trust list and OCSP, HTTP.
     pub test_ti: SocketAddr,
     /// The VSDM intermediary, HTTPS.
@@ -65,8 +81,9 @@ pub struct World {
     pub addresses: Addresses,
     /// The terminal.
     pub terminal: VirtualTerminal,
-    /// The Konnektor.
-    pub konnektor: Konnektor,
+    konnektor: Option<Konnektor>,
+    /// The Konnektor's configuration file; `langlauf konnektor` runs another process from it.
+    pub config: PathBuf,
     /// The insurers' services.
     pub vsdm: Vsdm,
     /// The book behind the OCSP responder.
@@ -94,72 +111,12 @@ pub const SMC_B: &str = "80276009990000000002";
 pub const HBA: &str = "80276009990000000003";
 const GSMC_KT: &str = "80276009990000000009";
 const GSMC_K: &str = "80276009990000000010";
+/// User of the practice system where it authenticates by password.
+pub const PRACTICE_USER: &str = "pvs";
+const CONFIG_HEAD: &str = "# Written by `langlauf demo` at every start. Copy it before you change it, and run the copy with\n\
+    # `langlauf konnektor --config ...` beside `langlauf demo --no-konnektor`.\n\n";
 /// CtId of the terminal.
 pub const TERMINAL: &str = "KT1";
-
-/// Identities as they are stored.
-#[derive(Serialize, Deserialize)]
-struct StoredIdentity {
-    chain: Vec<String>,
-    key: String,
-}
-
-fn read_json<T: serde::de::DeserializeOwned + Default>(path: &Path) -> Result<T> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| path.display().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
-        Err(error) => Err(error).with_context(|| path.display().to_string()),
-    }
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(std::fs::rename(new, path)?)
-}
-
-/// Identities by name, read from a file or made.
-struct Vault {
-    path: PathBuf,
-    map: BTreeMap<String, StoredIdentity>,
-}
-
-impl Vault {
-    fn open(path: PathBuf) -> Result<Self> {
-        Ok(Self {
-            map: read_json(&path)?,
-            path,
-        })
-    }
-
-    fn identity(&mut self, name: &str, make: impl FnOnce() -> Result<Identity>) -> Result<Identity> {
-        if let Some(stored) = self.map.get(name) {
-            let chain = stored.chain.iter().map(hex::decode).collect::<Result<_, _>>()?;
-            return Ok(Identity {
-                chain,
-                key: SoftKey::from_pkcs8(&hex::decode(&stored.key)?)?,
-            });
-        }
-        let identity = make()?;
-        let chain = identity.chain.iter().map(hex::encode).collect();
-        let key = hex::encode(&identity.key.to_pkcs8()?[..]);
-        self.map.insert(name.into(), StoredIdentity { chain, key });
-        Ok(identity)
-    }
-
-    fn save(&self) -> Result<()> {
-        write_private(&self.path, &serde_json::to_vec(&self.map)?)
-    }
-}
 
 async fn listen(fixed: bool, port: u16) -> Result<TcpListener> {
     let port = if fixed { port } else { 0 };
@@ -169,8 +126,16 @@ async fn listen(fixed: bool, port: u16) -> Result<TcpListener> {
         .with_context(|| format!("port {port} on 127.0.0.1 is taken: is another demo running?"))
 }
 
-/// The card `name`: its image and state from the folder, or made.
-fn open_card(
+/// The card with this image; its state lies beside it.
+pub fn open_card(image: &Path) -> Result<VirtualCard> {
+    let text = std::fs::read_to_string(image).with_context(|| image.display().to_string())?;
+    let system = image::read(&text).with_context(|| image.display().to_string())?;
+    let memory = StateFile::at(image.with_extension("state"));
+    Ok(VirtualCard::new(system, Box::new(memory))?)
+}
+
+/// The card `name` of the folder, made if it is not there yet.
+fn make_card(
     folder: &Path,
     name: &str,
     make: impl FnOnce() -> Result<image::ObjectSystem>,
@@ -179,11 +144,7 @@ fn open_card(
     if !path.exists() {
         write_private(&path, image::write(&make()?).as_bytes())?;
     }
-    let system = image::read(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
-    Ok(VirtualCard::new(
-        system,
-        Box::new(StateFile::at(folder.join(format!("{name}.state")))),
-    )?)
+    open_card(&path)
 }
 
 impl World {
@@ -197,14 +158,18 @@ impl World {
         let page = listen(options.fixed_ports, 8600).await?;
         let https = listen(options.fixed_ports, 8443).await?;
         let admin = listen(options.fixed_ports, 8500).await?;
+        let announcements = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addresses = Addresses {
             konnektor: https.local_addr()?,
             admin: admin.local_addr()?,
             terminal: sicct.local_addr()?,
             page: page.local_addr()?,
+            announcements: announcements.local_addr()?,
             test_ti: ti.local_addr()?,
             vsdm: vsdm_listener.local_addr()?,
         };
+        // the Konnektor binds it itself
+        drop(announcements);
         let mut tasks = Vec::new();
         let mut spawn =
             |name: &'static str,
@@ -226,25 +191,26 @@ impl World {
         write_private(&keys_path, &serde_json::to_vec(&saved)?)?;
         let ledger = Ledger::new(&pki, clock.clone());
 
-        let mut vault = Vault::open(folder.join("identities.json"))?;
+        let vault = Vault::open(folder.join("identities"))?;
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut made = None;
-        let mut own = |vault: &mut Vault, name: &str, pick: fn(&testti::KonnektorIdentities) -> Identity| {
+        // made at once, kept one by one
+        let fresh = match vault.path("sak").exists() {
+            true => None,
+            false => Some(pki.konnektor(GSMC_K, &[localhost])?),
+        };
+        let own = |name: &str, pick: fn(&testti::KonnektorIdentities) -> &Identity| {
             vault.identity(name, || {
-                let all = match made.take() {
-                    Some(all) => all,
-                    None => pki.konnektor(GSMC_K, &[localhost])?,
-                };
-                let picked = pick(&all);
-                made = Some(all);
-                Ok(picked)
+                let all = fresh
+                    .as_ref()
+                    .with_context(|| format!("{name}.pem is missing, but sak.pem is there"))?;
+                Ok(pick(all).clone())
             })
         };
         let identities = testti::KonnektorIdentities {
-            ak_brainpool: own(&mut vault, "ak-brainpool", |all| all.ak_brainpool.clone())?,
-            ak_nist: own(&mut vault, "ak-nist", |all| all.ak_nist.clone())?,
-            sak: own(&mut vault, "sak", |all| all.sak.clone())?,
-            nk: own(&mut vault, "nk", |all| all.nk.clone())?,
+            ak_brainpool: own("ak-brainpool", |all| &all.ak_brainpool)?,
+            ak_nist: own("ak-nist", |all| &all.ak_nist)?,
+            nk: own("nk", |all| &all.nk)?,
+            sak: own("sak", |all| &all.sak)?,
         };
         let person = Person::example();
         let card_options = CardOptions {
@@ -257,7 +223,7 @@ impl World {
             telematik_id: id.into(),
         };
         let cards_folder = folder.join("cards");
-        let egk = open_card(&cards_folder, "eGK Loipengruen", || {
+        let egk = make_card(&cards_folder, "eGK Loipengruen", || {
             Ok(cards::egk(
                 &pki,
                 &number(EGK)?,
@@ -266,7 +232,7 @@ impl World {
                 &card_options,
             )?)
         })?;
-        let smcb = open_card(&cards_folder, "SMC-B Praxis", || {
+        let smcb = make_card(&cards_folder, "SMC-B Praxis", || {
             Ok(cards::smcb(
                 &pki,
                 &number(SMC_B)?,
@@ -274,7 +240,7 @@ impl World {
                 &card_options,
             )?)
         })?;
-        let hba = open_card(&cards_folder, "HBA Dr. Spur", || {
+        let hba = make_card(&cards_folder, "HBA Dr. Spur", || {
             Ok(cards::hba(
                 &pki,
                 &number(HBA)?,
@@ -283,19 +249,19 @@ impl World {
             )?)
         })?;
         let mut smkt = None;
-        let kt = open_card(&cards_folder, "gSMC-KT", || {
+        let kt = make_card(&cards_folder, "gSMC-KT", || {
             let (system, identity) = cards::gsmc_kt(&pki, &number(GSMC_KT)?)?;
             smkt = Some(identity);
             Ok(system)
         })?;
         let smkt = vault.identity("smkt", || {
-            smkt.context("identities.json is missing, but the gSMC-KT exists")
+            smkt.context("smkt.pem is missing, but the gSMC-KT exists")
         })?;
-        let gsmc_k = open_card(&cards_folder, "gSMC-K", || {
+        let gsmc_k = make_card(&cards_folder, "gSMC-K", || {
             Ok(cards::gsmc_k(&pki, &number(GSMC_K)?, &identities)?)
         })?;
-        let client = client_identity(&mut vault, clock.now())?;
-        vault.save()?;
+        let client = client_identity(&vault, "practice", clock.now())?;
+        let administrator = client_identity(&vault, "administrator", clock.now())?;
 
         let vsdm = Vsdm::new(clock.clone());
         vsdm.register(EGK, egk.system(), &person);
@@ -353,57 +319,70 @@ impl World {
         let router = simulator::page::router(terminal.clone());
         spawn("page", Box::pin(async move { axum::serve(page, router).await }));
 
-        let fingerprint = hex::encode(crypto::sha256(client.chain.first()));
+        write_client_files(folder, &client, &konnektor_cas, pki.anchors())?;
+        write_private(
+            &vault.path("trust-anchor"),
+            pem::encode("CERTIFICATE", &pki.tsl_ca.certificate)?.as_bytes(),
+        )?;
+        let random_text = || Ok(hex::encode(crypto::random::<12>()?));
+        let admin_password = read_or_make(&folder.join("admin-password.txt"), random_text)?;
+        let practice_password = read_or_make(&folder.join("practice-password.txt"), random_text)?;
+        let file = |name: &str| PathBuf::from(format!("identities/{name}.pem"));
         let config = Config {
-            hostname: "LANGLAUF".into(),
-            listen: addresses.konnektor,
-            base_url: None,
-            listen_admin: addresses.admin,
+            store: "konnektor".into(),
+            identities: IdentityFiles {
+                ak_brainpool: file("ak-brainpool"),
+                ak_nist: file("ak-nist"),
+                sak: file("sak"),
+                trust_anchor: file("trust-anchor"),
+                iccsn: GSMC_K.into(),
+            },
+            admin_certificates: [fingerprint(&administrator)].into(),
+            admin_password_file: Some("admin-password.txt".into()),
             client_authentication: options.client_authentication,
             online: true,
             tsl_url: Some(location),
             vsdm_url: Some(format!("https://{}", addresses.vsdm)),
-            vsdm_max_seconds: 30,
             keep_alive_seconds: 5,
-            keep_alive_tries: 3,
-            card_timeout_seconds: 10,
-            event_max_tries: 3,
+            announcements: addresses.announcements,
             terminals: vec![TerminalConfig {
                 id: TERMINAL.parse()?,
                 name: TERMINAL.into(),
                 mac,
                 address: addresses.terminal,
             }],
-            model: demo_model(&fingerprint)?,
+            model: demo_model(&fingerprint(&client), &practice_password)?,
+            ..Config::minimal(addresses.konnektor, addresses.admin)
         };
-        config.check()?;
-        let identities = Identities {
-            ak_brainpool: identities.ak_brainpool,
-            ak_nist: identities.ak_nist,
-            sak: identities.sak,
-            trust_anchor: X509::parse(&pki.tsl_ca.certificate)?,
-            iccsn: GSMC_K.into(),
+        let config_path = folder.join("konnektor.toml");
+        let text = format!("{CONFIG_HEAD}{}", toml::to_string(&config)?);
+        write_private(&config_path, text.as_bytes())?;
+        let mut konnektor = None;
+        if options.konnektor {
+            let started = Konnektor::open(&config_path, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
+            let served = started.clone();
+            spawn("Konnektor", Box::pin(async move { served.serve(https).await }));
+            let served = started.clone();
+            spawn(
+                "administration",
+                Box::pin(async move { served.serve_admin(admin).await }),
+            );
+            konnektor = Some(started);
+        }
+        let login = match options.client_authentication {
+            ClientAuthentication::Password => Some((PRACTICE_USER.to_owned(), practice_password)),
+            _ => None,
         };
-        let store = Store::open(&folder.join("konnektor"))?;
-        let konnektor =
-            Konnektor::start(config, identities, store, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
-        let admin_password = admin_password(folder)?;
-        konnektor
-            .set_admin_password(&admin_password)
-            .map_err(|f| anyhow::anyhow!(f.detail()))?;
-        let served = konnektor.clone();
-        spawn("Konnektor", Box::pin(async move { served.serve(https).await }));
-        let served = konnektor.clone();
-        spawn(
-            "administration",
-            Box::pin(async move { served.serve_admin(admin).await }),
-        );
-        write_client_files(folder, &client, &konnektor_cas, pki.anchors())?;
-        let practice = Practice::new(addresses.konnektor, Some(client), konnektor_cas.clone());
+        let shown = match options.client_authentication {
+            ClientAuthentication::Certificate => Some(client),
+            _ => None,
+        };
+        let practice = Practice::new(addresses.konnektor, shown, konnektor_cas.clone()).with_login(login);
         Ok(Self {
             addresses,
             terminal,
             konnektor,
+            config: config_path,
             vsdm,
             ledger,
             practice,
@@ -411,6 +390,13 @@ impl World {
             admin_password,
             tasks,
         })
+    }
+
+    /// The Konnektor of this process.
+    pub fn konnektor(&self) -> Result<&Konnektor> {
+        self.konnektor
+            .as_ref()
+            .context("this world was started without a Konnektor")
     }
 
     /// Waits until `condition` holds, at most `limit`.
@@ -438,7 +424,12 @@ impl World {
     }
 }
 
-fn demo_model(client_certificate: &str) -> Result<Model> {
+fn fingerprint(identity: &Identity) -> String {
+    hex::encode(crypto::sha256(identity.chain.first()))
+}
+
+fn demo_model(client_certificate: &str, password: &str) -> Result<Model> {
+    let password_hash = konnektor::password::hash(password).map_err(|f| anyhow::anyhow!(f.detail()))?;
     let workplace: base::id::WorkplaceId = "Anmeldung".parse()?;
     let access = Access {
         client_system: "PVS".parse()?,
@@ -455,7 +446,10 @@ fn demo_model(client_certificate: &str) -> Result<Model> {
         client_systems: vec![ClientSystem {
             id: "PVS".parse()?,
             certificates: [client_certificate.to_owned()].into(),
-            users: Vec::new(),
+            users: vec![User {
+                name: PRACTICE_USER.into(),
+                password_hash,
+            }],
         }],
         workplaces: vec![Workplace {
             id: workplace,
@@ -465,9 +459,9 @@ fn demo_model(client_certificate: &str) -> Result<Model> {
     })
 }
 
-/// A practice system's certificate: self-made on P-256, registered by its hash.
-fn client_identity(vault: &mut Vault, now: base::Timestamp) -> Result<Identity> {
-    vault.identity("practice", || {
+/// A client's certificate: self-made on P-256, registered by its hash.
+fn client_identity(vault: &Vault, name: &str, now: base::Timestamp) -> Result<Identity> {
+    vault.identity(name, || {
         let key = || Ok::<_, anyhow::Error>(SoftKey::Ec(EcPrivate::generate(Curve::NistP256)?));
         let to = now.checked_add(Duration::from_secs(5 * 365 * 86_400))?;
         let from = now.checked_sub(Duration::from_secs(86_400))?;
@@ -475,7 +469,7 @@ fn client_identity(vault: &mut Vault, now: base::Timestamp) -> Result<Identity> 
         let own = key()?;
         let certificate = issuer.issue(&Request {
             profile: &profile::CLIENT,
-            subject: Name::new("Langlauf TEST-ONLY", "PVS"),
+            subject: Name::new("Langlauf TEST-ONLY", name),
             key: own.public(),
             admission: None,
             dns: &[],
@@ -495,28 +489,6 @@ pub fn self_signed(name: &str, key: SoftKey, from: base::Timestamp, to: base::Ti
     Ok(Authority::root(Name::new("Langlauf TEST-ONLY", name), key, "", from, to)?.certificate)
 }
 
-fn admin_password(folder: &Path) -> Result<String> {
-    let path = folder.join("admin-password.txt");
-    if !path.exists() {
-        write_private(&path, hex::encode(crypto::random::<12>()?).as_bytes())?;
-    }
-    Ok(std::fs::read_to_string(path)?)
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<String> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| String::from_utf8_lossy(line).into_owned())
-        .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
-}
-
 /// Certificate, key and CAs as PEM for curl, openssl and practice systems.
 fn write_client_files(
     folder: &Path,
@@ -524,16 +496,16 @@ fn write_client_files(
     authorities: &[X509],
     roots: &[Vec<u8>],
 ) -> Result<()> {
-    let certificate: String = client.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
-    write_private(&folder.join("practice.crt"), certificate.as_bytes())?;
-    write_private(
-        &folder.join("practice.key"),
-        pem("PRIVATE KEY", &client.key.to_pkcs8()?).as_bytes(),
-    )?;
-    let authorities = authorities.iter().map(X509::der);
-    let cas: String = authorities
-        .chain(roots.iter().map(Vec::as_slice))
-        .map(|der| pem("CERTIFICATE", der))
-        .collect();
+    let certificates = |ders: &mut dyn Iterator<Item = &[u8]>| {
+        let texts = ders.map(|der| pem::encode("CERTIFICATE", der));
+        let texts: Vec<_> = texts.collect::<Result<_, _>>()?;
+        Ok::<String, anyhow::Error>(texts.iter().map(|text| text.as_str()).collect())
+    };
+    let chain = certificates(&mut client.chain.iter().map(Vec::as_slice))?;
+    write_private(&folder.join("practice.crt"), chain.as_bytes())?;
+    let key = pem::encode("PRIVATE KEY", &client.key.to_pkcs8()?)?;
+    write_private(&folder.join("practice.key"), key.as_bytes())?;
+    let roots = roots.iter().map(Vec::as_slice);
+    let cas = certificates(&mut authorities.iter().map(X509::der).chain(roots))?;
     write_private(&folder.join("konnektor-ca.pem"), cas.as_bytes())
 }

@@ -99,15 +99,16 @@ pub struct Directory<'a> {
 impl Directory<'_> {
     /// The `PI:ProductInformation` element, with its namespace.
     pub fn product_information(version: &str, now: Timestamp) -> String {
-        product_information(
-            "Konnektor",
-            "5.1.0",
-            "LANGL",
-            "LANGLAUF",
-            version,
-            "Langlauf",
-            now,
-        )
+        let product = Product {
+            kind: "Konnektor",
+            kind_version: "5.1.0",
+            vendor: "LANGL",
+            code: "LANGLAUF",
+            hardware: "1.0.0",
+            firmware: version,
+            name: "Langlauf",
+        };
+        product.to_xml(now)
     }
 
     /// The document.
@@ -152,35 +153,45 @@ impl Directory<'_> {
     }
 }
 
-/// The `PI:ProductInformation` element.
-pub fn product_information(
-    kind: &str,
-    kind_version: &str,
-    vendor: &str,
-    code: &str,
-    firmware: &str,
-    name: &str,
-    now: Timestamp,
-) -> String {
-    let mut out = Writer::new();
-    out.open("PI:ProductInformation", &[("xmlns:PI", ns::PI)]);
-    out.leaf("PI:InformationDate", &now.to_string());
-    out.open("PI:ProductTypeInformation", &[]);
-    out.leaf("PI:ProductType", kind)
-        .leaf("PI:ProductTypeVersion", kind_version);
-    out.close("PI:ProductTypeInformation")
-        .open("PI:ProductIdentification", &[]);
-    out.leaf("PI:ProductVendorID", vendor)
-        .leaf("PI:ProductCode", code);
-    out.open("PI:ProductVersion", &[]).open("PI:Local", &[]);
-    out.leaf("PI:HWVersion", "1.0.0").leaf("PI:FWVersion", firmware);
-    out.close("PI:Local")
-        .close("PI:ProductVersion")
-        .close("PI:ProductIdentification");
-    out.open("PI:ProductMiscellaneous", &[]);
-    out.leaf("PI:ProductVendorName", vendor)
-        .leaf("PI:ProductName", name);
-    out.close("PI:ProductMiscellaneous")
-        .close("PI:ProductInformation");
-    out.finish()
+/// What ProductInformation.xsd says of a product; versions are three numbers with dots.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Product<'a> {
+    pub kind: &'a str,
+    pub kind_version: &'a str,
+    /// At most five letters or digits.
+    pub vendor: &'a str,
+    /// At most eight letters or digits.
+    pub code: &'a str,
+    pub hardware: &'a str,
+    pub firmware: &'a str,
+    pub name: &'a str,
+}
+
+impl Product<'_> {
+    /// The `PI:ProductInformation` element.
+    pub fn to_xml(&self, now: Timestamp) -> String {
+        let mut out = Writer::new();
+        out.open("PI:ProductInformation", &[("xmlns:PI", ns::PI)]);
+        out.leaf("PI:InformationDate", &now.to_string());
+        out.open("PI:ProductTypeInformation", &[]);
+        out.leaf("PI:ProductType", self.kind)
+            .leaf("PI:ProductTypeVersion", self.kind_version);
+        out.close("PI:ProductTypeInformation")
+            .open("PI:ProductIdentification", &[]);
+        out.leaf("PI:ProductVendorID", self.vendor)
+            .leaf("PI:ProductCode", self.code);
+        out.open("PI:ProductVersion", &[]).open("PI:Local", &[]);
+        out.leaf("PI:HWVersion", self.hardware)
+            .leaf("PI:FWVersion", self.firmware);
+        out.close("PI:Local")
+            .close("PI:ProductVersion")
+            .close("PI:ProductIdentification");
+        out.open("PI:ProductMiscellaneous", &[]);
+        out.leaf("PI:ProductVendorName", self.vendor)
+            .leaf("PI:ProductName", self.name);
+        out.close("PI:ProductMiscellaneous")
+            .close("PI:ProductInformation");
+        out.finish()
+    }
 }

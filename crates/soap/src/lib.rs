@@ -26,7 +26,7 @@ pub use card::{
 pub use card_terminal::{EjectTarget, Slot, eject_response, request_card_response};
 pub use certificate::{CertRef, CertificateData, Crypt, Expiration, Verification};
 pub use certificate::{expiration_response, read_response, verification_response};
-pub use directory::{Directory, SERVICES, Service, Version, product_information};
+pub use directory::{Directory, Product, SERVICES, Service, Version};
 pub use envelope::{Envelope, wrap, wrap_with_header};
 pub use event::{ConnectorState, ErrorState, Resource, Subscription, TerminalInfo};
 pub use event::{

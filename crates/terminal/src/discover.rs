@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 pub type Discovered = Announcement;
 
 /// Asks `target` (one address, or a broadcast address) and collects answers until `timeout` is over
-/// (CTM_SERVICE_DISCOVERY_TIMEOUT, 3 s).
+/// (CTM_SERVICE_DISCOVERY_TIMEOUT, 3 s); one address gives one answer.
 pub async fn discover(
     local: Ipv4Addr,
     target: SocketAddr,
@@ -16,16 +16,15 @@ pub async fn discover(
     clock: &dyn Clock,
 ) -> std::io::Result<Vec<Discovered>> {
     let socket = UdpSocket::bind((local, 0)).await?;
-    if matches!(target.ip(), IpAddr::V4(address) if address.is_broadcast() || address.octets().ends_with(&[255]))
-    {
-        socket.set_broadcast(true)?;
-    }
+    let broadcast =
+        matches!(target.ip(), IpAddr::V4(ip) if ip.is_broadcast() || ip.octets().ends_with(&[255]));
+    socket.set_broadcast(broadcast)?;
     let port = socket.local_addr()?.port();
     socket.send_to(&encode_search(local, port), target).await?;
     let mut found: Vec<Discovered> = Vec::new();
     let collecting = async {
         let mut buffer = [0; 512];
-        loop {
+        while broadcast || found.is_empty() {
             // what is not a discovery message is not for us
             if let Ok((length, _)) = socket.recv_from(&mut buffer).await
                 && let Ok(announcement) = Announcement::parse(buffer.get(..length).unwrap_or_default())
@@ -35,6 +34,18 @@ pub async fn discover(
             }
         }
     };
-    let _: Option<std::convert::Infallible> = clock.timeout(timeout, collecting).await;
+    // when the time is over, those that have answered are the result
+    let _ = clock.timeout(timeout, collecting).await;
     Ok(found)
+}
+
+/// Hears terminals that announce themselves (TIP1-A_4540) until the task is dropped.
+pub async fn listen(socket: UdpSocket, mut heard: impl FnMut(Discovered)) -> std::io::Result<()> {
+    let mut buffer = [0; 512];
+    loop {
+        let (length, _) = socket.recv_from(&mut buffer).await?;
+        if let Ok(announcement) = Announcement::parse(buffer.get(..length).unwrap_or_default()) {
+            heard(announcement);
+        }
+    }
 }

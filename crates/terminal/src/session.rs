@@ -1,3 +1,4 @@
+use crate::Product;
 use crate::command::{self, sw};
 use crate::wire::{Envelope, Event, Kind, LAST_COMMAND};
 use base::id::SlotId;
@@ -194,6 +195,14 @@ impl Session {
                 word: response.sw,
             })
         }
+    }
+
+    /// What the terminal says it is.
+    pub async fn product(&self, timeout: Duration) -> Result<Product, TerminalError> {
+        let status = self
+            .ask("GET STATUS", &command::get_status(0x46), timeout)
+            .await?;
+        Product::parse(&status).ok_or(TerminalError::Garbage)
     }
 
     /// Which slots hold a card (ICCS byte: 00 is empty).

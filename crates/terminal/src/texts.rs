@@ -1,5 +1,5 @@
-//! What a terminal shows (TAB_KON_090, TIP1-A_4561-02): one table. `/` is a soft line break (0B), `|` divides message
-//! and prompt (0F), as in the specification.
+//! What a terminal shows (TAB_KON_090, TIP1-A_4561-02; TAB_KON_727, TIP1-A_5408): one table. `/` is a soft line break
+//! (0B), `|` divides message and prompt (0F), as in the specification.
 
 use card::CardKind;
 
@@ -24,34 +24,104 @@ pub enum Task {
     Disable,
 }
 
+/// Turns the marks of the table into control characters. Values are put in afterwards: what stands in them is no mark.
 fn shape(text: &str) -> String {
     text.replace('/', "\u{0B}").replace('|', "\u{0F}")
 }
 
-/// Names of a password on the display: card, kind of PIN, prompt.
-fn names(kind: CardKind, pin: &str) -> (&'static str, &'static str, &'static str) {
+/// A password on a display: prompts for the PIN, the PUK, the transport PIN, the new PIN and its repetition. `X` is the
+/// slot, `ANW` the application.
+struct Prompts {
+    verify: &'static str,
+    old: &'static str,
+    puk: &'static str,
+    transport: &'static str,
+    new: &'static str,
+    repeat: &'static str,
+}
+
+const EGK: Prompts = Prompts {
+    verify: "PIN /für /ANW|PIN.eGK:",
+    old: "PIN /für /ANW|PIN.eGK:",
+    puk: "Eingabe /Versicherten-/PUK|PUK.eGK:",
+    transport: "Eingabe /Transport-/Versicherten-/PIN|T-PIN.eGK:",
+    new: "Eingabe /neue /Versicherten-/PIN /(6-8 Ziffern)|PIN.eGK:",
+    repeat: "Eingabe /Versicherten-/PIN /wiederholen!|PIN.eGK:",
+};
+
+/// PIN.AMTS_REP: to change it, the insured person's own PIN is asked for.
+const EGK_PROXY: Prompts = Prompts {
+    verify: "Vertreter-PIN /für /ANW|Vertr-PIN:",
+    old: "Vertreter-PIN /ändern|PIN.eGK:",
+    puk: "Vertreter-PIN /entsperren|PIN.eGK:",
+    transport: "Eingabe /Transport-/Versicherten-/PIN|T-PIN.eGK:",
+    new: "Eingabe /neue /Vertreter-PIN /(6-8 Ziffern)|Vertr-PIN:",
+    repeat: "Eingabe /neue /Vertreter-PIN /wiederholen!|Vertr-PIN:",
+};
+
+const HBA_CH: Prompts = Prompts {
+    verify: "Eingabe /Freigabe-PIN /HBA|PIN.HBA:",
+    old: "Eingabe /Freigabe-PIN /HBA|PIN.HBA:",
+    puk: "Eingabe /Freigabe-PUK /HBA|PUK.HBA:",
+    transport: "Eingabe /Transport-/PIN /HBA|T-PIN.HBA:",
+    new: "Eingabe /neue /Freigabe-PIN /HBA /(6-8 Ziffern)|PIN.HBA:",
+    repeat: "Eingabe /für HBA /wiederholen!|PIN.HBA:",
+};
+
+/// PIN.QES outside of a signature, which has a job number in front (TIP1-A_4639).
+const HBA_QES: Prompts = Prompts {
+    verify: "Eingabe /Signatur-PIN /HBA|PIN.QES:",
+    old: "Eingabe /Signatur-PIN /HBA|PIN.QES:",
+    puk: "Eingabe /Signatur-PUK /HBA|PUK.QES:",
+    transport: "Eingabe /Transport-/PIN /HBA|T-PIN.QES:",
+    new: "Eingabe /neue /Signatur-PIN /HBA /(6-8 Ziffern)|PIN.QES:",
+    repeat: "Eingabe /für HBA /wiederholen!|PIN.QES:",
+};
+
+const SMC_B: Prompts = Prompts {
+    verify: "Eingabe /PIN SMC-B /SLOT:X|PIN.SMC:",
+    old: "Eingabe /PIN SMC-B /SLOT:X|PIN.SMC:",
+    puk: "Eingabe /PUK SMC-B /SLOT:X|PUK.SMC:",
+    transport: "Eingabe /Transport-/PIN SMC-B /SLOT:X|T-PIN.SMC:",
+    new: "Eingabe /neue /PIN SMC-B /SLOT:X /(6-8 Ziffern)|PIN.SMC:",
+    repeat: "Eingabe /PIN.SMC /SLOT:X /wiederholen!|PIN.SMC:",
+};
+
+fn prompts(kind: CardKind, pin: &str) -> &'static Prompts {
     match (kind, pin) {
-        (CardKind::Hba, "PIN.QES") => ("HBA", "Signatur", "QES"),
-        (CardKind::Hba, _) => ("HBA", "Freigabe", "HBA"),
-        (CardKind::SmcB, _) => ("SMC-B", "Freigabe", "SMC"),
-        _ => ("eGK", "Versicherten", "eGK"),
+        (CardKind::Hba, "PIN.QES") => &HBA_QES,
+        (CardKind::Hba, _) => &HBA_CH,
+        (CardKind::SmcB, _) => &SMC_B,
+        (_, "PIN.AMTS_REP") => &EGK_PROXY,
+        _ => &EGK,
+    }
+}
+
+/// What the display calls the application of a multi-reference PIN (TAB_KON_838, at most 16 characters). PIN.CH and others
+/// that are not in the table are named by what they are.
+pub fn application(pin: &str) -> &'static str {
+    match pin {
+        "MRPIN.NFD" | "MRPIN.NFD_READ" => "Notfalldaten",
+        "MRPIN.DPE" | "MRPIN.DPE_READ" => "Pers.Erklärungen",
+        "MRPIN.AMTS" | "PIN.AMTS_REP" => "Medikationsdaten",
+        "MRPIN.GDD" => "PIN GDD",
+        "MRPIN.OSE" => "Organspende",
+        _ => "Versicherten-PIN",
     }
 }
 
 /// The texts for a task, in the order PERFORM VERIFICATION (5) or MODIFY VERIFICATION DATA (8) wants them.
-pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8, application: &str) -> Vec<String> {
-    let (card, sort, prompt) = names(kind, pin);
-    let ask = match (task, kind) {
-        (Task::Verify, CardKind::SmcB) => format!("Eingabe /PIN /SMC-B /SLOT:{slot}|PIN.SMC:"),
-        (Task::Verify, CardKind::Egk) => format!("PIN /für /{application:.32}|PIN.eGK:"),
-        (Task::Enable, _) => format!("PIN-Schutz /{application:.16} /einschalten|PIN.{prompt}:"),
-        (Task::Disable, _) => format!("PIN-Schutz /{application:.16} /abschalten|PIN.{prompt}:"),
-        (Task::Unblock | Task::UnblockWithNew, _) => format!("Eingabe /{sort}-PUK /{card}|PUK.{prompt}:"),
-        (Task::ChangeTransport, _) => format!("Eingabe /Transport-/PIN /{card}|T-PIN.{prompt}:"),
-        _ => format!("Eingabe /{sort}-PIN /{card}|PIN.{prompt}:"),
+pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8) -> Vec<String> {
+    let prompts = prompts(kind, pin);
+    let ask = match task {
+        Task::Verify => prompts.verify,
+        // without an old PIN nobody is asked for one
+        Task::Change | Task::FirstValue => prompts.old,
+        Task::ChangeTransport => prompts.transport,
+        Task::Unblock | Task::UnblockWithNew => prompts.puk,
+        Task::Enable => "PIN-Schutz /ANW /einschalten|PIN.eGK:",
+        Task::Disable => "PIN-Schutz /ANW /abschalten|PIN.eGK:",
     };
-    let new = format!("Eingabe /neue /{sort}-PIN /(6-8 Ziffern)|PIN.{prompt}:");
-    let repeat = format!("Wiederholung /neue /{sort}-PIN|PIN.{prompt}:");
     let (good, bad) = match task {
         Task::Unblock | Task::UnblockWithNew => {
             ("PIN /erfolgreich /entsperrt!", "PUK /falsch /oder /gesperrt!")
@@ -59,53 +129,92 @@ pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8, application: &str)
         Task::Change | Task::ChangeTransport | Task::FirstValue => {
             ("PIN /erfolgreich /geändert!", "PIN /falsch /oder /gesperrt!")
         }
-        _ => ("PIN /erfolgreich /verifiziert!", "PIN /falsch /oder /gesperrt!"),
-    };
-    let differ = "PINs /nicht /identisch! /Abbruch!".to_owned();
-    let (confirm, abort) = ("Eingabe /bestätigen".to_owned(), "Abbruch".to_owned());
-    let list = match task {
-        Task::Verify | Task::Enable | Task::Disable | Task::Unblock => {
-            vec![ask, good.into(), bad.into(), confirm, abort]
+        Task::Verify | Task::Enable | Task::Disable => {
+            ("PIN /erfolgreich /verifiziert!", "PIN /falsch /oder /gesperrt!")
         }
-        _ => vec![ask, good.into(), bad.into(), new, repeat, differ, confirm, abort],
     };
-    list.iter().map(|text| shape(text)).collect()
+    // SICCT wants these two as well; the specification leaves their words to us
+    let (confirm, abort) = ("Eingabe /bestätigen", "Abbruch");
+    let list = match task {
+        Task::Verify | Task::Enable | Task::Disable | Task::Unblock => vec![ask, good, bad, confirm, abort],
+        _ => vec![
+            ask,
+            good,
+            bad,
+            prompts.new,
+            prompts.repeat,
+            "PINs /nicht /identisch! /Abbruch!",
+            confirm,
+            abort,
+        ],
+    };
+    list.into_iter()
+        .map(|text| {
+            shape(text)
+                .replace("ANW", application(pin))
+                .replace("SLOT:X", &format!("SLOT:{slot}"))
+        })
+        .collect()
 }
 
-/// Asks for a card to be put in (TAB_KON_727).
+/// How the display names a card type of the interface.
+fn card_name(kind: &str) -> Option<&'static str> {
+    match kind {
+        "EGK" => Some("eGK"),
+        "HBA" | "HBAx" | "HBA-qSig" => Some("HBA"),
+        "SMC-B" | "SM-B" => Some("SMC-B"),
+        _ => None,
+    }
+}
+
+/// Asks for a card of this type (as the interface names it) to be put in.
 pub fn insert_card(kind: Option<&str>, slot: u8) -> String {
-    shape(&format!(
-        "Bitte /{} /in /SLOT {slot} /stecken",
-        kind.unwrap_or("Karte")
-    ))
+    let name = kind.and_then(card_name).unwrap_or("Karte");
+    shape(&format!("Bitte /{name} /in /SLOT {slot} /stecken"))
 }
 
 /// Asks for a card to be taken out.
-pub fn remove_card(slot: u8) -> String {
-    shape(&format!("Bitte /Karte /aus /SLOT {slot} /entnehmen"))
+pub fn remove_card(kind: Option<&str>, slot: u8) -> String {
+    match kind.and_then(card_name) {
+        Some(name) => shape(&format!("Bitte /{name} /aus /SLOT {slot} /entnehmen")),
+        None => shape("Bitte /Karte /entnehmen"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_specified_words() {
-        let smcb = texts(Task::Verify, CardKind::SmcB, "PIN.SMC", 3, "");
-        assert_eq!(
-            smcb[0],
-            "Eingabe \u{0B}PIN \u{0B}SMC-B \u{0B}SLOT:3\u{0F}PIN.SMC:"
-        );
-        assert_eq!(smcb[1], "PIN \u{0B}erfolgreich \u{0B}verifiziert!");
-        let hba = texts(Task::Verify, CardKind::Hba, "PIN.CH", 2, "");
-        assert_eq!(hba[0], "Eingabe \u{0B}Freigabe-PIN \u{0B}HBA\u{0F}PIN.HBA:");
-        assert_eq!(
-            insert_card(Some("eGK"), 1),
-            "Bitte \u{0B}eGK \u{0B}in \u{0B}SLOT 1 \u{0B}stecken"
-        );
+    fn shown(task: Task, kind: CardKind, pin: &str) -> Vec<String> {
+        texts(task, kind, pin, 3)
+            .iter()
+            .map(|text| text.replace('\u{0B}', "/").replace('\u{0F}', "|"))
+            .collect()
     }
 
-    /// At most 40 characters of message and 10 of prompt fit every display.
+    #[test]
+    fn the_specified_words() {
+        let smcb = shown(Task::Verify, CardKind::SmcB, "PIN.SMC");
+        assert_eq!(smcb[0], "Eingabe /PIN SMC-B /SLOT:3|PIN.SMC:");
+        assert_eq!(smcb[1], "PIN /erfolgreich /verifiziert!");
+        let hba = shown(Task::Change, CardKind::Hba, "PIN.CH");
+        assert_eq!(hba[0], "Eingabe /Freigabe-PIN /HBA|PIN.HBA:");
+        assert_eq!(hba[3], "Eingabe /neue /Freigabe-PIN /HBA /(6-8 Ziffern)|PIN.HBA:");
+        assert_eq!(hba[4], "Eingabe /für HBA /wiederholen!|PIN.HBA:");
+        let proxy = shown(Task::UnblockWithNew, CardKind::Egk, "PIN.AMTS_REP");
+        assert_eq!(proxy[0], "Vertreter-PIN /entsperren|PIN.eGK:");
+        assert_eq!(
+            shown(Task::Enable, CardKind::Egk, "MRPIN.DPE")[0],
+            "PIN-Schutz /Pers.Erklärungen /einschalten|PIN.eGK:"
+        );
+        assert_eq!(
+            insert_card(Some("EGK"), 1),
+            "Bitte \u{0B}eGK \u{0B}in \u{0B}SLOT 1 \u{0B}stecken"
+        );
+        assert_eq!(remove_card(None, 1), "Bitte \u{0B}Karte \u{0B}entnehmen");
+    }
+
+    /// At most 48 characters of message and 10 of prompt fit every display.
     #[test]
     fn texts_fit_every_display() {
         let tasks = [
@@ -120,11 +229,12 @@ mod tests {
         ];
         for task in tasks {
             for (kind, pin) in [
-                (CardKind::Egk, "MRPIN.NFD"),
+                (CardKind::Egk, "MRPIN.DPE"),
+                (CardKind::Egk, "PIN.AMTS_REP"),
                 (CardKind::Hba, "PIN.QES"),
                 (CardKind::SmcB, "PIN.SMC"),
             ] {
-                for text in texts(task, kind, pin, 3, "Notfalldaten") {
+                for text in texts(task, kind, pin, 3) {
                     let (message, prompt) = text.split_once('\u{0F}').unwrap_or((&text, ""));
                     assert!(message.chars().count() <= 48 && prompt.len() <= 10, "{text:?}");
                 }

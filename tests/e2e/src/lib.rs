@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use base::{Clock, SystemClock};
-use konnektor::ClientAuthentication;
 use langlauf::demo::Walk;
 use langlauf::world::{Options, World};
 use std::path::PathBuf;
@@ -21,10 +20,9 @@ pub struct Morning {
 /// Options for a world in this folder: free ports, elliptic keys only.
 pub fn options(folder: PathBuf) -> Options {
     Options {
-        folder,
         fixed_ports: false,
         rsa: false,
-        client_authentication: ClientAuthentication::Certificate,
+        ..Options::demo(folder)
     }
 }
 

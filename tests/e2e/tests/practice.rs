@@ -28,7 +28,7 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
     );
     let morning = Morning::before().await.unwrap();
     let world = &morning.world;
-    let inner = world.konnektor.inner();
+    let inner = world.konnektor().unwrap().inner();
     let limit = std::time::Duration::from_secs(20);
     world
         .wait_for("trust list", limit, &*morning.clock, async || {

@@ -1,5 +1,10 @@
 //! Events: one typed catalogue, subscriptions of practice systems, delivery by CETP (TUC_KON_256).
 
+mod filter;
+
+pub use filter::{BadFilter, Filter};
+
+use crate::cards::Card;
 use crate::model::{Caller, Model, Target};
 use base::id::{CtId, Iccsn, SubscriptionId};
 use base::{Severity, Timestamp};
@@ -47,6 +52,46 @@ impl Event {
         }
     }
 
+    /// An error as an event: type and severity are the code's.
+    pub fn error(
+        topic: &str,
+        terminal: Option<CtId>,
+        code: base::Code,
+        parameters: Vec<(&'static str, String)>,
+    ) -> Self {
+        let kind = match code.kind() {
+            base::ErrorKind::Security => "Security",
+            base::ErrorKind::Technical => "Operation",
+        };
+        Self {
+            kind,
+            severity: code.severity(),
+            ..Self::info(topic, terminal, parameters)
+        }
+    }
+
+    /// An operational event about a card: who may not use the card is not told.
+    pub fn about_card(topic: &str, card: &Card, parameters: Vec<(&'static str, String)>) -> Self {
+        Self {
+            card: Some((card.found.kind, card.found.iccsn.clone())),
+            ..Self::info(topic, Some(card.ct_id.clone()), parameters)
+        }
+    }
+
+    /// As it goes to a subscriber.
+    pub fn message(&self, subscription: &SubscriptionId) -> CetpEvent {
+        let parameters = self.parameters.iter();
+        CetpEvent {
+            topic: self.topic.clone(),
+            kind: self.kind.into(),
+            severity: self.severity.to_string(),
+            subscription: subscription.to_string(),
+            parameters: parameters
+                .map(|(key, value)| ((*key).to_owned(), value.clone()))
+                .collect(),
+        }
+    }
+
     /// Parameters as JSON without personal data.
     pub fn for_log(&self) -> String {
         let parameters = self.parameters.iter().filter(|(key, _)| !PERSONAL.contains(key));
@@ -72,6 +117,9 @@ pub struct Subscription {
     pub event_to: String,
     /// Prefix of topics.
     pub topic: String,
+    /// Further condition, if any.
+    #[serde(default)]
+    pub filter: Option<Filter>,
     /// End.
     pub until: Timestamp,
     /// Failed deliveries in a row.
@@ -108,12 +156,14 @@ impl Subscriptions {
                     &old.workplace,
                     &old.event_to,
                     &old.topic,
+                    &old.filter,
                 ) == (
                     &new.mandant,
                     &new.client_system,
                     &new.workplace,
                     &new.event_to,
                     &new.topic,
+                    &new.filter,
                 )
             };
             if let Some(old) = list.values_mut().find(same) {
@@ -143,11 +193,13 @@ impl Subscriptions {
         })
     }
 
-    /// Prolongs a subscription of a caller.
-    pub fn renew(&self, caller: &Caller, id: &str, until: Timestamp) -> bool {
+    /// Prolongs a subscription of a caller that has not ended.
+    pub fn renew(&self, caller: &Caller, id: &str, until: Timestamp, now: Timestamp) -> bool {
         self.with(|list| {
             let mut own = list.values_mut().filter(|one| {
-                one.mandant == caller.mandant.as_str() && one.client_system == caller.client_system.as_str()
+                one.until > now
+                    && one.mandant == caller.mandant.as_str()
+                    && one.client_system == caller.client_system.as_str()
             });
             own.find(|one| one.id.as_str() == id)
                 .map(|one| one.until = until)
@@ -172,7 +224,8 @@ impl Subscriptions {
         })
     }
 
-    /// Who gets this event: topic prefix without regard to case, and the right to see its terminal.
+    /// Who gets this event: topic prefix without regard to case, the right to see what it is about, and the filter. A
+    /// filter that fails keeps the event from its own subscription only (4095).
     pub fn matching(&self, event: &Event, model: &Model, now: Timestamp) -> Vec<Subscription> {
         let topic = event.topic.to_lowercase();
         self.with(|list| {
@@ -200,6 +253,13 @@ impl Subscriptions {
                     };
                     model.check(&context, None, target).is_ok()
                 })
+                .filter(|one| match &one.filter {
+                    None => true,
+                    Some(filter) => filter.passes(&event.message(&one.id)).unwrap_or_else(|error| {
+                        tracing::warn!(code = base::Code::XPATH.number(), %error, "filter of a subscription");
+                        false
+                    }),
+                })
                 .cloned()
                 .collect()
         })
@@ -224,17 +284,6 @@ pub async fn deliver(event: &Event, to: &Subscription, identity: &Identity) -> s
         .strip_prefix("cetp://")
         .unwrap_or(&to.event_to)
         .trim_end_matches('/');
-    let frame = CetpEvent {
-        topic: event.topic.clone(),
-        kind: event.kind.into(),
-        severity: event.severity.to_string(),
-        subscription: to.id.to_string(),
-        parameters: event
-            .parameters
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
-            .collect(),
-    };
     let stream = TcpStream::connect(address).await?;
     // practice systems show certificates of their own making: the event is addressed, not secret from its receiver
     let tls = crypto::tls::client_config(Some(identity), std::sync::Arc::new(|_| Ok(())))
@@ -247,13 +296,51 @@ pub async fn deliver(event: &Event, to: &Subscription, identity: &Identity) -> s
     let mut stream = tokio_rustls::TlsConnector::from(tls)
         .connect(name, stream)
         .await?;
-    stream.write_all(&frame.encode()).await?;
+    stream.write_all(&event.message(&to.id).encode()).await?;
     stream.shutdown().await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Five years of a practice system that renews every day: never a gap. One that stops is gone after 25 hours.
+    #[test]
+    fn five_years_of_renewals() {
+        let start: Timestamp = "2026-01-01T06:00:00Z".parse().unwrap();
+        let caller = Caller {
+            mandant: "M1".parse().unwrap(),
+            client_system: "PVS".parse().unwrap(),
+            workplace: "Anmeldung".parse().unwrap(),
+            user: None,
+        };
+        let subscriptions = Subscriptions::default();
+        let hour = |count: u64| start.checked_add(Duration::from_secs(3600 * count)).unwrap();
+        let new = Subscription {
+            id: "1".parse().unwrap(),
+            mandant: "M1".into(),
+            client_system: "PVS".into(),
+            workplace: "Anmeldung".into(),
+            event_to: "cetp://127.0.0.1:1".into(),
+            topic: String::new(),
+            filter: None,
+            until: hour(25),
+            failures: 0,
+        };
+        assert!(subscriptions.add(new, start).is_some());
+        let alive = |at: u64| subscriptions.of(&caller, false, hour(at)).len() == 1;
+        for count in 1..=5 * 365 * 24 {
+            assert!(alive(count), "hour {count}");
+            if count % 24 == 0 {
+                let until = hour(count).checked_add(LIFETIME).unwrap();
+                assert!(subscriptions.renew(&caller, "1", until, hour(count)));
+            }
+        }
+        let last = 5 * 365 * 24;
+        assert!(alive(last + 24));
+        assert!(!alive(last + 25));
+        assert!(!subscriptions.renew(&caller, "1", hour(last + 60), hour(last + 26)));
+    }
 
     /// An eGK belongs to the workplace it sits at; a workplace with only remote use of the terminal hears nothing of it.
     #[test]
@@ -283,6 +370,7 @@ mod tests {
                 workplace: workplace.into(),
                 event_to: "cetp://127.0.0.1:1".into(),
                 topic: "c".into(),
+                filter: None,
                 until: now.checked_add(LIFETIME).unwrap(),
                 failures: 0,
             };

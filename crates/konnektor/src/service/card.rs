@@ -5,6 +5,7 @@ use crate::Failure;
 use crate::cards::Card;
 use crate::events::Event;
 use crate::model::Caller;
+use crate::state::Function;
 use base::Code;
 use card::CardKind;
 use card::pin::{PinOutcome, PinRef, PinStatus};
@@ -18,6 +19,7 @@ const ENTRY: Duration = Duration::from_secs(300);
 
 impl Call<'_> {
     pub(super) async fn pin(&self, request: CardRequest) -> Result<String, Failure> {
+        self.inner.state.permit(Function::Pin)?;
         let card = self.card(&request.handle)?;
         let caller = self.enter(&request.context, &card, true)?;
         let pin = permitted(&request, card.found.kind)?;
@@ -86,16 +88,14 @@ impl Call<'_> {
             (PinRequest::Enable, _) => (Task::Enable, PinTemplate::requirement(true, pin.reference)),
             (PinRequest::Disable, _) => (Task::Disable, PinTemplate::requirement(false, pin.reference)),
         };
-        let texts = texts(
-            task,
-            pin.kind,
-            pin.name,
-            card.slot.number(),
-            application(pin.name),
-        );
-        self.pin_event(request.kind, "STARTED", card, pin);
+        let texts = texts(task, pin.kind, pin.name, card.slot.number());
+        self.pin_event(request.kind, "STARTED", card, pin, None);
         let answer = session.send(0, &template.command(card.slot, &texts), ENTRY).await;
-        self.pin_event(request.kind, "FINISHED", card, pin);
+        let outcome = answer
+            .as_ref()
+            .ok()
+            .map(|answer| PinOutcome::from_word(answer.sw));
+        self.pin_event(request.kind, "FINISHED", card, pin, Some(result_name(outcome)));
         drop(guard);
         let word = answer?.sw;
         let failed = |code: Code| Err(Failure::new(code, format!("terminal answered {word:04X}")));
@@ -142,7 +142,15 @@ impl Call<'_> {
         }
     }
 
-    fn pin_event(&self, kind: PinRequest, phase: &str, card: &Card, pin: PinRef) {
+    /// `result` goes with the end of a verification only.
+    fn pin_event(
+        &self,
+        kind: PinRequest,
+        phase: &str,
+        card: &Card,
+        pin: PinRef,
+        result: Option<&'static str>,
+    ) {
         let verb = match kind {
             PinRequest::Change | PinRequest::Unblock { .. } => "CHANGE",
             PinRequest::Enable => "ENABLE",
@@ -163,22 +171,21 @@ impl Call<'_> {
                 .as_ref()
                 .map(|iccsn| ("ICCSN", iccsn.to_string())),
         );
+        if verb == "VERIFY" {
+            parameters.extend(result.map(|result| ("Result", result.to_owned())));
+        }
         let topic = format!("CARD/PIN/{verb}_{phase}");
-        let mut event = Event::info(&topic, Some(card.ct_id.clone()), parameters);
-        event.card = Some((card.found.kind, card.found.iccsn.clone()));
-        self.inner.raise(event);
+        self.inner.raise(Event::about_card(&topic, card, parameters));
     }
 }
 
-/// What the display calls the application of a multi-reference PIN.
-fn application(pin: &str) -> &'static str {
-    match pin {
-        "MRPIN.NFD" | "MRPIN.NFD_READ" => "Notfalldaten",
-        "MRPIN.DPE" | "MRPIN.DPE_READ" => "Pers. Erklär.",
-        "MRPIN.AMTS" | "PIN.AMTS_REP" => "Medikationsplan",
-        "MRPIN.GDD" => "Datenmanagement",
-        "MRPIN.OSE" => "Organspende",
-        _ => "Versicherten-PIN",
+/// How a verification ended, in the words of its event.
+fn result_name(outcome: Option<PinOutcome>) -> &'static str {
+    match outcome {
+        Some(PinOutcome::Ok) => "OK",
+        Some(PinOutcome::Rejected(_)) => "REJECTED",
+        Some(PinOutcome::NowBlocked | PinOutcome::WasBlocked) => "BLOCKED",
+        _ => "ERROR",
     }
 }
 

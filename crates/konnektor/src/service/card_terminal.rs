@@ -3,6 +3,7 @@
 use super::{Call, info, type_matches};
 use crate::Failure;
 use crate::model::Target;
+use crate::state::Function;
 use base::Code;
 use base::id::{CtId, SlotId};
 use soap::{CallContext, EjectTarget, Slot, Status};
@@ -34,6 +35,7 @@ impl Call<'_> {
         message: Option<&str>,
         seconds: Option<u64>,
     ) -> Result<String, Failure> {
+        self.inner.state.permit(Function::Terminal)?;
         let (id, slot) = self.slot(slot)?;
         self.check(
             context,
@@ -95,6 +97,7 @@ impl Call<'_> {
         message: Option<&str>,
         milliseconds: Option<u64>,
     ) -> Result<String, Failure> {
+        self.inner.state.permit(Function::Terminal)?;
         let (id, slot) = match target {
             EjectTarget::Slot(slot) => self.slot(slot)?,
             EjectTarget::Handle(handle) => {
@@ -123,9 +126,9 @@ impl Call<'_> {
         let seconds = milliseconds
             .map_or(DEFAULT_SECONDS, |ms| ms.div_ceil(1000))
             .clamp(1, 255);
-        let text = message
-            .map(str::to_owned)
-            .unwrap_or_else(|| texts::remove_card(slot.number()));
+        let text = message.map(str::to_owned).unwrap_or_else(|| {
+            texts::remove_card(card.as_ref().map(|card| card.found.kind.as_str()), slot.number())
+        });
         // the command is sent even if the slot is believed to be empty
         let command = command::eject_card(slot, Some(&text), seconds as u8);
         let answer = session

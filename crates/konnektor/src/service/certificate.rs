@@ -4,6 +4,7 @@ use super::{Call, date};
 use crate::Failure;
 use crate::cards::Card;
 use crate::model::Target;
+use crate::state::Function;
 use asn1::X509;
 use base::{Code, Timestamp};
 use card::{AID_ESIGN, CardKind, Channel};
@@ -48,6 +49,7 @@ impl Call<'_> {
         refs: &[CertRef],
         crypt: Option<Crypt>,
     ) -> Result<String, Failure> {
+        self.inner.state.permit(Function::ReadCertificate)?;
         let card = self.card(handle)?;
         self.enter(context, &card, false)?;
         match card.found.kind {
@@ -89,6 +91,7 @@ impl Call<'_> {
         handle: Option<&str>,
         crypt: Option<Crypt>,
     ) -> Result<String, Failure> {
+        self.inner.state.permit(Function::ReadCertificate)?;
         let crypt = crypt.unwrap_or(Crypt::Rsa);
         let mut list = Vec::new();
         let mut without_ecc = false;
@@ -163,6 +166,7 @@ impl Call<'_> {
         der: &[u8],
         at: Option<&str>,
     ) -> Result<String, Failure> {
+        self.inner.state.permit(Function::VerifyCertificate)?;
         self.check(context, Target::Nothing { wide: false })?;
         let unreadable = |error: asn1::Error| Failure::new(Code::CERTIFICATE_UNREADABLE, error);
         let certificate = X509::parse(der).map_err(unreadable)?;

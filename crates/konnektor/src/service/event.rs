@@ -2,7 +2,7 @@
 
 use super::{Call, info, target, type_matches};
 use crate::Failure;
-use crate::events::{LIFETIME, Subscription};
+use crate::events::{Filter, LIFETIME, Subscription};
 use crate::model::Target;
 use crate::state::Condition;
 use crate::terminals::TerminalState;
@@ -113,8 +113,24 @@ impl Call<'_> {
             SocketAddr::V6(_) => None,
         };
         let now = self.inner.clock.now();
+        // never connected: nothing is known, and the schema wants numbers
+        let said = terminal.record.product.clone().unwrap_or_default();
+        let (kind_version, hardware, firmware) = (
+            said.product_type.to_string(),
+            said.hardware.to_string(),
+            said.firmware.to_string(),
+        );
+        let product = soap::Product {
+            kind: "KT",
+            kind_version: &kind_version,
+            vendor: &said.vendor,
+            code: &said.model,
+            hardware: &hardware,
+            firmware: &firmware,
+            name: &config.name,
+        };
         TerminalInfo {
-            product: soap::product_information("KT", "1.6.0", "LANGL", "KT1", "1.0.0", &config.name, now),
+            product: product.to_xml(now),
             ct_id: config.id.to_string(),
             workplaces: self
                 .inner
@@ -235,12 +251,10 @@ impl Call<'_> {
         filter: Option<String>,
     ) -> Result<String, Failure> {
         let caller = self.check(context, Target::Nothing { wide: false })?;
-        if filter.is_some() {
-            return Err(Failure::new(
-                Code::XPATH,
-                "XPath filters are not supported yet: subscribe to a longer topic",
-            ));
-        }
+        let filter = filter
+            .map(|text| text.parse::<Filter>())
+            .transpose()
+            .map_err(|error| Failure::new(Code::XPATH, error))?;
         let now = self.inner.clock.now();
         let number: [u8; 16] = crypto::random()?;
         let new = Subscription {
@@ -252,6 +266,7 @@ impl Call<'_> {
             workplace: caller.workplace.to_string(),
             event_to,
             topic,
+            filter,
             until: now.checked_add(LIFETIME).unwrap_or(now),
             failures: 0,
         };
@@ -283,7 +298,7 @@ impl Call<'_> {
         let until = now.checked_add(LIFETIME).unwrap_or(now);
         let renewed: Vec<_> = ids
             .iter()
-            .filter(|id| self.inner.subscriptions.renew(&caller, id, until))
+            .filter(|id| self.inner.subscriptions.renew(&caller, id, until, now))
             .map(|id| (id.clone(), until.to_string()))
             .collect();
         if renewed.is_empty() {
@@ -318,7 +333,7 @@ impl Call<'_> {
                 until: one.until.to_string(),
                 event_to: one.event_to,
                 topic: one.topic,
-                filter: None,
+                filter: one.filter.map(|filter| filter.to_string()),
             })
             .collect();
         Ok(soap::subscriptions_response(&Status::Ok, &list))
@@ -326,17 +341,17 @@ impl Call<'_> {
 }
 
 fn error_state(condition: &Condition, value: bool, since: String) -> ErrorState {
-    let (name, severity, kind) = condition.describe();
-    let severity = match severity {
+    let about = condition.describe();
+    let severity = match about.severity {
         Severity::Info => "Info",
         Severity::Warning => "Warning",
         Severity::Error => "Error",
         Severity::Fatal => "Fatal",
     };
     ErrorState {
-        condition: name,
+        condition: about.name,
         severity,
-        kind,
+        kind: about.kind,
         value,
         since,
     }

@@ -11,6 +11,7 @@ pub use vsd::RECEIPT_KEY;
 
 use crate::cards::Card;
 use crate::model::{Caller, Peer, Target};
+use crate::state::Function;
 use crate::{ClientAuthentication, Failure, Inner};
 use ::card::CardKind;
 use base::Code;
@@ -149,7 +150,7 @@ impl Call<'_> {
     fn enter(&self, context: &CallContext, card: &Card, session: bool) -> Result<Caller, Failure> {
         let caller = self.check(context, target(card, session))?;
         if session {
-            card.enter(&caller)?;
+            card.enter(&caller, || self.inner.state.permit(Function::OpenSession))?;
         }
         Ok(caller)
     }
@@ -185,7 +186,6 @@ fn describe(card: &Card) -> CardInfo {
     let version = |version: ::card::Version| VersionInfo(version.0, version.1, version.2);
     let [atr, gdo, key_info, logging] = card.found.further;
     let known = card.found.kind != CardKind::Unknown;
-    let expires = card.found.aut.as_ref().and_then(|aut| date(aut.validity().1));
     CardInfo {
         handle: card.handle.to_string(),
         card_type: card.found.kind.as_str(),
@@ -203,7 +203,7 @@ fn describe(card: &Card) -> CardInfo {
         inserted: card.inserted.to_string(),
         holder: card.found.holder(),
         kvnr: card.found.kvnr(),
-        expires,
+        expires: card.expires(),
     }
 }
 

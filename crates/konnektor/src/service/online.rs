@@ -50,6 +50,30 @@ impl Receipt {
         }
     }
 
+    /// 4: the AUT certificate of the eGK is invalid; only on the card, when it was checked by itself.
+    pub fn certificate_invalid() -> Self {
+        Self {
+            result: 4,
+            error: None,
+            proof: None,
+        }
+    }
+
+    /// 6 instead of 3: impossible, and for longer than allowed.
+    pub fn offline_too_long(self) -> Self {
+        Self { result: 6, ..self }
+    }
+
+    /// The result.
+    pub fn result(&self) -> u8 {
+        self.result
+    }
+
+    /// Did the services do their work?
+    pub fn is_contact(&self) -> bool {
+        matches!(self.result, 1 | 2)
+    }
+
     /// Was the card updated?
     pub fn is_update(&self) -> bool {
         self.result == 1

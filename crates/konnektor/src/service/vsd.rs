@@ -2,9 +2,10 @@
 
 use super::Call;
 use super::online::Receipt;
-use crate::Failure;
 use crate::cards::Card;
 use crate::events::Event;
+use crate::state::Function;
+use crate::{Failure, Inner};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use asn1::{CvcDate, X509};
@@ -14,6 +15,7 @@ use card::pin::{PinRef, PinStatus};
 use card::{AID_ESIGN, CardKind, Channel, Command, c2c};
 use pki::Purpose;
 use soap::{CallContext, VsdAnswer};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Store id of the secret from which the keys for receipts on cards are derived.
@@ -47,7 +49,7 @@ impl Call<'_> {
         // a second read of the same card is refused, others run beside it
         let _reserved = egk.reserve().await?;
         let read = Read {
-            call: self,
+            inner: self.inner,
             egk: &egk,
             source: &source,
             mandant: caller.mandant.as_str(),
@@ -69,8 +71,9 @@ async fn card_verified(card: &Card, pin: PinRef) -> Result<bool, Failure> {
     Ok(pin.status(&card.channel).await? == PinStatus::Verified)
 }
 
+/// One reading or updating of an eGK.
 struct Read<'a> {
-    call: &'a Call<'a>,
+    inner: &'a Arc<Inner>,
     egk: &'a Card,
     source: &'a Card,
     mandant: &'a str,
@@ -85,11 +88,10 @@ impl Read<'_> {
         if self.egk.found.object_system.0 < 4 {
             return Err(Code::EGK_TOO_OLD.into());
         }
-        let config = &self.call.inner.config;
         let mut blocked = self.is_blocked().await?;
         let aut = self.aut_certificate().await?;
         let mut receipt = None;
-        if config.online && config.vsdm_url.is_some() && (online_check || blocked) {
+        if self.may_go_online() && (online_check || blocked) {
             // updates first: what C2C opens would be lost by them
             receipt = Some(self.online(aut.as_ref()).await?);
             blocked = self.is_blocked().await?;
@@ -107,7 +109,7 @@ impl Read<'_> {
             self.log(b'u').await?;
         }
         if let Some(receipt) = &receipt {
-            let gzip = receipt.to_gzip(self.call.inner.clock.now());
+            let gzip = receipt.to_gzip(self.inner.clock.now());
             // returned even if the card does not take it (112)
             if let Err(failure) = self.store_receipt(&gzip).await {
                 tracing::warn!(code = failure.code().number(), "receipt not stored on the eGK");
@@ -124,14 +126,37 @@ impl Read<'_> {
     }
 
     fn progress(&self, topic: &str) {
-        let parameters = vec![
+        let mut parameters = vec![
             ("CardHandle", self.egk.handle.to_string()),
             ("CtID", self.egk.ct_id.to_string()),
             ("SlotID", self.egk.slot.to_string()),
         ];
-        let mut event = Event::info(topic, Some(self.egk.ct_id.clone()), parameters);
-        event.card = Some((self.egk.found.kind, self.egk.found.iccsn.clone()));
-        self.call.inner.raise(event);
+        let iccsn = self.egk.found.iccsn.as_ref();
+        parameters.extend(iccsn.map(|iccsn| ("ICCSN", iccsn.to_string())));
+        parameters.extend(self.egk.found.holder().map(|name| ("CardHolderName", name)));
+        parameters.extend(self.egk.found.kvnr().map(|kvnr| ("KVNR", kvnr)));
+        self.inner.raise(Event::about_card(topic, self.egk, parameters));
+    }
+
+    /// Remembers when the services were last reached; out of reach for longer than allowed, a receipt 3 becomes a 6
+    /// (TIMEOUT_TI_OFFLINE). A device that has never reached them starts to count with its first attempt.
+    fn mind_the_offline_limit(&self, receipt: Receipt) -> Result<Receipt, Failure> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let last: Option<Timestamp> = store.get("vsdm", "last-contact")?;
+        let reached = receipt.is_contact();
+        if reached || last.is_none() {
+            store.put("vsdm", "last-contact", &now)?;
+        }
+        let days = self.inner.config.vsdm_offline_days;
+        if reached || !offline_too_long(last, days, now) {
+            return Ok(receipt);
+        }
+        let parameters = vec![("Since", last.map(|since| since.to_string()).unwrap_or_default())];
+        self.inner.raise(Event {
+            severity: base::Severity::Warning,
+            ..Event::info("VSDM/TI_OFFLINE", None, parameters)
+        });
+        Ok(receipt.offline_too_long())
     }
 
     async fn select(&self, aid: &[u8]) -> Result<u16, Failure> {
@@ -159,18 +184,48 @@ impl Read<'_> {
     fn check_offline(&self, aut: Option<&X509>) -> Result<(), Failure> {
         let aut = aut.ok_or_else(|| Failure::new(Code::EGK_CERT_INVALID, "C.CH.AUT missing"))?;
         let trust = self
-            .call
             .inner
             .trust()
             .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
-        let checked = trust.check_offline(aut, &Purpose::EGK_OFFLINE, self.call.inner.clock.now());
+        let checked = trust.check_offline(aut, &Purpose::EGK_OFFLINE, self.inner.clock.now());
         checked
             .map(|_| ())
             .map_err(|error| Failure::new(error.code(), error).within(Code::EGK_CERT_INVALID))
     }
 
+    fn may_go_online(&self) -> bool {
+        let config = &self.inner.config;
+        let permitted = self.inner.state.permit(Function::TiService).is_ok();
+        config.online && config.vsdm_url.is_some() && permitted
+    }
+
+    /// AutoUpdateVSD: update flags, updates, receipt on the card; nothing is read for anybody.
+    async fn update_by_itself(&self) -> Result<u8, Failure> {
+        let aut = self.aut_certificate().await?;
+        let receipt = match self.online(aut.as_ref()).await {
+            Ok(receipt) => match self.check_offline(aut.as_ref()) {
+                Ok(()) => receipt,
+                Err(failure) => {
+                    tracing::warn!(detail = failure.detail(), "eGK inserted");
+                    Receipt::certificate_invalid()
+                }
+            },
+            Err(failure) if failure.code() == Code::EGK_REVOKED => Receipt::certificate_invalid(),
+            Err(failure) => return Err(failure),
+        };
+        if receipt.is_update() {
+            self.unlock().await?;
+            self.select(egk::AID_HCA).await?;
+            self.log(b'u').await?;
+        }
+        self.select(egk::AID_HCA).await?;
+        self.store_receipt(&receipt.to_gzip(self.inner.clock.now()))
+            .await?;
+        Ok(receipt.result())
+    }
+
     async fn online(&self, aut: Option<&X509>) -> Result<Receipt, Failure> {
-        let inner = self.call.inner;
+        let inner = self.inner;
         if let (Some(aut), Some(trust)) = (aut, inner.trust()) {
             match trust.check(aut, &Purpose::EGK_ONLINE, &*inner.clock).await {
                 Err(pki::CheckError::Revoked(time)) => {
@@ -186,12 +241,14 @@ impl Read<'_> {
             return Ok(Receipt::impossible(None));
         };
         self.progress("VSDM/PROGRESS/UPDATE");
-        Ok(super::online::check_and_update(inner, self.source, self.channel(), iccsn, &insurer).await)
+        let receipt =
+            super::online::check_and_update(inner, self.source, self.channel(), iccsn, &insurer).await;
+        self.mind_the_offline_limit(receipt)
     }
 
     /// C2C both ways: the eGK shows that it is genuine, and opens itself to the practice (TUC_KON_005).
     async fn unlock(&self) -> Result<(), Failure> {
-        let inner = self.call.inner;
+        let inner = self.inner;
         let trust = inner
             .trust()
             .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
@@ -257,7 +314,7 @@ impl Read<'_> {
     async fn log(&self, access: u8) -> Result<(), Failure> {
         let iccsn = self.source.found.iccsn.as_ref().ok_or(Code::SMC_HBA_UNREADABLE)?;
         let actor = self.source.found.holder().unwrap_or_default();
-        let record = egk::log_record(self.call.inner.clock.now(), b'1', access, iccsn.as_bcd(), &actor);
+        let record = egk::log_record(self.inner.clock.now(), b'1', access, iccsn.as_bcd(), &actor);
         let append = Command::new(0, 0xE2, 0, egk::SFI_LOGGING << 3).data(record);
         let answer = self.channel().transmit(&append).await?;
         if answer.is_ok() {
@@ -271,7 +328,7 @@ impl Read<'_> {
 
     /// The key of this Mandant for receipts on cards, derived from the master key the administrator set.
     fn receipt_cipher(&self) -> Result<Aes256Gcm, Failure> {
-        let store = &self.call.inner.store;
+        let store = &self.inner.store;
         let master = match store.secret(RECEIPT_KEY)? {
             Some(master) => master,
             None => {
@@ -321,6 +378,91 @@ impl Read<'_> {
     }
 }
 
+/// Are the services out of reach for more than `days` (0: never)? Without a last contact nothing is known.
+fn offline_too_long(last: Option<Timestamp>, days: u32, now: Timestamp) -> bool {
+    let limit = i64::from(days) * 86_400;
+    days != 0 && last.is_some_and(|last| now.as_second() - last.as_second() > limit)
+}
+
+/// What the terminal shows while an eGK updates itself.
+const UPDATING: &str = "eGK wird geprüft.\u{0B}Bitte nicht\u{0B}entnehmen";
+const UPDATED: &str = "eGK geprüft.\u{0B}Bitte entnehmen";
+const NOT_UPDATED: &str = "Prüfung der eGK\u{0B}nicht möglich";
+
+impl Inner {
+    /// An eGK was inserted at a terminal that updates by itself (AutoUpdateVSD, VSDM-A_2614).
+    pub(crate) fn auto_update(self: &Arc<Self>, card: &Arc<Card>) {
+        let Some(auto) = self.config.auto_update.as_ref() else {
+            return;
+        };
+        if card.found.kind != CardKind::Egk || !auto.terminals.contains(&card.ct_id) {
+            return;
+        }
+        let (inner, egk, mandant) = (self.clone(), card.clone(), auto.mandant.clone());
+        self.runtime.spawn(async move {
+            inner.show(&egk, UPDATING).await;
+            let outcome = inner.update_card(&egk, mandant.as_str()).await;
+            let text = match &outcome {
+                Ok(_) => UPDATED,
+                Err(_) => NOT_UPDATED,
+            };
+            inner.show(&egk, text).await;
+            let (severity, result) = match outcome {
+                Ok(result) => (base::Severity::Info, result.to_string()),
+                Err(failure) => {
+                    tracing::warn!(detail = failure.detail(), "eGK not updated by itself");
+                    (failure.code().severity(), failure.code().number().to_string())
+                }
+            };
+            let parameters = vec![("CtID", egk.ct_id.to_string()), ("Result", result)];
+            inner.raise(Event {
+                severity,
+                ..Event::about_card("VSDM/AUTO_UPDATE", &egk, parameters)
+            });
+        });
+    }
+
+    /// A text on the display of a card's terminal; a terminal that cannot show it is no reason to stop.
+    async fn show(&self, card: &Card, text: &str) {
+        if let Ok(session) = self.terminals.connected(&card.ct_id) {
+            let limit = Duration::from_secs(self.config.card_timeout_seconds);
+            let _ = session.send(0, &terminal::command::output(text), limit).await;
+        }
+    }
+
+    async fn update_card(self: &Arc<Self>, egk: &Card, mandant: &str) -> Result<u8, Failure> {
+        self.state.permit(Function::OpenSession)?;
+        let source = self.unlocked_smb(mandant).await?;
+        let _reserved = egk.reserve().await?;
+        let read = Read {
+            inner: self,
+            egk,
+            source: &source,
+            mandant,
+        };
+        if !read.may_go_online() {
+            return Err(Failure::new(Code::NOT_PERMITTED, "the TI is not reachable"));
+        }
+        let limit = Duration::from_secs(self.config.vsdm_max_seconds);
+        let done = self.clock.timeout(limit, read.update_by_itself()).await;
+        done.ok_or_else(|| Failure::new(Code::CARD_TIMEOUT, format!("more than {limit:?}")))?
+    }
+
+    /// An SM-B of this tenant whose PIN is verified.
+    async fn unlocked_smb(&self, mandant: &str) -> Result<Arc<Card>, Failure> {
+        let model = self.model();
+        let pin = PinRef::find(CardKind::SmcB, "PIN.SMC").ok_or(Code::BAD_PIN_REFERENCE)?;
+        for card in self.cards.all() {
+            let iccsn = card.found.iccsn.as_ref();
+            let ours = iccsn.is_some_and(|iccsn| model.manages(mandant, iccsn));
+            if card.found.kind == CardKind::SmcB && ours && card_verified(&card, pin).await? {
+                return Ok(card);
+            }
+        }
+        Err(Code::SMCB_NOT_VERIFIED.into())
+    }
+}
+
 fn today(now: Timestamp) -> Result<CvcDate, Failure> {
     let digits: Vec<u8> = now
         .strftime("%y%m%d")
@@ -330,4 +472,30 @@ fn today(now: Timestamp) -> Result<CvcDate, Failure> {
         .collect();
     let digits = <[u8; 6]>::try_from(digits).map_err(|_| Failure::from(Code::INTERNAL))?;
     CvcDate::from_digits(digits).map_err(|error| Failure::new(Code::INTERNAL, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five years: contact every day but for a gap of 60 days, with a limit of 30. Only within the gap, after its 30th
+    /// day, the limit is exceeded; without a limit never.
+    #[test]
+    fn five_years_of_contacts() {
+        let day = |number: i64| Timestamp::from_second(1_767_225_600 + number * 86_400).unwrap();
+        let mut last = None;
+        let mut exceeded = Vec::new();
+        for number in 0..5 * 365 {
+            let now = day(number);
+            assert!(!offline_too_long(last, 0, now));
+            if offline_too_long(last, 30, now) {
+                exceeded.push(number);
+            }
+            if !(400..460).contains(&number) {
+                last = Some(now);
+            }
+        }
+        assert_eq!((exceeded.first(), exceeded.last()), (Some(&430), Some(&460)));
+        assert_eq!(exceeded.len(), 31);
+    }
 }

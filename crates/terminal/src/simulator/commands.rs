@@ -1,5 +1,5 @@
 use super::pad::Entry;
-use super::{SLOTS, SharedCard, VirtualTerminal};
+use super::{Fault, SLOTS, SharedCard, VirtualTerminal};
 use crate::command::{decode_text, sw};
 use asn1::tlv;
 use card::image::PinBlock;
@@ -29,6 +29,10 @@ pub(super) struct Connection {
     add_challenge: Mutex<Option<Vec<u8>>>,
 }
 
+/// The maker's own text: nobody shall take this for an approved terminal.
+const NOTE: &str = "virtual, no eHealth terminal";
+/// The contact to the card is lost.
+const NO_CONTACT: u16 = 0x6F00;
 /// Consent to a pairing may take ten minutes.
 const CONSENT: Duration = Duration::from_secs(600);
 
@@ -62,9 +66,14 @@ impl Connection {
         let response = match Command::parse(payload) {
             Err(_) => Response::sw(0x6700),
             Ok(command) if address == 0 => self.terminal_command(&command).await,
-            Ok(_) => self.card_command(address, payload),
+            Ok(_) => return self.card_command(address, payload).await,
         };
         response.encode()
+    }
+
+    /// Does this answer break off on purpose?
+    pub fn breaks_off(&self) -> bool {
+        self.has_pairing() && self.terminal.has_fault(Fault::BrokenEnvelope)
     }
 
     fn has_pairing(&self) -> bool {
@@ -82,21 +91,24 @@ impl Connection {
         Ok((card.clone(), slot.powered))
     }
 
-    fn card_command(&self, address: u16, payload: &[u8]) -> Response {
+    async fn card_command(&self, address: u16, payload: &[u8]) -> Vec<u8> {
         if !self.in_session() || !self.has_pairing() {
-            return Response::sw(sw::NOT_ALLOWED);
+            return Response::sw(sw::NOT_ALLOWED).encode();
         }
         match self.slot_card(address) {
-            Err(word) => Response::sw(word),
-            Ok((_, false)) => Response::sw(sw::NOT_POWERED),
-            Ok((card, true)) => {
-                let answer = card
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .process(payload);
-                Response::parse(&answer).unwrap_or_else(|_| Response::sw(0x6F00))
-            }
+            Err(word) => Response::sw(word).encode(),
+            Ok((_, false)) => Response::sw(sw::NOT_POWERED).encode(),
+            Ok(_) if self.terminal.has_fault(Fault::CardGarbage) => vec![0x42],
+            Ok(_) if self.terminal.has_fault(Fault::CardSilence) => std::future::pending().await,
+            Ok((card, true)) => self.to_card(card, payload.to_vec()).await.encode(),
         }
+    }
+
+    async fn to_card(&self, card: SharedCard, apdu: Vec<u8>) -> Response {
+        let answer = super::on_card(card, move |card| card.process(&apdu)).await;
+        answer
+            .and_then(|answer| Response::parse(&answer).ok())
+            .unwrap_or_else(|| Response::sw(NO_CONTACT))
     }
 
     async fn terminal_command(&self, command: &Command) -> Response {
@@ -127,7 +139,7 @@ impl Connection {
                 Response::sw(0x9000)
             }
             0x13 => self.status(command),
-            0x11 => self.reset(command),
+            0x11 => self.reset(command).await,
             0x12 => self.request_card(command).await,
             0x15 => self.eject_card(command).await,
             0x17 => {
@@ -185,7 +197,7 @@ impl Connection {
                 });
                 Response::ok(tlv::encode(0x80, &slots.collect::<Vec<u8>>()))
             }
-            0x46 => Response::ok(tlv::encode(0x46, &manufacturer())),
+            0x46 => Response::ok(self.terminal.shared.product.encode(NOTE)),
             0x63 => Response::ok(tlv::encode(0x63, &tlv::encode(0x04, &[0x0C, 0x00]))),
             0x81 => Response::ok(tlv::encode(
                 0x81,
@@ -199,12 +211,14 @@ impl Connection {
         }
     }
 
-    fn reset(&self, command: &Command) -> Response {
+    async fn reset(&self, command: &Command) -> Response {
         let (card, _) = match self.slot_card(command.p1.into()) {
             Ok(found) => found,
             Err(word) => return Response::sw(word),
         };
-        let atr = card.lock().unwrap_or_else(PoisonError::into_inner).reset();
+        let Some(atr) = super::reset(card).await else {
+            return Response::sw(NO_CONTACT);
+        };
         let mut state = self.terminal.state();
         if let Some(slot) = usize::from(command.p1)
             .checked_sub(1)
@@ -261,10 +275,10 @@ impl Connection {
             if powered {
                 return Response::sw(sw::ALREADY_INSERTED);
             }
-            return self.reset(command);
+            return self.reset(command).await;
         }
         if self.wait_for_slot(command, true).await {
-            self.reset(command)
+            self.reset(command).await
         } else {
             Response::sw(sw::NO_CARD_IN_TIME)
         }
@@ -272,7 +286,7 @@ impl Connection {
 
     async fn eject_card(&self, command: &Command) -> Response {
         if let Ok((card, _)) = self.slot_card(command.p1.into()) {
-            card.lock().unwrap_or_else(PoisonError::into_inner).reset();
+            super::reset(card).await;
             let mut state = self.terminal.state();
             if let Some(slot) = usize::from(command.p1)
                 .checked_sub(1)
@@ -353,11 +367,7 @@ impl Connection {
         if self.slot_card(command.p1.into()).is_err() {
             return Response::sw(sw::NO_CARD);
         }
-        let answer = card
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .process(&bytes);
-        let response = Response::parse(&answer).unwrap_or_else(|_| Response::sw(0x6F00));
+        let response = self.to_card(card, bytes).await;
         self.terminal.state().display = text(if response.is_ok() { 1 } else { 2 });
         response
     }
@@ -468,13 +478,4 @@ impl Connection {
         state.blocks = new;
         true
     }
-}
-
-/// Manufacturer data object: maker, type, software, then gematik's product data (gemSpec_KT).
-fn manufacturer() -> Vec<u8> {
-    let mut data = b"LANGLVIRT 1.0.0".to_vec();
-    let mut product = b"  1  0  0KT".to_vec();
-    product.extend(b"  1  6  0LANGLKT1  0  1  0  1  0  0     virtual");
-    data.extend(tlv::encode(0xD7, &product));
-    data
 }

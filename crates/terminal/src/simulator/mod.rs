@@ -11,9 +11,10 @@ mod pairing;
 mod serve;
 
 pub use pad::Key;
-pub use serve::{Identity, serve};
+pub use serve::{Identity, announce, serve};
 
 use crate::wire::{Announcement, Event};
+use crate::{Product, Version};
 use base::Clock;
 use base::id::Mac;
 use card::cos::VirtualCard;
@@ -28,8 +29,54 @@ use tokio::sync::{broadcast, watch};
 /// Slots of the terminal.
 pub const SLOTS: usize = 4;
 
+/// What can sit in a slot: a virtual card, or a real one in a PC/SC reader. Calls may take as long as a card does.
+pub trait SlotCard: Send {
+    /// Powers the card up or resets it: its ATR, or `None` if it is mute.
+    fn reset(&mut self) -> Option<Vec<u8>>;
+    /// Sends a command: the answer, or `None` if the contact is lost.
+    fn process(&mut self, apdu: &[u8]) -> Option<Vec<u8>>;
+}
+
+impl SlotCard for VirtualCard {
+    fn reset(&mut self) -> Option<Vec<u8>> {
+        Some(VirtualCard::reset(self))
+    }
+
+    fn process(&mut self, apdu: &[u8]) -> Option<Vec<u8>> {
+        Some(VirtualCard::process(self, apdu))
+    }
+}
+
 /// A card that can be put into a slot.
-pub type SharedCard = Arc<Mutex<VirtualCard>>;
+pub type SharedCard = Arc<Mutex<dyn SlotCard>>;
+
+/// Resets a card without holding up others.
+async fn reset(card: SharedCard) -> Option<Vec<u8>> {
+    on_card(card, |card| card.reset()).await
+}
+
+async fn on_card(
+    card: SharedCard,
+    work: impl FnOnce(&mut dyn SlotCard) -> Option<Vec<u8>> + Send + 'static,
+) -> Option<Vec<u8>> {
+    let done = tokio::task::spawn_blocking(move || {
+        let mut card = card.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut *card)
+    });
+    done.await.ok().flatten()
+}
+
+/// Something that goes wrong, to see what a Konnektor makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Cards answer with something that is no answer.
+    CardGarbage,
+    /// Cards do not answer at all.
+    CardSilence,
+    /// An answer breaks off in the middle, and the connection with it.
+    BrokenEnvelope,
+}
 
 /// A virtual terminal. Cheap to share; all clones are the same terminal.
 #[derive(Clone)]
@@ -40,6 +87,7 @@ pub struct VirtualTerminal {
 struct Shared {
     name: String,
     mac: Mac,
+    product: Product,
     state: Mutex<State>,
     pad: Pad,
     clock: Arc<dyn Clock>,
@@ -56,6 +104,7 @@ struct State {
     blocks: Blocks,
     /// Only one Konnektor at a time (TIP1-A_3067).
     connected: bool,
+    fault: Option<Fault>,
 }
 
 #[derive(Default)]
@@ -104,6 +153,8 @@ pub struct Appearance {
     pub network: bool,
     /// Number of pairing blocks in use.
     pub pairings: usize,
+    /// What goes wrong on purpose.
+    pub fault: Option<Fault>,
 }
 
 impl VirtualTerminal {
@@ -120,10 +171,19 @@ impl VirtualTerminal {
             display: String::new(),
             blocks,
             connected: false,
+            fault: None,
         };
         let shared = Shared {
             name: name.to_owned(),
             mac,
+            product: Product {
+                vendor: "LANGL".into(),
+                model: "KTVIRT".into(),
+                interface: Version(1, 0, 0),
+                product_type: Version(1, 6, 0),
+                firmware: Version(0, 1, 0),
+                hardware: Version(1, 0, 0),
+            },
             state: Mutex::new(state),
             pad: Pad::new(clock.clone()),
             clock,
@@ -163,44 +223,52 @@ impl VirtualTerminal {
 
     /// Puts a card from the table into a slot (from 1).
     pub fn insert(&self, slot: u8, name: &str) -> Result<(), CannotDo> {
-        let mut state = self.state();
-        let index = usize::from(slot)
-            .checked_sub(1)
-            .filter(|index| *index < SLOTS)
-            .ok_or(CannotDo::Slot)?;
-        let free = state.slots.get(index).is_some_and(|slot| slot.card.is_none());
-        if !free {
-            return Err(CannotDo::Occupied);
-        }
-        let card = state.rack.remove(name).ok_or(CannotDo::NoSuchCard)?;
-        if let Some(place) = state.slots.get_mut(index) {
+        let card = self.state().rack.remove(name).ok_or(CannotDo::NoSuchCard)?;
+        self.put(slot, name, card.clone())
+            .inspect_err(|_| self.lay_down(name, card))
+    }
+
+    /// Puts a card into a slot (from 1).
+    pub fn put(&self, slot: u8, name: &str, card: SharedCard) -> Result<(), CannotDo> {
+        {
+            let mut state = self.state();
+            let index = usize::from(slot).checked_sub(1).ok_or(CannotDo::Slot)?;
+            let place = state.slots.get_mut(index).ok_or(CannotDo::Slot)?;
+            if place.card.is_some() {
+                return Err(CannotDo::Occupied);
+            }
             *place = Slot {
                 card: Some((name.to_owned(), card)),
                 powered: false,
             };
         }
-        drop(state);
         let _ = self.shared.events.send(Event::CardInserted(slot.into()));
         Ok(())
     }
 
     /// Takes the card out of a slot and lays it on the table.
     pub fn remove(&self, slot: u8) -> Result<(), CannotDo> {
-        let mut state = self.state();
-        let index = usize::from(slot)
-            .checked_sub(1)
-            .filter(|index| *index < SLOTS)
-            .ok_or(CannotDo::Slot)?;
-        let (name, card) = state
-            .slots
-            .get_mut(index)
-            .and_then(|slot| slot.card.take())
-            .ok_or(CannotDo::Empty)?;
-        card.lock().unwrap_or_else(PoisonError::into_inner).reset();
-        state.rack.insert(name, card);
-        drop(state);
-        let _ = self.shared.events.send(Event::CardRemoved(slot.into()));
+        let (name, card) = self.take_out(slot)?;
+        self.state().rack.insert(name, card);
         Ok(())
+    }
+
+    /// Takes the card out of a slot and away.
+    pub fn take_away(&self, slot: u8) -> Result<(), CannotDo> {
+        self.take_out(slot).map(drop)
+    }
+
+    fn take_out(&self, slot: u8) -> Result<(String, SharedCard), CannotDo> {
+        let taken = {
+            let mut state = self.state();
+            let index = usize::from(slot).checked_sub(1).ok_or(CannotDo::Slot)?;
+            let place = state.slots.get_mut(index).ok_or(CannotDo::Slot)?;
+            place.powered = false;
+            place.card.take().ok_or(CannotDo::Empty)?
+        };
+        lose_power(&taken.1);
+        let _ = self.shared.events.send(Event::CardRemoved(slot.into()));
+        Ok(taken)
     }
 
     /// Presses a key, or types a whole PIN followed by the enter key.
@@ -211,6 +279,15 @@ impl VirtualTerminal {
     /// Pulls the network cable, or puts it back.
     pub fn set_network(&self, up: bool) {
         self.shared.network.send_replace(up);
+    }
+
+    /// Lets something go wrong from now on, or nothing.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
+    }
+
+    fn has_fault(&self, fault: Fault) -> bool {
+        self.state().fault == Some(fault)
     }
 
     /// What one can see now.
@@ -233,6 +310,7 @@ impl VirtualTerminal {
             connected: state.connected,
             network: *self.shared.network.borrow(),
             pairings: state.blocks.len(),
+            fault: state.fault,
         }
     }
 
@@ -242,12 +320,22 @@ impl VirtualTerminal {
     }
 
     fn power_down_all(&self) {
-        let mut state = self.state();
-        for slot in &mut state.slots {
-            slot.powered = false;
-            if let Some((_, card)) = &slot.card {
-                card.lock().unwrap_or_else(PoisonError::into_inner).reset();
-            }
-        }
+        let cards: Vec<SharedCard> = {
+            let mut state = self.state();
+            state.slots.iter_mut().for_each(|slot| slot.powered = false);
+            let inside = state.slots.iter().filter_map(|slot| slot.card.as_ref());
+            inside.map(|(_, card)| card.clone()).collect()
+        };
+        cards.iter().for_each(lose_power);
+    }
+}
+
+/// A card without power forgets its security states; one that is busy does so when it is done.
+fn lose_power(card: &SharedCard) {
+    let card = card.clone();
+    let reset = move || drop(card.lock().unwrap_or_else(PoisonError::into_inner).reset());
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(reset)),
+        Err(_) => reset(),
     }
 }

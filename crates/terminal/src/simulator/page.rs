@@ -1,6 +1,6 @@
 //! The page of the virtual terminal, and the same as JSON for `langlauf terminal`.
 
-use super::{Key, VirtualTerminal};
+use super::{CannotDo, Fault, Key, VirtualTerminal};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -40,6 +40,11 @@ pub enum Action {
     Cancel,
     /// Press correction.
     Correct,
+    /// Let something go wrong, or nothing.
+    Fault {
+        /// What.
+        kind: Option<Fault>,
+    },
     /// Pull the network cable, or put it back.
     Network {
         /// In?
@@ -71,37 +76,26 @@ async fn page() -> Response {
 }
 
 async fn action(State(terminal): State<VirtualTerminal>, Json(action): Json<Action>) -> Response {
-    let outcome = match action {
-        Action::Insert { slot, card } => terminal.insert(slot, &card),
-        Action::Remove { slot } => terminal.remove(slot),
-        Action::Type { digits } => {
-            terminal.press(Key::Digits(digits));
-            terminal.press(Key::Enter);
-            Ok(())
-        }
-        Action::Press { digits } => {
-            terminal.press(Key::Digits(digits));
-            Ok(())
-        }
-        Action::Enter => {
-            terminal.press(Key::Enter);
-            Ok(())
-        }
-        Action::Cancel => {
-            terminal.press(Key::Cancel);
-            Ok(())
-        }
-        Action::Correct => {
-            terminal.press(Key::Correct);
-            Ok(())
-        }
-        Action::Network { up } => {
-            terminal.set_network(up);
-            Ok(())
-        }
-    };
-    match outcome {
+    match act(&terminal, action) {
         Ok(()) => Json(terminal.appearance()).into_response(),
         Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
     }
+}
+
+fn act(terminal: &VirtualTerminal, action: Action) -> Result<(), CannotDo> {
+    match action {
+        Action::Insert { slot, card } => return terminal.insert(slot, &card),
+        Action::Remove { slot } => return terminal.remove(slot),
+        Action::Type { digits } => {
+            terminal.press(Key::Digits(digits));
+            terminal.press(Key::Enter);
+        }
+        Action::Press { digits } => terminal.press(Key::Digits(digits)),
+        Action::Enter => terminal.press(Key::Enter),
+        Action::Cancel => terminal.press(Key::Cancel),
+        Action::Correct => terminal.press(Key::Correct),
+        Action::Network { up } => terminal.set_network(up),
+        Action::Fault { kind } => terminal.set_fault(kind),
+    }
+    Ok(())
 }

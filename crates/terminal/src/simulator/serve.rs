@@ -131,7 +131,11 @@ async fn connection(
                     tokio::spawn(async move {
                         let payload = connection.command(envelope.address, &envelope.payload).await;
                         let answer = Envelope { kind: Kind::Response, payload, ..envelope };
-                        let _ = send(&writer, &answer).await;
+                        // who has hung up gets no answer
+                        let _ = match connection.breaks_off() {
+                            false => send(&writer, &answer).await,
+                            true => break_off(&writer, &answer).await,
+                        };
                     });
                 }
                 Ok(Some(_)) => {
@@ -171,6 +175,15 @@ async fn send(writer: &Writer, envelope: &Envelope) -> std::io::Result<()> {
     writer.flush().await
 }
 
+/// Half an answer, and the line is dead.
+async fn break_off(writer: &Writer, envelope: &Envelope) -> std::io::Result<()> {
+    let bytes = envelope.encode();
+    let half = bytes.get(..bytes.len().div_ceil(2)).unwrap_or_default();
+    let mut writer = writer.lock().await;
+    writer.write_all(half).await?;
+    writer.shutdown().await
+}
+
 async fn event(writer: &Writer, number: &mut u16, event: Event) -> std::io::Result<()> {
     let envelope = Envelope {
         kind: Kind::Event,
@@ -204,4 +217,16 @@ async fn answer_searches(terminal: VirtualTerminal, address: SocketAddr) -> std:
             let _ = socket.send_to(&answer, (to, port)).await;
         }
     }
+}
+
+/// Says unasked where the terminal is (SICCT 7): to one address, or to a broadcast address.
+pub async fn announce(
+    terminal: &VirtualTerminal,
+    own: std::net::SocketAddrV4,
+    target: SocketAddr,
+) -> std::io::Result<()> {
+    let socket = UdpSocket::bind((*own.ip(), 0)).await?;
+    socket.set_broadcast(true)?;
+    let datagram = terminal.announcement(*own.ip(), own.port()).encode();
+    socket.send_to(&datagram, target).await.map(drop)
 }

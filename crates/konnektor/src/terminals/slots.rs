@@ -1,0 +1,90 @@
+use crate::cards::Card;
+use crate::events::Event;
+use crate::{Failure, Inner};
+use base::id::{CtId, SlotId};
+use card::Inspection;
+use std::sync::Arc;
+use std::time::Duration;
+use terminal::command::sw;
+use terminal::{Session, SlotChannel, TerminalError};
+
+impl Inner {
+    pub(super) fn spawn_open_card(self: &Arc<Self>, id: &CtId, slot: SlotId, session: &Arc<Session>) {
+        let (inner, id, session) = (self.clone(), id.clone(), session.clone());
+        tokio::spawn(async move {
+            match inner.open_card(&id, slot, session).await {
+                Ok(card) => inner.auto_update(&card),
+                Err(failure) => {
+                    tracing::warn!(terminal = %id, %slot, code = failure.code().number(), detail = failure.detail(), "card not opened");
+                }
+            }
+        });
+    }
+
+    /// TUC_KON_001: powers a card up, recognises it, gives it a handle and tells subscribers. A card that cannot be read
+    /// is of type UNKNOWN: it can still be ejected.
+    pub(crate) async fn open_card(
+        &self,
+        id: &CtId,
+        slot: SlotId,
+        session: Arc<Session>,
+    ) -> Result<Arc<Card>, Failure> {
+        let limit = Duration::from_secs(self.config.card_timeout_seconds);
+        let channel = SlotChannel::new(session, slot, limit);
+        let found = match channel.power_up().await {
+            Ok(()) => card::inspect(&channel).await?,
+            Err(TerminalError::Refused {
+                word: sw::NO_CARD, ..
+            }) => return Err(base::Code::CARD_NOT_INSERTED.into()),
+            Err(TerminalError::Refused { word, .. }) => {
+                tracing::warn!(terminal = %id, %slot, word, "card gives no ATR");
+                Inspection::unknown()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let card = Arc::new(Card::new(id.clone(), slot, self.clock.now(), found, channel)?);
+        if let Some(before) = self.cards.insert(card.clone()) {
+            self.card_event("CARD/REMOVED", &before);
+        }
+        self.card_event("CARD/INSERTED", &card);
+        Ok(card)
+    }
+
+    pub(super) fn card_event(&self, topic: &str, card: &Card) {
+        let (cos, system) = (card.found.cos, card.found.object_system);
+        let mut parameters = vec![
+            ("CardHandle", card.handle.to_string()),
+            ("CardType", card.found.kind.to_string()),
+            (
+                "CardVersion",
+                format!(
+                    "COS {}.{}.{}, ObjectSystem {}.{}.{}",
+                    cos.0, cos.1, cos.2, system.0, system.1, system.2
+                ),
+            ),
+            ("CtID", card.ct_id.to_string()),
+            ("SlotID", card.slot.to_string()),
+            ("InsertTime", card.inserted.to_string()),
+        ];
+        let iccsn = card.found.iccsn.as_ref();
+        parameters.extend(iccsn.map(|iccsn| ("ICCSN", iccsn.to_string())));
+        parameters.extend(card.found.holder().map(|name| ("CardHolderName", name)));
+        parameters.extend(card.found.kvnr().map(|kvnr| ("KVNR", kvnr)));
+        if topic == "CARD/INSERTED" {
+            parameters.extend(card.expires().map(|date| ("CertExpirationDate", date)));
+        }
+        self.raise(Event::about_card(topic, card, parameters));
+    }
+
+    pub(super) fn forget_cards(&self, id: &CtId) {
+        for card in self.cards.remove_terminal(id) {
+            self.card_event("CARD/REMOVED", &card);
+        }
+    }
+}
+
+pub(super) fn slot_of(unit: u16) -> Option<SlotId> {
+    u8::try_from(unit)
+        .ok()
+        .and_then(|number| SlotId::new(number).ok())
+}

@@ -1,0 +1,236 @@
+use super::slots::slot_of;
+use super::{COMMAND_TIMEOUT, Correlation, TerminalRecord, TerminalState, secret_id};
+use crate::events::Event;
+use crate::state::{self, Condition};
+use crate::{Failure, Inner};
+use asn1::X509;
+use base::id::{CtId, SlotId};
+use pki::Purpose;
+use std::sync::Arc;
+use std::time::Duration;
+use terminal::command::sw;
+use terminal::wire::Event as Wire;
+use terminal::{Session, TerminalError, TerminalEvent, pairing};
+use tokio::sync::{Notify, mpsc};
+use zeroize::Zeroizing;
+
+/// CTM_TLS_HS_TIMEOUT.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds between attempts to connect.
+const BACKOFF: [u64; 5] = [1, 2, 5, 15, 30];
+
+impl Inner {
+    /// Who may be a terminal: a valid gSMC-KT, and after pairing only the one that was paired.
+    fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
+        let inner = self.clone();
+        Arc::new(move |chain| {
+            let der = chain.first().ok_or("no certificate")?;
+            let certificate = X509::parse(der).map_err(|error| error.to_string())?;
+            if let Some(pinned) = &pinned {
+                let shown = hex::encode(crypto::sha256([der]));
+                if shown != *pinned {
+                    return Err("certificate differs from the one that was paired".into());
+                }
+            }
+            // without a trust list only a terminal that is paired already can be believed
+            match (inner.trust(), &pinned) {
+                (Some(trust), _) => trust
+                    .check_offline(&certificate, &Purpose::TERMINAL, inner.clock.now())
+                    .map(|_| ())
+                    .map_err(|error| error.to_string()),
+                (None, Some(_)) => Ok(()),
+                (None, None) => Err("no trust list yet".into()),
+            }
+        })
+    }
+
+    /// TLS and INIT CT SESSION; nothing is proven yet.
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        record: &TerminalRecord,
+        events: mpsc::UnboundedSender<TerminalEvent>,
+    ) -> Result<Arc<Session>, TerminalError> {
+        let judge = self.judge(record.certificate.clone());
+        let tls = crypto::tls::client_config(Some(&self.identities.sak), judge)
+            .map_err(|error| TerminalError::Connection(error.to_string()))?;
+        let address = record.config.address;
+        let session = Session::connect(address, tls, TLS_TIMEOUT, self.clock.clone(), events).await?;
+        let init = terminal::command::init_session("", "");
+        session.ask("INIT CT SESSION", &init, COMMAND_TIMEOUT).await?;
+        Ok(session)
+    }
+
+    /// Connects, watches and reconnects until the terminal is removed.
+    pub(super) async fn supervise(self: Arc<Self>, id: CtId) {
+        let mut failures = 0usize;
+        loop {
+            let Some(TerminalState { record, wake, .. }) = self.terminals.get(&id) else {
+                return;
+            };
+            if record.correlation == Correlation::Aktiv {
+                match self.run_session(&record, &wake).await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        let failure = Failure::new(error.code(), &error);
+                        self.terminal_error("CT/TLS_ESTABLISHMENT_FAILURE", &id, &failure, true);
+                    }
+                }
+            }
+            match self.terminals.get(&id) {
+                None => return,
+                // only what is in use can be missing
+                Some(state) => self.set_available(&id, state.record.correlation != Correlation::Aktiv),
+            }
+            let pause = BACKOFF.get(failures.min(BACKOFF.len() - 1)).copied();
+            tokio::select! {
+                () = self.clock.sleep(Duration::from_secs(pause.unwrap_or(30))) => {}
+                () = wake.notified() => failures = 0,
+            }
+        }
+    }
+
+    /// An error at a terminal as an event; `tell` is whether subscribers hear of it.
+    pub(super) fn terminal_error(&self, topic: &str, id: &CtId, failure: &Failure, tell: bool) {
+        let name = self.terminals.get(id).map(|state| state.record.config.name);
+        let parameters = vec![
+            ("CtID", id.to_string()),
+            ("Name", name.unwrap_or_default()),
+            ("Error", failure.code().number().to_string()),
+            ("Bedeutung", failure.code().text().to_owned()),
+        ];
+        let event = Event::error(topic, Some(id.clone()), failure.code(), parameters);
+        tracing::warn!(terminal = %id, detail = failure.detail(), "{topic}");
+        if tell { self.raise(event) } else { self.log(&event) }
+    }
+
+    fn set_available(&self, id: &CtId, available: bool) {
+        self.set_condition(Condition::CardTerminalNotAvailable(id.clone()), !available);
+    }
+
+    /// Is a terminal's certificate near its end? Asked when it connects and then by the calendar.
+    pub(crate) fn check_terminal_certificates(&self) {
+        for state in self.terminals.all() {
+            let certificate = state
+                .session
+                .and_then(|session| X509::parse(session.certificate()).ok());
+            if let Some(certificate) = certificate {
+                let soon =
+                    state::terminal_certificate_expires_soon(certificate.validity().1, self.clock.now());
+                let condition = Condition::CardTerminalCertificateExpiresSoon(state.record.config.id);
+                self.set_condition(condition, soon);
+            }
+        }
+    }
+
+    /// The terminal proves that it knows the secret. If it does not know this Konnektor's key, because key or device
+    /// were replaced, the secret brings the key into the pairing (maintenance pairing).
+    async fn prove(&self, session: &Session, id: &CtId) -> Result<(), TerminalError> {
+        let secret = self.store.secret(&secret_id(id)).ok().flatten();
+        let secret = secret.ok_or(TerminalError::NotAuthentic(
+            "pairing secret is missing: pair again",
+        ))?;
+        let secret = Zeroizing::new(secret.to_vec());
+        match pairing::validate(session, &secret, COMMAND_TIMEOUT).await {
+            Err(TerminalError::Refused {
+                word: sw::NOT_ALLOWED,
+                ..
+            }) => {
+                tracing::info!(terminal = %id, "terminal does not know this key: maintenance pairing");
+                pairing::add(session, &secret, COMMAND_TIMEOUT).await?;
+                pairing::validate(session, &secret, COMMAND_TIMEOUT).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// One connection from TLS to its end.
+    async fn run_session(
+        self: &Arc<Self>,
+        record: &TerminalRecord,
+        wake: &Notify,
+    ) -> Result<(), TerminalError> {
+        let id = &record.config.id;
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let session = self.open(record, sender).await?;
+        self.prove(&session, id).await?;
+        let slots = session.slots(COMMAND_TIMEOUT).await?;
+        let product = session.product(COMMAND_TIMEOUT).await.ok();
+        self.terminals.with(|list| {
+            if let Some(state) = list.get_mut(id) {
+                state.session = Some(session.clone());
+                state.slots = slots.len() as u8;
+                state.record.product = product.or(state.record.product.take());
+            }
+        });
+        self.set_available(id, true);
+        self.check_terminal_certificates();
+        let about = || vec![("CtID", id.to_string()), ("Hostname", record.config.name.clone())];
+        self.raise(Event::info("CT/CONNECTED", Some(id.clone()), about()));
+        for (index, occupied) in slots.iter().enumerate() {
+            if *occupied && let Ok(slot) = SlotId::new(index as u8 + 1) {
+                self.spawn_open_card(id, slot, &session);
+            }
+        }
+        let outcome = self.watch_session(id, &session, &mut events, wake).await;
+        self.terminals.with(|list| {
+            if let Some(state) = list.get_mut(id) {
+                state.session = None;
+            }
+        });
+        self.forget_cards(id);
+        self.raise(Event::info("CT/DISCONNECTED", Some(id.clone()), about()));
+        outcome
+    }
+
+    /// Is the terminal still in use, at this address? Removed, put out of use or moved, its connection ends.
+    fn still_wanted(&self, id: &CtId, session: &Session) -> bool {
+        self.terminals.get(id).is_some_and(|state| {
+            state.record.correlation == Correlation::Aktiv && state.record.config.address == session.peer()
+        })
+    }
+
+    async fn watch_session(
+        self: &Arc<Self>,
+        id: &CtId,
+        session: &Arc<Session>,
+        events: &mut mpsc::UnboundedReceiver<TerminalEvent>,
+        wake: &Notify,
+    ) -> Result<(), TerminalError> {
+        let interval = Duration::from_secs(self.config.keep_alive_seconds);
+        let mut misses = 0;
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    None | Some(TerminalEvent::Closed) | Some(TerminalEvent::Event(Wire::SignOff)) => return Ok(()),
+                    Some(TerminalEvent::Event(Wire::CardInserted(unit))) => {
+                        if let Some(slot) = slot_of(unit) {
+                            self.spawn_open_card(id, slot, session);
+                        }
+                    }
+                    Some(TerminalEvent::Event(Wire::CardRemoved(unit))) => {
+                        if let Some(card) = slot_of(unit).and_then(|slot| self.cards.remove(id, slot)) {
+                            self.card_event("CARD/REMOVED", &card);
+                        }
+                    }
+                    Some(TerminalEvent::Event(_)) => misses = 0,
+                },
+                () = wake.notified() => {
+                    if !self.still_wanted(id, session) {
+                        return Ok(());
+                    }
+                }
+                () = self.clock.sleep(interval) => match session.slots(interval).await {
+                    Ok(_) => misses = 0,
+                    Err(TerminalError::Timeout(_)) => {
+                        misses += 1;
+                        if misses >= self.config.keep_alive_tries {
+                            return Err(TerminalError::Timeout(interval));
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+}
