@@ -6,7 +6,8 @@ use crate::model::Model;
 use crate::password::{self, Login};
 use crate::terminals::Correlation;
 use crate::{Failure, Inner, Konnektor, VERSION};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection, StringRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -26,6 +27,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Most log entries at once.
+const MAX_LOG: u32 = 1000;
 
 /// An administrator whose certificate the handshake has checked.
 #[derive(Clone)]
@@ -106,6 +109,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/trust-list", get(trust_list).put(import_trust_list))
         .route("/api/v1/log", get(log))
         .route("/metrics", get(metrics))
+        .layer(DefaultBodyLimit::max(base::limits::TSL))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))
         .with_state(admin)
 }
@@ -137,6 +141,42 @@ async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) 
             .into_response(),
     }
 }
+
+/// A JSON body; what does not fit is refused in the same form as everything else.
+#[derive(FromRequest)]
+#[from_request(via(axum::Json), rejection(Failure))]
+struct Body<T>(T);
+
+/// A body as text.
+struct Text(String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Failure;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        Ok(Self(String::from_request(request, state).await?))
+    }
+}
+
+/// A part of the path.
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(Failure))]
+struct Path<T>(T);
+
+/// Parameters behind the path.
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(Failure))]
+struct Query<T>(T);
+
+macro_rules! refused {
+    ($($rejection:ty),*) => {$(
+        impl From<$rejection> for Failure {
+            fn from(rejection: $rejection) -> Self {
+                Failure::new(Code::SYNTAX, rejection.body_text())
+            }
+        }
+    )*};
+}
+refused!(JsonRejection, PathRejection, QueryRejection, StringRejection);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -202,7 +242,7 @@ async fn model(State(admin): State<Admin>) -> Json<Model> {
     Json((*admin.inner.model()).clone())
 }
 
-async fn set_model(State(admin): State<Admin>, Json(model): Json<Model>) -> Result<StatusCode, Failure> {
+async fn set_model(State(admin): State<Admin>, Body(model): Body<Model>) -> Result<StatusCode, Failure> {
     admin.inner.set_model(model)?;
     audit(&admin.inner, "information model");
     Ok(StatusCode::NO_CONTENT)
@@ -248,7 +288,7 @@ struct AddRequest {
 
 async fn add_terminal(
     State(admin): State<Admin>,
-    Json(request): Json<AddRequest>,
+    Body(request): Body<AddRequest>,
 ) -> Result<StatusCode, Failure> {
     let what = format!("terminal {} added", request.id);
     admin
@@ -268,7 +308,7 @@ struct CorrelationRequest {
 async fn set_correlation(
     State(admin): State<Admin>,
     Path(id): Path<CtId>,
-    Json(request): Json<CorrelationRequest>,
+    Body(request): Body<CorrelationRequest>,
 ) -> Result<StatusCode, Failure> {
     admin.inner.set_correlation(&id, request.correlation)?;
     audit(&admin.inner, &format!("terminal {id} {:?}", request.correlation));
@@ -291,7 +331,7 @@ struct PairRequest {
 async fn pair(
     State(admin): State<Admin>,
     Path(id): Path<CtId>,
-    Json(request): Json<PairRequest>,
+    Body(request): Body<PairRequest>,
 ) -> Result<Json<serde_json::Value>, Failure> {
     let fingerprint = admin.inner.pair(&id, request.fingerprint.as_deref()).await?;
     audit(&admin.inner, &format!("terminal {id} paired"));
@@ -341,7 +381,7 @@ async fn trust_list(State(admin): State<Admin>) -> Json<serde_json::Value> {
 
 async fn import_trust_list(
     State(admin): State<Admin>,
-    xml: String,
+    Text(xml): Text,
 ) -> Result<Json<serde_json::Value>, Failure> {
     let adopted = admin.inner.adopt_list(&xml);
     let sequence = adopted.map_err(|error| Failure::new(error.code(), error).within(Code::TSL_IMPORT))?;
@@ -361,7 +401,10 @@ fn hundred() -> u32 {
 }
 
 async fn log(State(admin): State<Admin>, Query(query): Query<LogQuery>) -> Result<Response, Failure> {
-    Ok(Json(admin.inner.store.log_tail(query.count.min(1000))?).into_response())
+    if query.count > MAX_LOG {
+        return Err(Failure::new(Code::SYNTAX, format!("at most {MAX_LOG} entries")));
+    }
+    Ok(Json(admin.inner.store.log_tail(query.count)?).into_response())
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -159,6 +159,16 @@ impl Inner {
         self.model.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The terminals.
+    pub fn terminals(&self) -> &Terminals {
+        &self.terminals
+    }
+
+    /// Where the instance keeps its state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Replaces the information model: checked, stored, then live.
     pub fn set_model(&self, model: Model) -> Result<(), Failure> {
         model

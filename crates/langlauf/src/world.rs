@@ -86,6 +86,8 @@ pub struct World {
     pub config: PathBuf,
     /// The insurers' services.
     pub vsdm: Vsdm,
+    /// The CAs and CV roots behind everything.
+    pub pki: TestPki,
     /// The book behind the OCSP responder.
     pub ledger: Ledger,
     /// A practice system with the right to call.
@@ -384,6 +386,7 @@ impl World {
             konnektor,
             config: config_path,
             vsdm,
+            pki,
             ledger,
             practice,
             authorities: konnektor_cas,

@@ -3,7 +3,7 @@
 //! eHealth terminal; the terminal says so in its product data.
 
 use crate::simulator::{SlotCard, VirtualTerminal};
-use pcsc::{Attribute, Card, Context, Disposition, Protocols, ReaderState, Scope, ShareMode, State};
+use pcsc::{Card, Context, Disposition, Protocols, ReaderState, Scope, ShareMode, State};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,7 +167,8 @@ impl SlotCard for RealCard {
         self.card
             .reconnect(ShareMode::Exclusive, Protocols::ANY, Disposition::ResetCard)
             .ok()?;
-        self.card.get_attribute_owned(Attribute::AtrString).ok()
+        // not every driver gives the ATR as an attribute
+        Some(self.card.status2_owned().ok()?.atr().to_vec())
     }
 
     fn process(&mut self, apdu: &[u8]) -> Option<Vec<u8>> {

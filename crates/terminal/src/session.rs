@@ -68,7 +68,7 @@ pub enum TerminalEvent {
     Closed,
 }
 
-type Pending = Arc<Mutex<HashMap<u16, oneshot::Sender<Response>>>>;
+type Pending = Arc<Mutex<HashMap<u16, oneshot::Sender<Result<Response, TerminalError>>>>>;
 
 /// A connection to a terminal. Commands to different slots run side by side.
 pub struct Session {
@@ -167,7 +167,7 @@ impl Session {
                 .map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionReset))
         };
         match self.clock.timeout(timeout, exchange).await {
-            Some(Ok(response)) => Ok(response),
+            Some(Ok(outcome)) => outcome,
             Some(Err(error)) => {
                 lock(&self.pending).remove(&sequence);
                 Err(TerminalError::Connection(error.to_string()))
@@ -231,8 +231,9 @@ async fn receive(
             Kind::Response => {
                 let waiting = lock(&pending).remove(&envelope.sequence);
                 // an answer that nobody waits for any more came too late
-                if let (Some(waiting), Ok(response)) = (waiting, Response::parse(&envelope.payload)) {
-                    let _ = waiting.send(response);
+                if let Some(waiting) = waiting {
+                    let response = Response::parse(&envelope.payload);
+                    let _ = waiting.send(response.map_err(|_| TerminalError::Garbage));
                 }
             }
             Kind::Event => {

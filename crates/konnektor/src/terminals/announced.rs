@@ -106,8 +106,8 @@ impl Inner {
             .find(|state| state.record.config.mac == mac)
     }
 
-    /// A terminal has said where it is. That moves one that is missing, and shows a new one to the administrator; one that
-    /// is connected has proven where it is, which counts more than what a datagram claims.
+    /// A terminal has said where it is. One that is missing is tried there, and a new one is shown to the administrator; one
+    /// that is connected has proven where it is, which counts more than what a datagram claims.
     fn announced(self: &Arc<Self>, found: &Discovered) {
         let address = SocketAddr::from((found.address, found.port));
         match self.by_mac(found.mac) {
@@ -117,12 +117,12 @@ impl Inner {
                 self.adding_error(address, &found.name, &failure);
             }
             Some(state) => {
-                let moved = self.change_terminal(&state.record.config.id, |record| {
-                    record.config.address = address;
+                self.terminals.with(|list| {
+                    if let Some(known) = list.get_mut(&state.record.config.id) {
+                        known.candidate = Some(address);
+                    }
                 });
-                if let Err(failure) = moved {
-                    tracing::warn!(detail = failure.detail(), "terminal moved");
-                }
+                state.wake.notify_one();
             }
             None => self.seen(found, address),
         }

@@ -15,6 +15,7 @@ use base::Code;
 use base::id::CtId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use terminal::{Product, Session};
@@ -70,6 +71,8 @@ pub struct TerminalState {
     pub session: Option<Arc<Session>>,
     /// Number of slots.
     pub slots: u8,
+    /// Where it says it is; counts once it has proven itself there.
+    candidate: Option<SocketAddr>,
     wake: Arc<Notify>,
 }
 
@@ -135,6 +138,7 @@ impl Inner {
             record,
             session: None,
             slots: 0,
+            candidate: None,
             wake: Arc::default(),
         };
         self.terminals.with(|list| list.insert(id.clone(), state));

@@ -64,10 +64,25 @@ impl Inner {
     pub(super) async fn supervise(self: Arc<Self>, id: CtId) {
         let mut failures = 0usize;
         loop {
-            let Some(TerminalState { record, wake, .. }) = self.terminals.get(&id) else {
+            let Some(TerminalState {
+                mut record,
+                candidate,
+                wake,
+                ..
+            }) = self.terminals.get(&id)
+            else {
                 return;
             };
             if record.correlation == Correlation::Aktiv {
+                // one attempt where it says it is, then where it was last: anybody can say anything
+                if let Some(address) = candidate {
+                    record.config.address = address;
+                    self.terminals.with(|list| {
+                        if let Some(state) = list.get_mut(&id) {
+                            state.candidate = None;
+                        }
+                    });
+                }
                 match self.run_session(&record, &wake).await {
                     Ok(()) => failures = 0,
                     Err(error) => {
@@ -154,6 +169,13 @@ impl Inner {
         let (sender, mut events) = mpsc::unbounded_channel();
         let session = self.open(record, sender).await?;
         self.prove(&session, id).await?;
+        let address = session.peer();
+        if self.terminals.get(id).is_some_and(|state| state.record.config.address != address) {
+            let moved = self.change_terminal(id, |record| record.config.address = address);
+            if let Err(failure) = moved {
+                tracing::warn!(terminal = %id, detail = failure.detail(), "new address not stored");
+            }
+        }
         let slots = session.slots(COMMAND_TIMEOUT).await?;
         let product = session.product(COMMAND_TIMEOUT).await.ok();
         self.terminals.with(|list| {

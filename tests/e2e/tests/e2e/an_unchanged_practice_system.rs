@@ -1,12 +1,5 @@
 //! An unchanged practice system performs every operation.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)] // tests
-
 use e2e::Morning;
 use langlauf::practice::Operation;
 use std::path::Path;

@@ -1,12 +1,5 @@
 //! openssl and curl reach the Konnektor with every kind of ClientHello, and see the certificate that suits them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)] // tests
-
 use e2e::Morning;
 use tokio::process::Command;
 

@@ -1,12 +1,5 @@
 //! Bad input and bad luck: each a clear error with the right code, nothing lost, the next request works.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)] // tests
-
 use e2e::Morning;
 use langlauf::practice::{Operation, Practice};
 use std::time::Duration;

@@ -1,0 +1,86 @@
+//! Cards that answer garbage or nothing, and a terminal whose answers break off: clear errors, and afterwards everything
+//! works again.
+
+use e2e::Morning;
+use langlauf::practice::{Operation, Practice};
+use std::time::Duration;
+use terminal::simulator::{Fault, Key};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn read(practice: &Practice) -> Option<u32> {
+    let egk = practice.cards("EGK").await.unwrap().pop().unwrap();
+    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
+    let request = Operation::ReadVsd {
+        ehc: &egk,
+        hpc: &smcb,
+        online: false,
+        receipt: false,
+    };
+    practice.call(request).await.unwrap().fault()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_then_silence_then_good_again() {
+    let morning = Morning::after_the_walk().await.unwrap();
+    let (world, practice) = (&morning.world, &morning.world.practice);
+    world.terminal.set_fault(Some(Fault::CardGarbage));
+    assert_eq!(read(practice).await, Some(4044));
+    world.terminal.set_fault(Some(Fault::CardSilence));
+    assert_eq!(read(practice).await, Some(4094));
+    world.terminal.set_fault(None);
+    assert_eq!(read(practice).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_cannot_be_read_is_unknown_and_can_be_ejected() {
+    let morning = Morning::after_the_walk().await.unwrap();
+    let (world, practice) = (&morning.world, &morning.world.practice);
+    world.terminal.remove(1).unwrap();
+    world.terminal.set_fault(Some(Fault::CardGarbage));
+    world.terminal.insert(1, "eGK Loipengrün").unwrap();
+    let unknown = async || practice.cards("UNKNOWN").await.is_ok_and(|cards| cards.len() == 1);
+    world.wait_for("unknown card", LIMIT, &*morning.clock, unknown).await.unwrap();
+    let handle = practice.cards("UNKNOWN").await.unwrap().pop().unwrap();
+    let eject = Operation::EjectCard { handle: &handle };
+    let (answer, ()) = tokio::join!(practice.call(eject), async {
+        let asked = async || world.terminal.appearance().display.contains("entnehmen");
+        world.wait_for("text", LIMIT, &*morning.clock, asked).await.unwrap();
+        world.terminal.remove(1).unwrap();
+    });
+    assert_eq!(answer.unwrap().fault(), None);
+    world.terminal.set_fault(None);
+    world.terminal.insert(1, "eGK Loipengrün").unwrap();
+    let known = async || practice.cards("EGK").await.is_ok_and(|cards| cards.len() == 1);
+    world.wait_for("eGK", LIMIT, &*morning.clock, known).await.unwrap();
+    assert_eq!(read(practice).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_ends_the_connection_and_it_comes_back() {
+    let morning = Morning::after_the_walk().await.unwrap();
+    let (world, practice) = (&morning.world, &morning.world.practice);
+    world.terminal.set_fault(Some(Fault::BrokenEnvelope));
+    assert_eq!(read(practice).await, Some(4044));
+    world.terminal.set_fault(None);
+    let back = async || {
+        practice.cards("EGK").await.is_ok_and(|cards| cards.len() == 1)
+            && practice.cards("SMC-B").await.is_ok_and(|cards| cards.len() == 1)
+    };
+    world.wait_for("cards", LIMIT, &*morning.clock, back).await.unwrap();
+    // the cards lost power with the connection: the PIN is typed again
+    assert_eq!(read(practice).await, Some(3041));
+    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
+    let verify = Operation::Pin {
+        operation: "VerifyPin",
+        handle: &smcb,
+        pin: "PIN.SMC",
+    };
+    let (answer, ()) = tokio::join!(practice.call(verify), async {
+        world.terminal.wait_for_prompt().await;
+        world.terminal.press(Key::Digits("123456".into()));
+        world.terminal.press(Key::Enter);
+    });
+    assert_eq!(answer.unwrap().text("PinResult").unwrap(), "OK");
+    assert_eq!(read(practice).await, None);
+}

@@ -1,0 +1,19 @@
+//! Whole-system tests: one binary, a module per promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // tests
+
+mod access_by_password;
+mod administration;
+mod an_unchanged_practice_system;
+mod bad_input;
+mod cards_that_misbehave;
+mod many_terminals;
+mod pcsc_readers;
+mod terminals_come_and_go;
+mod tls_peers;
+mod updates_by_itself;

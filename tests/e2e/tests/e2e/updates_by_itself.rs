@@ -1,0 +1,113 @@
+//! AutoUpdateVSD: an eGK that is put in is updated without a practice system; receipts 4, 1 and 6 on the card.
+
+use e2e::Morning;
+use konnektor::Konnektor;
+use langlauf::practice::{Operation, Practice};
+use langlauf::world::EGK;
+use std::time::Duration;
+use terminal::simulator::Key;
+use testti::person::Person;
+use testti::vsdm::Behaviour;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The receipt on the card, as the offline Konnektor of the practice would read it.
+async fn receipt(practice: &Practice) -> String {
+    let egk = practice.cards("EGK").await.unwrap().pop().unwrap();
+    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
+    let read = Operation::ReadVsd {
+        ehc: &egk,
+        hpc: &smcb,
+        online: false,
+        receipt: true,
+    };
+    let answer = practice.call(read).await.unwrap();
+    assert_eq!(answer.fault(), None, "{}", answer.body);
+    langlauf::demo::container(&answer, "Pruefungsnachweis").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_egk_is_updated_when_it_is_put_in() {
+    let morning = Morning::with(|options| options.konnektor = false).await.unwrap();
+    let (world, practice) = (&morning.world, &morning.world.practice);
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    let mut settings: toml::Table = text.parse().unwrap();
+    let added = "vsdm_offline_days = 1\nauto_update = { terminals = [\"KT1\"], mandant = \"Praxis\" }";
+    settings.extend(added.parse::<toml::Table>().unwrap());
+    let config = morning.folder.path().join("auto.toml");
+    std::fs::write(&config, settings.to_string()).unwrap();
+    let konnektor = Konnektor::open(&config, morning.clock.clone()).unwrap();
+    let served = konnektor.clone();
+    let listener = tokio::net::TcpListener::bind(world.addresses.konnektor).await.unwrap();
+    tokio::spawn(async move { served.serve(listener).await });
+    let inner = konnektor.inner();
+    let trust = async || inner.trust().is_some();
+    world.wait_for("trust list", LIMIT, &*morning.clock, trust).await.unwrap();
+    let id = "KT1".parse().unwrap();
+    let (paired, ()) = tokio::join!(inner.pair(&id, None), async {
+        world.terminal.wait_for_prompt().await;
+        world.terminal.press(Key::Enter);
+    });
+    paired.unwrap();
+    world.terminal.insert(3, "SMC-B Praxis").unwrap();
+    let there = async || practice.cards("SMC-B").await.is_ok_and(|cards| cards.len() == 1);
+    world.wait_for("SMC-B", LIMIT, &*morning.clock, there).await.unwrap();
+    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
+    let verify = Operation::Pin {
+        operation: "VerifyPin",
+        handle: &smcb,
+        pin: "PIN.SMC",
+    };
+    let (answer, ()) = tokio::join!(practice.call(verify), async {
+        world.terminal.wait_for_prompt().await;
+        world.terminal.press(Key::Digits("123456".into()));
+        world.terminal.press(Key::Enter);
+    });
+    assert_eq!(answer.unwrap().fault(), None);
+
+    let updates = || {
+        let log = inner.store().log_tail(1000).unwrap();
+        log.iter().filter(|entry| entry.topic == "VSDM/AUTO_UPDATE").count()
+    };
+    let put_in = async || {
+        let _ = world.terminal.remove(1);
+        let clear = async || practice.cards("EGK").await.is_ok_and(|cards| cards.is_empty());
+        world.wait_for("removed", LIMIT, &*morning.clock, clear).await.unwrap();
+        let before = updates();
+        world.terminal.insert(1, "eGK Loipengrün").unwrap();
+        let done = async || updates() > before;
+        world.wait_for("done", LIMIT, &*morning.clock, done).await.unwrap();
+        let shown = world.terminal.appearance().display;
+        assert!(shown.contains("eGK geprüft"), "{shown}");
+    };
+    let mut moved = Person::example();
+    moved.street = "Neuschneegasse".into();
+    world.vsdm.set_pending(EGK, moved);
+    put_in().await;
+    assert!(!world.vsdm.is_pending(EGK));
+    assert!(receipt(practice).await.contains("<E>1</E>"));
+
+    // out of reach: 3, and 6 once that has lasted longer than a day
+    world.vsdm.behave(Behaviour::Unavailable);
+    put_in().await;
+    assert!(receipt(practice).await.contains("<E>3</E>"));
+    let long_ago = morning.clock.now().checked_sub(Duration::from_secs(2 * 86_400)).unwrap();
+    inner.store().put("vsdm", "last-contact", &long_ago).unwrap();
+    put_in().await;
+    assert!(receipt(practice).await.contains("<E>6</E>"));
+    world.vsdm.behave(Behaviour::Good);
+
+    // revoked: 4, only here and only on the card
+    let image = std::fs::read_to_string(morning.folder.path().join("cards/eGK Loipengruen.xml")).unwrap();
+    let system = card::image::read(&image).unwrap();
+    let aut = system.find("EF.C.CH.AUT.E256").unwrap();
+    let card::image::Body::Transparent { bytes, .. } = &system.node(aut).unwrap().body else {
+        panic!("file")
+    };
+    world.ledger.revoke(bytes);
+    // a new list forgets answers of the responder
+    let list: String = inner.store().get("tsl", "current").unwrap().unwrap();
+    inner.adopt_list(&list).unwrap();
+    put_in().await;
+    assert!(receipt(practice).await.contains("<E>4</E>"));
+}
