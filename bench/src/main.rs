@@ -1,5 +1,7 @@
 //! `make bench`: figures as ratios against a peer or a limit measured in the same run, with their spread.
 
+mod process;
+
 use anyhow::{Context, Result};
 use base::{Clock, SystemClock};
 use crypto::tls::{self, ClientCertificate, Identity, PeerVerifier};
@@ -16,15 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
-fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
+pub(crate) fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_by(f64::total_cmp);
     let at = |index: usize| figures.get(index).copied().unwrap_or_default();
     (at(figures.len() / 2), at(0), at(figures.len().saturating_sub(1)))
 }
 
-fn report(name: &str, (median, low, high): (f64, f64, f64), unit: &str, goal: &str) {
+pub(crate) fn report(name: &str, (median, low, high): (f64, f64, f64), unit: &str, goal: &str) {
     println!("{name:<58} {median:>9.2} {unit:<4} ({low:.2} to {high:.2})   goal {goal}");
 }
 
@@ -35,7 +37,8 @@ async fn main() -> Result<()> {
     let morning = Morning::after_the_walk().await?;
     get_cards(&morning, &*clock).await?;
     read_vsd(&morning, &*clock).await?;
-    cold_start(&*clock).await?;
+    drop(morning);
+    process::figures(&*clock).await?;
     Ok(())
 }
 
@@ -184,6 +187,7 @@ async fn read_vsd(morning: &Morning, clock: &dyn Clock) -> Result<()> {
     let egk = practice.cards("EGK").await?.pop().context("eGK")?;
     let smcb = practice.cards("SMC-B").await?.pop().context("SMC-B")?;
     let mut figures = Vec::new();
+    let before = morning.world.terminal.card_commands();
     for _ in 0..40 {
         let request = Operation::ReadVsd {
             ehc: &egk,
@@ -196,36 +200,18 @@ async fn read_vsd(morning: &Morning, clock: &dyn Clock) -> Result<()> {
         figures.push((clock.elapsed() - started).as_secs_f64() * 1000.0);
         anyhow::ensure!(answer.fault().is_none(), "{}", answer.body);
     }
+    let commands = (morning.world.terminal.card_commands() - before) as f64 / 40.0;
+    report(
+        "APDUs of one ReadVSD offline",
+        (commands, commands, commands),
+        "",
+        "-",
+    );
     report(
         "ReadVSD offline with a new TLS connection",
         spread(figures),
         "ms",
         "<= 50",
-    );
-    Ok(())
-}
-
-/// From starting the whole world (test TI included) on an existing folder to the first answered connector.sds.
-async fn cold_start(clock: &dyn Clock) -> Result<()> {
-    let morning = Morning::before().await?;
-    let Morning {
-        world,
-        clock: own,
-        folder,
-    } = morning;
-    drop(world);
-    let mut figures = Vec::new();
-    for _ in 0..ROUNDS {
-        let started = clock.elapsed();
-        let world = langlauf::world::World::start(&e2e::options(folder.path().into()), own.clone()).await?;
-        world.practice.directory().await?;
-        figures.push((clock.elapsed() - started).as_secs_f64() * 1000.0);
-    }
-    report(
-        "cold start (with the test TI) to connector.sds",
-        spread(figures),
-        "ms",
-        "< 300",
     );
     Ok(())
 }

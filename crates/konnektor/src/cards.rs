@@ -27,7 +27,7 @@ pub struct Card {
     /// CV certificates, once read.
     pub cvcs: OnceLock<CvcPair>,
     /// How the services describe it; names come out of certificates, which is too slow for every call.
-    pub(crate) info: OnceLock<soap::CardInfo>,
+    pub(crate) element: OnceLock<soap::CardElement>,
     /// One exchange at a time; an eGK in use is refused (4093), other cards are waited for.
     pub exclusive: Arc<tokio::sync::Mutex<()>>,
     /// Card sessions whose PIN is verified, with the password's name.
@@ -59,7 +59,7 @@ impl Card {
             found,
             channel,
             cvcs: OnceLock::new(),
-            info: OnceLock::new(),
+            element: OnceLock::new(),
             exclusive: Arc::default(),
             verified: Mutex::default(),
             sessions: Mutex::default(),

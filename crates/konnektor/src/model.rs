@@ -325,6 +325,16 @@ impl Model {
         {
             return Err(Code::CLIENT_NOT_OF_MANDANT.into());
         }
+        self.permits(&caller, target)?;
+        Ok(caller)
+    }
+
+    /// The second half of the check, for a caller that has passed the first: what it may touch.
+    pub fn permits(&self, caller: &Caller, target: Target<'_>) -> Result<(), Failure> {
+        let unknown = |code: Code| Failure::from(code).within(Code::CONTEXT_INCOMPLETE);
+        let mandant = self
+            .mandant(&caller.mandant)
+            .ok_or_else(|| unknown(Code::UNKNOWN_MANDANT))?;
         let wide = matches!(
             target,
             Target::Nothing { wide: true } | Target::Terminal { wide: true, .. }
@@ -349,8 +359,7 @@ impl Model {
                 return Err(Code::WORKPLACE_NOT_OF_CLIENT.into());
             }
         }
-        self.check_target(mandant, workplace, &caller, target)?;
-        Ok(caller)
+        self.check_target(mandant, workplace, caller, target)
     }
 
     fn check_target(

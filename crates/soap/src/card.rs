@@ -140,37 +140,52 @@ pub struct CardInfo {
     pub expires: Option<String>,
 }
 
-/// The `CARD:Card` element; the prefixes CARD, CARDCMN and CONN must be declared outside.
-pub fn card_element(out: &mut Writer, card: &CardInfo) {
-    out.open("CARD:Card", &[]);
-    out.leaf("CONN:CardHandle", &card.handle)
-        .leaf("CARDCMN:CardType", card.card_type);
-    if let Some(version) = &card.version {
-        let part = |out: &mut Writer, name: &str, version: Option<VersionInfo>| {
-            if let Some(VersionInfo(major, minor, revision)) = version {
-                let name = format!("CARD:{name}");
-                out.open(&name, &[]);
-                out.leaf("CARD:Major", &major.to_string())
-                    .leaf("CARD:Minor", &minor.to_string())
-                    .leaf("CARD:Revision", &revision.to_string());
-                out.close(&name);
-            }
-        };
-        out.open("CARD:CardVersion", &[]);
-        part(out, "COSVersion", Some(version.cos));
-        part(out, "ObjectSystemVersion", Some(version.object_system));
-        part(out, "LoggingVersion", version.logging);
-        part(out, "ATRVersion", version.atr);
-        part(out, "GDOVersion", version.gdo);
-        part(out, "KeyInfoVersion", version.key_info);
-        out.close("CARD:CardVersion");
+/// The `CARD:Card` element of a card, written once: it does not change while the card is inserted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardElement(String);
+
+impl CardElement {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
-    out.maybe("CARDCMN:Iccsn", card.iccsn.as_deref());
-    out.leaf("CARDCMN:CtId", &card.ct_id)
-        .leaf("CARDCMN:SlotId", &card.slot.to_string());
-    out.leaf("CARD:InsertTime", &card.inserted);
-    out.maybe("CARD:CardHolderName", card.holder.as_deref());
-    out.maybe("CARD:Kvnr", card.kvnr.as_deref());
-    out.maybe("CARD:CertificateExpirationDate", card.expires.as_deref());
-    out.close("CARD:Card");
+}
+
+impl CardInfo {
+    /// As an element.
+    pub fn to_element(&self) -> CardElement {
+        let mut writer = Writer::new();
+        let out = &mut writer;
+        out.open("CARD:Card", &[]);
+        out.leaf("CONN:CardHandle", &self.handle)
+            .leaf("CARDCMN:CardType", self.card_type);
+        if let Some(version) = &self.version {
+            let part = |out: &mut Writer, name: &str, version: Option<VersionInfo>| {
+                if let Some(VersionInfo(major, minor, revision)) = version {
+                    let name = format!("CARD:{name}");
+                    out.open(&name, &[]);
+                    out.leaf("CARD:Major", &major.to_string())
+                        .leaf("CARD:Minor", &minor.to_string())
+                        .leaf("CARD:Revision", &revision.to_string());
+                    out.close(&name);
+                }
+            };
+            out.open("CARD:CardVersion", &[]);
+            part(out, "COSVersion", Some(version.cos));
+            part(out, "ObjectSystemVersion", Some(version.object_system));
+            part(out, "LoggingVersion", version.logging);
+            part(out, "ATRVersion", version.atr);
+            part(out, "GDOVersion", version.gdo);
+            part(out, "KeyInfoVersion", version.key_info);
+            out.close("CARD:CardVersion");
+        }
+        out.maybe("CARDCMN:Iccsn", self.iccsn.as_deref());
+        out.leaf("CARDCMN:CtId", &self.ct_id)
+            .leaf("CARDCMN:SlotId", &self.slot.to_string());
+        out.leaf("CARD:InsertTime", &self.inserted);
+        out.maybe("CARD:CardHolderName", self.holder.as_deref());
+        out.maybe("CARD:Kvnr", self.kvnr.as_deref());
+        out.maybe("CARD:CertificateExpirationDate", self.expires.as_deref());
+        out.close("CARD:Card");
+        CardElement(writer.finish())
+    }
 }

@@ -1,9 +1,7 @@
 //! CardTerminalService 1.1.
 
 use crate::read::{context, number};
-use crate::{
-    CardInfo, Malformed, Request, Status, Writer, card_element, children, descend, ns, optional, required,
-};
+use crate::{CardElement, Malformed, Request, Status, Writer, children, descend, ns, optional, required};
 use roxmltree::Node;
 
 /// A slot of a terminal.
@@ -74,7 +72,7 @@ const NAMESPACES: [(&str, &str); 4] = [
 ];
 
 /// Answer to RequestCard.
-pub fn request_card_response(status: &Status, already: Option<bool>, card: Option<&CardInfo>) -> String {
+pub fn request_card_response(status: &Status, already: Option<bool>, card: Option<&CardElement>) -> String {
     let mut out = Writer::new();
     out.open("CT:RequestCardResponse", &NAMESPACES);
     status.write(&mut out);
@@ -83,7 +81,7 @@ pub fn request_card_response(status: &Status, already: Option<bool>, card: Optio
         already.map(|already| already.to_string()).as_deref(),
     );
     if let Some(card) = card {
-        card_element(&mut out, card);
+        out.raw(card.as_str());
     }
     out.close("CT:RequestCardResponse");
     out.finish()

@@ -1,9 +1,7 @@
 //! EventService 7.2.
 
 use crate::read::{attribute_flag, context, number};
-use crate::{
-    CardInfo, Malformed, Request, Status, Writer, card_element, children, descend, ns, optional, required,
-};
+use crate::{CardElement, Malformed, Request, Status, Writer, children, descend, ns, optional, required};
 use roxmltree::Node;
 
 /// What GetResourceInformation asks about; nothing set is the Konnektor itself.
@@ -120,10 +118,12 @@ fn response(name: &str, status: &Status, fill: impl FnOnce(&mut Writer)) -> Stri
 }
 
 /// Answer to GetCards.
-pub fn cards_response(status: &Status, cards: &[CardInfo]) -> String {
+pub fn cards_response(status: &Status, cards: &[&CardElement]) -> String {
     response("GetCards", status, |out| {
         out.open("CARD:Cards", &[]);
-        cards.iter().for_each(|card| card_element(out, card));
+        cards.iter().for_each(|card| {
+            out.raw(card.as_str());
+        });
         out.close("CARD:Cards");
     })
 }
@@ -202,13 +202,13 @@ pub struct ConnectorState {
 /// Answer to GetResourceInformation.
 pub fn resource_response(
     status: &Status,
-    card: Option<&CardInfo>,
+    card: Option<&CardElement>,
     terminal: Option<&TerminalInfo>,
     connector: Option<&ConnectorState>,
 ) -> String {
     response("GetResourceInformation", status, |out| {
         if let Some(card) = card {
-            card_element(out, card);
+            out.raw(card.as_str());
         }
         if let Some(terminal) = terminal {
             terminal_element(out, terminal);

@@ -20,7 +20,7 @@ mod vsd;
 mod write;
 
 pub use card::{
-    CardInfo, CardRequest, CardVersion, PinAnswer, PinRequest, VersionInfo, card_element, pin_response,
+    CardElement, CardInfo, CardRequest, CardVersion, PinAnswer, PinRequest, VersionInfo, pin_response,
     pin_status_response,
 };
 pub use card_terminal::{EjectTarget, Slot, eject_response, request_card_response};

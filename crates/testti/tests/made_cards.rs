@@ -219,3 +219,136 @@ fn a_security_module_card_opens_a_trusted_channel() {
     assert_eq!(parts[0].value, [0x90, 0x00]);
     assert_eq!(send(&user, "80200001").sw, 0x9000);
 }
+
+/// A cryptogram OpenSSL has made for the SMC-B's RSA key becomes one for an HBA's elliptic key, and back is not asked for:
+/// the card never gives the plain text out on the way.
+#[test]
+fn openssl_encrypts_one_card_transciphers_another_deciphers() {
+    let clock = SystemClock::new();
+    let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
+    let holder = Holder {
+        name: "Praxis".into(),
+        telematik_id: "1-2".into(),
+    };
+    let with_rsa = Options {
+        rsa: true,
+        ..Options::default()
+    };
+    let smcb = run(cards::smcb(&pki, &"80276009990000000002".parse().unwrap(), &holder, &with_rsa).unwrap());
+    let hba = run(cards::hba(&pki, &"80276009990000000003".parse().unwrap(), &holder, &with_rsa).unwrap());
+    let certificate = |card: &Mutex<VirtualCard>, sfi: u8| {
+        assert_eq!(send(card, "00A4040C 0A A000000167455349474E").sw, 0x9000);
+        let file = send(card, &format!("00B0{:02X}00 000000", 0x80 | sfi));
+        asn1::X509::parse_file(&file.data).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("enc.der"), certificate(&smcb, 0x02).der()).unwrap();
+    std::fs::write(path("plain"), b"thirty-two bytes of a secret key").unwrap();
+    let encrypted = std::process::Command::new("openssl")
+        .current_dir(dir.path())
+        .args([
+            "pkeyutl", "-encrypt", "-certin", "-keyform", "DER", "-inkey", "enc.der",
+        ])
+        .args([
+            "-pkeyopt",
+            "rsa_padding_mode:oaep",
+            "-pkeyopt",
+            "rsa_oaep_md:sha256",
+        ])
+        .args(["-in", "plain", "-out", "cryptogram"])
+        .output()
+        .expect("openssl: run `make setup`");
+    assert!(encrypted.status.success(), "{encrypted:?}");
+    let cryptogram = std::fs::read(path("cryptogram")).unwrap();
+    let tlv = asn1::tlv::encode;
+    let target = match crypto::PublicKey::from_spki(&certificate(&hba, 0x05).spki().unwrap()).unwrap() {
+        crypto::PublicKey::Ec(key) => key.point(),
+        crypto::PublicKey::Rsa(_) => panic!("elliptic key expected"),
+    };
+    let curve = hex::decode("2B2403030208010107").unwrap();
+    let inside = [
+        tlv(0x80, &[0x0B]),
+        tlv(0x06, &curve),
+        tlv(0x7F49, &tlv(0x86, &target)),
+    ];
+    let data = [
+        tlv(0xA6, &tlv(0x86, &[&[0x00], &cryptogram[..]].concat())),
+        tlv(0xA0, &inside.concat()),
+    ];
+    let transcipher = Command::new(0, 0x2A, 0x86, 0xB8)
+        .data(data.concat())
+        .expect(Expect::All);
+    let run_on = |card: &Mutex<VirtualCard>, command: &Command| {
+        Response::parse(&card.lock().unwrap().process(&command.encode().unwrap())).unwrap()
+    };
+    assert_eq!(send(&smcb, "002241B8 06 840183 800185").sw, 0x9000);
+    // not without the PIN
+    assert_eq!(run_on(&smcb, &transcipher).sw, 0x6982);
+    assert_eq!(send(&smcb, "00200001 08 26123456FFFFFFFF").sw, 0x9000);
+    let moved = run_on(&smcb, &transcipher);
+    assert_eq!(moved.sw, 0x9000);
+
+    assert_eq!(send(&hba, "00200001 08 26123456FFFFFFFF").sw, 0x9000);
+    assert_eq!(send(&hba, "002241B8 06 840185 80010B").sw, 0x9000);
+    let decipher = |data: &[u8]| Command::new(0, 0x2A, 0x80, 0x86).data(data).expect(Expect::All);
+    let plain = run_on(&hba, &decipher(&moved.data));
+    assert_eq!(
+        (plain.sw, &plain.data[..]),
+        (0x9000, &b"thirty-two bytes of a secret key"[..])
+    );
+    let mut broken = moved.data;
+    *broken.last_mut().unwrap() ^= 1;
+    assert_eq!(run_on(&hba, &decipher(&broken)).sw, 0x6A80);
+}
+
+/// PSO VERIFY DIGITAL SIGNATURE over what OpenSSL has signed on brainpoolP256r1.
+#[test]
+fn a_card_verifies_what_openssl_has_signed() {
+    let clock = SystemClock::new();
+    let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
+    let module = run(cards::gsmc_kt(&pki, &"80276009990000000009".parse().unwrap())
+        .unwrap()
+        .0);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("message"), b"message").unwrap();
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl")
+            .current_dir(dir.path())
+            .args(arguments)
+            .output()
+            .expect("openssl: run `make setup`");
+        assert!(output.status.success(), "{output:?}");
+    };
+    openssl(&[
+        "ecparam",
+        "-name",
+        "brainpoolP256r1",
+        "-genkey",
+        "-noout",
+        "-out",
+        "key",
+    ]);
+    openssl(&["ec", "-in", "key", "-pubout", "-outform", "DER", "-out", "public"]);
+    openssl(&["dgst", "-sha256", "-sign", "key", "-out", "signature", "message"]);
+    let file = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    let crypto::PublicKey::Ec(key) = crypto::PublicKey::from_spki(&file("public")).unwrap() else {
+        panic!("elliptic key expected")
+    };
+    let tlv = asn1::tlv::encode;
+    let verify = |signature: &[u8]| {
+        let data = [
+            tlv(0x06, &hex::decode("2B2403030208010107").unwrap()),
+            tlv(0x90, &crypto::sha256([b"message"])),
+            tlv(0x9C, &tlv(0x7F49, &tlv(0x86, &key.point()))),
+            tlv(0x9E, signature),
+        ];
+        let command = Command::new(0, 0x2A, 0x00, 0xA8).data(data.concat());
+        let raw = module.lock().unwrap().process(&command.encode().unwrap());
+        Response::parse(&raw).unwrap().sw
+    };
+    let mut signature = crypto::ecdsa_raw(&file("signature")).unwrap();
+    assert_eq!(verify(&signature), 0x9000);
+    signature[40] ^= 1;
+    assert_eq!(verify(&signature), 0x6A80);
+}

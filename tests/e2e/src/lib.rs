@@ -130,7 +130,11 @@ impl Station {
         Self::serve(terminal, identity, smb).await
     }
 
-    async fn serve(terminal: VirtualTerminal, identity: simulator::Identity, smb: Vec<Iccsn>) -> Result<Self> {
+    async fn serve(
+        terminal: VirtualTerminal,
+        identity: simulator::Identity,
+        smb: Vec<Iccsn>,
+    ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(simulator::serve(terminal.clone(), listener, identity.clone()));
@@ -167,7 +171,10 @@ impl Station {
         self.terminal.set_network(false);
         let alone = async || !self.terminal.appearance().connected;
         let limit = Duration::from_secs(10);
-        morning.world.wait_for("cable", limit, &*morning.clock, alone).await?;
+        morning
+            .world
+            .wait_for("cable", limit, &*morning.clock, alone)
+            .await?;
         let terminal = self.terminal.clone();
         let moved = Self::serve(terminal, self.identity.clone(), self.smb.clone()).await?;
         moved.terminal.set_network(true);

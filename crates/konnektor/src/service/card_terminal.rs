@@ -1,6 +1,6 @@
 //! CardTerminalService: asking for a card, and giving it back (TUC_KON_056, 057).
 
-use super::{Call, info, type_matches};
+use super::{Call, element, type_matches};
 use crate::Failure;
 use crate::model::Target;
 use crate::state::Function;
@@ -86,7 +86,7 @@ impl Call<'_> {
         Ok(soap::request_card_response(
             &Status::Ok,
             Some(already.is_some()),
-            Some(&info(&card)),
+            Some(element(&card)),
         ))
     }
 

@@ -1,9 +1,10 @@
 //! EventService: what there is, and who wants to be told (gemSpec_Kon 4.1.6).
 
-use super::{Call, info, target, type_matches};
+use super::{Call, element, target, type_matches};
 use crate::Failure;
+use crate::cards::Card;
 use crate::events::{Filter, LIFETIME, Subscription};
-use crate::model::Target;
+use crate::model::{Caller, Target};
 use crate::state::Condition;
 use crate::terminals::TerminalState;
 use base::id::{CtId, SlotId};
@@ -25,7 +26,7 @@ impl Call<'_> {
         card_type: Option<String>,
     ) -> Result<String, Failure> {
         let terminal = ct_id.map(|id| self.known_terminal(&id)).transpose()?;
-        match &terminal {
+        let caller = match &terminal {
             Some(state) => self.check(
                 context,
                 Target::Terminal {
@@ -52,26 +53,22 @@ impl Call<'_> {
                 && card_type
                     .as_deref()
                     .is_none_or(|wanted| type_matches(wanted, card.found.kind))
-                && self.may_see(context, wide, card)
+                && self.may_see(&caller, wide, card)
         });
-        let cards: Vec<_> = cards.iter().map(|card| info(card)).collect();
+        let cards: Vec<_> = cards.iter().map(|card| element(card)).collect();
         Ok(soap::cards_response(&Status::Ok, &cards))
     }
 
     /// A card is listed if the caller could use it, from this workplace or from any of its own.
-    fn may_see(&self, context: &CallContext, wide: bool, card: &crate::cards::Card) -> bool {
-        if wide {
-            return self
-                .check(
-                    context,
-                    Target::Terminal {
-                        ct_id: &card.ct_id,
-                        wide: true,
-                    },
-                )
-                .is_ok();
-        }
-        self.check(context, target(card, false)).is_ok()
+    fn may_see(&self, caller: &Caller, wide: bool, card: &Card) -> bool {
+        let seen = match wide {
+            true => Target::Terminal {
+                ct_id: &card.ct_id,
+                wide,
+            },
+            false => target(card, false),
+        };
+        self.inner.model().permits(caller, seen).is_ok()
     }
 
     fn known_terminal(&self, id: &str) -> Result<TerminalState, Failure> {
@@ -90,17 +87,11 @@ impl Call<'_> {
     }
 
     pub(super) fn get_card_terminals(&self, context: &CallContext, wide: bool) -> Result<String, Failure> {
-        self.check(context, Target::Nothing { wide })?;
-        let terminals = self.inner.terminals.all();
+        let caller = self.check(context, Target::Nothing { wide })?;
+        let (model, terminals) = (self.inner.model(), self.inner.terminals.all());
         let visible = terminals.iter().filter(|terminal| {
-            self.check(
-                context,
-                Target::Terminal {
-                    ct_id: &terminal.record.config.id,
-                    wide,
-                },
-            )
-            .is_ok()
+            let ct_id = &terminal.record.config.id;
+            model.permits(&caller, Target::Terminal { ct_id, wide }).is_ok()
         });
         let list: Vec<_> = visible.map(|terminal| self.terminal_info(terminal)).collect();
         Ok(soap::terminals_response(&Status::Ok, &list))
@@ -158,7 +149,7 @@ impl Call<'_> {
             self.check(context, target(&card, false))?;
             return Ok(soap::resource_response(
                 &Status::Ok,
-                Some(&info(&card)),
+                Some(element(&card)),
                 None,
                 None,
             ));
@@ -176,7 +167,7 @@ impl Call<'_> {
             self.check(context, target(&card, false))?;
             return Ok(soap::resource_response(
                 &Status::Ok,
-                Some(&info(&card)),
+                Some(element(&card)),
                 None,
                 None,
             ));
@@ -203,7 +194,7 @@ impl Call<'_> {
             let card = self.inner.cards.in_slot(id, slot).ok_or(Code::SLOT_EMPTY)?;
             return Ok(soap::resource_response(
                 &Status::Ok,
-                Some(&info(&card)),
+                Some(element(&card)),
                 None,
                 None,
             ));

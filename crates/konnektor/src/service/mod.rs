@@ -15,7 +15,7 @@ use crate::state::Function;
 use crate::{ClientAuthentication, Failure, Inner};
 use ::card::CardKind;
 use base::Code;
-use soap::{CallContext, CardInfo, CardVersion, Request, VersionInfo};
+use soap::{CallContext, CardElement, CardInfo, CardVersion, Request, VersionInfo};
 use std::sync::Arc;
 
 impl Inner {
@@ -178,8 +178,8 @@ fn type_matches(wanted: &str, kind: CardKind) -> bool {
         || (wanted == "SM-B" && kind == CardKind::SmcB)
 }
 
-fn info(card: &Card) -> CardInfo {
-    card.info.get_or_init(|| describe(card)).clone()
+fn element(card: &Card) -> &CardElement {
+    card.element.get_or_init(|| describe(card).to_element())
 }
 
 fn describe(card: &Card) -> CardInfo {

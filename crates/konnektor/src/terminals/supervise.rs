@@ -170,7 +170,11 @@ impl Inner {
         let session = self.open(record, sender).await?;
         self.prove(&session, id).await?;
         let address = session.peer();
-        if self.terminals.get(id).is_some_and(|state| state.record.config.address != address) {
+        if self
+            .terminals
+            .get(id)
+            .is_some_and(|state| state.record.config.address != address)
+        {
             let moved = self.change_terminal(id, |record| record.config.address = address);
             if let Err(failure) = moved {
                 tracing::warn!(terminal = %id, detail = failure.detail(), "new address not stored");

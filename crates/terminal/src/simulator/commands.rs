@@ -105,6 +105,8 @@ impl Connection {
     }
 
     async fn to_card(&self, card: SharedCard, apdu: Vec<u8>) -> Response {
+        let count = &self.terminal.shared.card_commands;
+        count.fetch_add(1, Ordering::Relaxed);
         let answer = super::on_card(card, move |card| card.process(&apdu)).await;
         answer
             .and_then(|answer| Response::parse(&answer).ok())

@@ -23,6 +23,7 @@ use pairing::Blocks;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 
@@ -93,6 +94,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     events: broadcast::Sender<Event>,
     network: watch::Sender<bool>,
+    card_commands: AtomicU64,
     store: Option<PathBuf>,
 }
 
@@ -189,6 +191,7 @@ impl VirtualTerminal {
             clock,
             events: broadcast::channel(64).0,
             network: watch::channel(true).0,
+            card_commands: AtomicU64::new(0),
             store,
         };
         Ok(Self {
@@ -279,6 +282,11 @@ impl VirtualTerminal {
     /// Pulls the network cable, or puts it back.
     pub fn set_network(&self, up: bool) {
         self.shared.network.send_replace(up);
+    }
+
+    /// How many commands have gone to cards so far.
+    pub fn card_commands(&self) -> u64 {
+        self.shared.card_commands.load(Ordering::Relaxed)
     }
 
     /// Lets something go wrong from now on, or nothing.

@@ -15,7 +15,15 @@ async fn morning(how: ClientAuthentication) -> Morning {
 async fn by_password_and_locked_after_five_wrong_ones() {
     let morning = morning(ClientAuthentication::Password).await;
     let world = &morning.world;
-    assert_eq!(world.practice.call(Operation::GetCardTerminals).await.unwrap().fault(), None);
+    assert_eq!(
+        world
+            .practice
+            .call(Operation::GetCardTerminals)
+            .await
+            .unwrap()
+            .fault(),
+        None
+    );
     let directory = world.practice.directory().await.unwrap().body;
     assert!(directory.contains("ClientAutMandatory>true"), "{directory}");
     let with = |login: Option<(&str, &str)>| {
@@ -27,7 +35,9 @@ async fn by_password_and_locked_after_five_wrong_ones() {
         assert_eq!((answer.status, answer.fault()), (401, Some(4204)), "{wrong:?}");
     }
     for _ in 0..5 {
-        let answer = with(Some((PRACTICE_USER, "falsch"))).call(Operation::GetCardTerminals).await;
+        let answer = with(Some((PRACTICE_USER, "falsch")))
+            .call(Operation::GetCardTerminals)
+            .await;
         assert_eq!(answer.unwrap().status, 401);
     }
     let locked = world.practice.call(Operation::GetCardTerminals).await.unwrap();
@@ -39,7 +49,15 @@ async fn by_password_and_locked_after_five_wrong_ones() {
 async fn without_authentication_only_when_it_is_said() {
     let morning = morning(ClientAuthentication::None).await;
     let world = &morning.world;
-    assert_eq!(world.practice.call(Operation::GetCardTerminals).await.unwrap().fault(), None);
+    assert_eq!(
+        world
+            .practice
+            .call(Operation::GetCardTerminals)
+            .await
+            .unwrap()
+            .fault(),
+        None
+    );
     let directory = world.practice.directory().await.unwrap().body;
     assert!(directory.contains("ClientAutMandatory>false"), "{directory}");
 }

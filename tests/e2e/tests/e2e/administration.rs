@@ -35,13 +35,25 @@ async fn five_wrong_passwords_close_the_door() {
 async fn schemathesis_finds_what_the_description_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let tool = root.join(".venv/bin/schemathesis");
-    assert!(tool.exists(), "schemathesis is missing: run `make test`, which installs it");
+    assert!(
+        tool.exists(),
+        "schemathesis is missing: run `make test`, which installs it"
+    );
     let morning = Morning::after_the_walk().await.unwrap();
     let login = basic("admin", &morning.world.admin_password);
     let output = Command::new(tool)
         .current_dir(morning.folder.path())
-        .args(["run", "--url", &format!("https://{}", morning.world.addresses.admin)])
-        .args(["--tls-verify", "konnektor-ca.pem", "--header", &format!("Authorization: {login}")])
+        .args([
+            "run",
+            "--url",
+            &format!("https://{}", morning.world.addresses.admin),
+        ])
+        .args([
+            "--tls-verify",
+            "konnektor-ca.pem",
+            "--header",
+            &format!("Authorization: {login}"),
+        ])
         .args(["--max-examples", "5", "--seed", "1", "--no-color"])
         // waits for a person
         .args(["--exclude-path-regex", "pair$"])
@@ -53,6 +65,13 @@ async fn schemathesis_finds_what_the_description_says() {
         .await
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(status(&morning, Some(("admin", &morning.world.admin_password))).await, 200);
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        status(&morning, Some(("admin", &morning.world.admin_password))).await,
+        200
+    );
 }

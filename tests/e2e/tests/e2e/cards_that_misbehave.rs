@@ -39,20 +39,34 @@ async fn a_card_that_cannot_be_read_is_unknown_and_can_be_ejected() {
     world.terminal.remove(1).unwrap();
     world.terminal.set_fault(Some(Fault::CardGarbage));
     world.terminal.insert(1, "eGK Loipengrün").unwrap();
-    let unknown = async || practice.cards("UNKNOWN").await.is_ok_and(|cards| cards.len() == 1);
-    world.wait_for("unknown card", LIMIT, &*morning.clock, unknown).await.unwrap();
+    let unknown = async || {
+        practice
+            .cards("UNKNOWN")
+            .await
+            .is_ok_and(|cards| cards.len() == 1)
+    };
+    world
+        .wait_for("unknown card", LIMIT, &*morning.clock, unknown)
+        .await
+        .unwrap();
     let handle = practice.cards("UNKNOWN").await.unwrap().pop().unwrap();
     let eject = Operation::EjectCard { handle: &handle };
     let (answer, ()) = tokio::join!(practice.call(eject), async {
         let asked = async || world.terminal.appearance().display.contains("entnehmen");
-        world.wait_for("text", LIMIT, &*morning.clock, asked).await.unwrap();
+        world
+            .wait_for("text", LIMIT, &*morning.clock, asked)
+            .await
+            .unwrap();
         world.terminal.remove(1).unwrap();
     });
     assert_eq!(answer.unwrap().fault(), None);
     world.terminal.set_fault(None);
     world.terminal.insert(1, "eGK Loipengrün").unwrap();
     let known = async || practice.cards("EGK").await.is_ok_and(|cards| cards.len() == 1);
-    world.wait_for("eGK", LIMIT, &*morning.clock, known).await.unwrap();
+    world
+        .wait_for("eGK", LIMIT, &*morning.clock, known)
+        .await
+        .unwrap();
     assert_eq!(read(practice).await, None);
 }
 
@@ -67,7 +81,10 @@ async fn an_answer_that_breaks_off_ends_the_connection_and_it_comes_back() {
         practice.cards("EGK").await.is_ok_and(|cards| cards.len() == 1)
             && practice.cards("SMC-B").await.is_ok_and(|cards| cards.len() == 1)
     };
-    world.wait_for("cards", LIMIT, &*morning.clock, back).await.unwrap();
+    world
+        .wait_for("cards", LIMIT, &*morning.clock, back)
+        .await
+        .unwrap();
     // the cards lost power with the connection: the PIN is typed again
     assert_eq!(read(practice).await, Some(3041));
     let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();

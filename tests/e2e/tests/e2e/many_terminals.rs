@@ -33,21 +33,42 @@ async fn ten_terminals_with_four_slots_in_parallel() {
         async move {
             let id: CtId = format!("KT{number}").parse().unwrap();
             let inner = morning.world.konnektor().unwrap().inner();
-            inner.add_terminal(id.clone(), station.address, None, None).await.unwrap();
+            inner
+                .add_terminal(id.clone(), station.address, None, None)
+                .await
+                .unwrap();
             station.pair(morning, &id).await.unwrap();
         }
     });
     e2e::all(pairing).await;
     let everything = async || {
-        let answer = practice.call(Operation::GetCards { card_type: None }).await.unwrap();
+        let answer = practice
+            .call(Operation::GetCards { card_type: None })
+            .await
+            .unwrap();
         answer.texts("CardHandle").len() == 40
     };
-    world.wait_for("40 cards", LIMIT, &*morning.clock, everything).await.unwrap();
+    world
+        .wait_for("40 cards", LIMIT, &*morning.clock, everything)
+        .await
+        .unwrap();
 
-    let answer = practice.call(Operation::GetCards { card_type: None }).await.unwrap();
+    let answer = practice
+        .call(Operation::GetCards { card_type: None })
+        .await
+        .unwrap();
     let cards: Vec<(String, String, String)> = {
-        let (handles, kinds, places) = (answer.texts("CardHandle"), answer.texts("CardType"), answer.texts("CtId"));
-        handles.into_iter().zip(kinds).zip(places).map(|((a, b), c)| (a, b, c)).collect()
+        let (handles, kinds, places) = (
+            answer.texts("CardHandle"),
+            answer.texts("CardType"),
+            answer.texts("CtId"),
+        );
+        handles
+            .into_iter()
+            .zip(kinds)
+            .zip(places)
+            .map(|((a, b), c)| (a, b, c))
+            .collect()
     };
     let handle = |place: &str, kind: &str| {
         let found = cards.iter().find(|(_, k, p)| k == kind && p == place);
@@ -67,7 +88,11 @@ async fn ten_terminals_with_four_slots_in_parallel() {
                 station.terminal.press(Key::Digits("123456".into()));
                 station.terminal.press(Key::Enter);
             });
-            assert_eq!(answer.unwrap().text("PinResult").as_deref(), Some("OK"), "{place}");
+            assert_eq!(
+                answer.unwrap().text("PinResult").as_deref(),
+                Some("OK"),
+                "{place}"
+            );
             let read = Operation::ReadVsd {
                 ehc: &egk,
                 hpc: &smcb,
@@ -84,8 +109,14 @@ async fn ten_terminals_with_four_slots_in_parallel() {
     // one loses its network: the others do not notice
     stations[0].terminal.set_network(false);
     let fewer = async || {
-        let answer = practice.call(Operation::GetCards { card_type: None }).await.unwrap();
+        let answer = practice
+            .call(Operation::GetCards { card_type: None })
+            .await
+            .unwrap();
         answer.texts("CardHandle").len() == 36
     };
-    world.wait_for("36 cards", LIMIT, &*morning.clock, fewer).await.unwrap();
+    world
+        .wait_for("36 cards", LIMIT, &*morning.clock, fewer)
+        .await
+        .unwrap();
 }

@@ -49,7 +49,10 @@ impl Daemon {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_in_a_pcsc_reader_is_read_like_any_other() {
-    assert!(Path::new(DRIVER).exists(), "vsmartcard-vpcd is missing: run `make setup`");
+    assert!(
+        Path::new(DRIVER).exists(),
+        "vsmartcard-vpcd is missing: run `make setup`"
+    );
     let morning = Morning::after_the_walk().await.unwrap();
     let (world, practice) = (&morning.world, &morning.world.practice);
     let _daemon = Daemon::start(morning.folder.path());
@@ -59,24 +62,38 @@ async fn a_card_in_a_pcsc_reader_is_read_like_any_other() {
         driver = TcpStream::connect(("127.0.0.1", card::vpcd::PORT)).ok();
         driver.is_some()
     };
-    world.wait_for("pcscd", LIMIT, &*morning.clock, listening).await.unwrap();
+    world
+        .wait_for("pcscd", LIMIT, &*morning.clock, listening)
+        .await
+        .unwrap();
     let driver = driver.unwrap();
     let closer = driver.try_clone().unwrap();
 
-    // slots 1 to 3 are the readers': the virtual cards make room
-    world.terminal.remove(1).unwrap();
-    let gone = async || practice.cards("EGK").await.is_ok_and(|cards| cards.is_empty());
-    world.wait_for("removed", LIMIT, &*morning.clock, gone).await.unwrap();
-    let attached = terminal::pcsc::attach(world.terminal.clone()).unwrap();
+    // pcscd waits for the card's ATR before it talks to anybody
     let image = morning.folder.path().join("cards/eGK Loipengruen.xml");
     let card = std::thread::spawn(move || {
         let mut card = langlauf::world::open_card(&image).unwrap();
         card::vpcd::serve(&mut card, driver)
     });
+
+    // slots 1 to 3 are the readers': the virtual cards make room
+    world.terminal.remove(1).unwrap();
+    let gone = async || practice.cards("EGK").await.is_ok_and(|cards| cards.is_empty());
+    world
+        .wait_for("removed", LIMIT, &*morning.clock, gone)
+        .await
+        .unwrap();
+    let attached = terminal::pcsc::attach(world.terminal.clone()).unwrap();
     let there = async || practice.cards("EGK").await.is_ok_and(|cards| cards.len() == 1);
-    world.wait_for("eGK in the reader", LIMIT, &*morning.clock, there).await.unwrap();
+    world
+        .wait_for("eGK in the reader", LIMIT, &*morning.clock, there)
+        .await
+        .unwrap();
     let shown = world.terminal.appearance().slots;
-    assert!(shown.iter().flatten().any(|name| name.contains("Virtual PCD")), "{shown:?}");
+    assert!(
+        shown.iter().flatten().any(|name| name.contains("Virtual PCD")),
+        "{shown:?}"
+    );
     let egk = practice.cards("EGK").await.unwrap().pop().unwrap();
     let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
     let read = Operation::ReadVsd {
@@ -91,6 +108,9 @@ async fn a_card_in_a_pcsc_reader_is_read_like_any_other() {
     // pulled out of the reader
     closer.shutdown(std::net::Shutdown::Both).unwrap();
     let _ = card.join();
-    world.wait_for("pulled", LIMIT, &*morning.clock, gone).await.unwrap();
+    world
+        .wait_for("pulled", LIMIT, &*morning.clock, gone)
+        .await
+        .unwrap();
     drop(attached);
 }

@@ -15,7 +15,11 @@ fn connected(world: &World, id: &CtId) -> bool {
 
 async fn wait(morning: &Morning, what: &str, condition: impl Fn() -> bool) {
     let condition = async || condition();
-    morning.world.wait_for(what, LIMIT, &*morning.clock, condition).await.unwrap();
+    morning
+        .world
+        .wait_for(what, LIMIT, &*morning.clock, condition)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +29,9 @@ async fn a_konnektor_with_a_new_key_takes_over_its_pairing() {
     drop(world);
     // the device was replaced: the same state, another key and certificate of ID.SAK.AUT
     std::fs::remove_file(folder.path().join("identities/sak.pem")).unwrap();
-    let world = World::start(&e2e::options(folder.path().into()), clock.clone()).await.unwrap();
+    let world = World::start(&e2e::options(folder.path().into()), clock.clone())
+        .await
+        .unwrap();
     let morning = Morning { world, clock, folder };
     let id: CtId = TERMINAL.parse().unwrap();
     wait(&morning, "maintenance pairing", || connected(&morning.world, &id)).await;
@@ -49,7 +55,10 @@ async fn one_that_announces_itself_is_seen_adopted_paired_and_followed() {
     station.pair(&morning, &id).await.unwrap();
     wait(&morning, "connected", || connected(&morning.world, &id)).await;
     let product = inner.terminals().get(&id).unwrap().record.product.unwrap();
-    assert_eq!((product.vendor.as_str(), product.interface.to_string()), ("LANGL", "1.0.0".into()));
+    assert_eq!(
+        (product.vendor.as_str(), product.interface.to_string()),
+        ("LANGL", "1.0.0".into())
+    );
 
     // an announcement does not move a terminal that is connected
     let before = inner.terminals().get(&id).unwrap().record.config.address;
@@ -59,7 +68,12 @@ async fn one_that_announces_itself_is_seen_adopted_paired_and_followed() {
     let marker: Mac = "02-4C-4C-00-00-76".parse().unwrap();
     let marker = Station::start(&morning, "KT76", marker, &[]).await.unwrap();
     marker.announce(listening).await.unwrap();
-    let seen = || inner.terminals().get(&"KT-024C4C000076".parse().unwrap()).is_some();
+    let seen = || {
+        inner
+            .terminals()
+            .get(&"KT-024C4C000076".parse().unwrap())
+            .is_some()
+    };
     wait(&morning, "marker", seen).await;
     inner.set_correlation(&id, Correlation::Gepairt).unwrap();
     wait(&morning, "out of use", || !connected(&morning.world, &id)).await;
@@ -80,7 +94,10 @@ async fn one_that_announces_itself_is_seen_adopted_paired_and_followed() {
     wait(&morning, "gone", || !connected(&morning.world, &id)).await;
     moved.announce(listening).await.unwrap();
     wait(&morning, "followed", || connected(&morning.world, &id)).await;
-    assert_eq!(inner.terminals().get(&id).unwrap().record.config.address, moved.address);
+    assert_eq!(
+        inner.terminals().get(&id).unwrap().record.config.address,
+        moved.address
+    );
 
     inner.remove_terminal(&id).unwrap();
     wait(&morning, "removed", || !moved.terminal.appearance().connected).await;
@@ -93,10 +110,15 @@ async fn added_by_hand_only_if_it_is_the_one_that_was_meant() {
     let mac: Mac = "02-4C-4C-00-00-78".parse().unwrap();
     let station = Station::start(&morning, "KT78", mac, &[]).await.unwrap();
     let found = inner.search(station.address).await.unwrap();
-    assert_eq!((found.len(), found[0].mac, found[0].name.as_str()), (1, mac, "KT78"));
+    assert_eq!(
+        (found.len(), found[0].mac, found[0].name.as_str()),
+        (1, mac, "KT78")
+    );
     let add = async |name: Option<&str>, mac: Option<Mac>, address| {
         let id = "KT78".parse().unwrap();
-        let added = inner.add_terminal(id, address, name.map(str::to_owned), mac).await;
+        let added = inner
+            .add_terminal(id, address, name.map(str::to_owned), mac)
+            .await;
         added.map_err(|failure| failure.code().number())
     };
     let other: Mac = "02-4C-4C-00-00-79".parse().unwrap();

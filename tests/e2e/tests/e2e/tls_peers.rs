@@ -94,3 +94,52 @@ async fn curl_reads_the_directory_and_stays_outside_without_a_certificate() {
     .await;
     assert!(!good, "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_resumed_and_says_who_the_client_was() {
+    let morning = Morning::before().await.unwrap();
+    let address = morning.world.addresses.konnektor.to_string();
+    let common = ["s_client", "-connect", &address, "-CAfile", "konnektor-ca.pem"];
+    for version in ["-tls1_2", "-tls1_3"] {
+        // TLS 1.3 tickets come with the first answer
+        let full = [
+            "-cert",
+            "practice.crt",
+            "-key",
+            "practice.key",
+            "-sess_out",
+            "session",
+            "-ign_eof",
+        ];
+        let request = "GET /connector.sds HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let (_, text) = feed(&morning, &[&common[..], &full, &[version]].concat(), request).await;
+        assert!(
+            text.contains("New, ") && text.contains("200 OK"),
+            "{version}: {text}"
+        );
+        let again = ["-sess_in", "session", "-ign_eof"];
+        let (_, text) = feed(&morning, &[&common[..], &again, &[version]].concat(), request).await;
+        assert!(
+            text.contains("Reused, ") && text.contains("200 OK"),
+            "{version}: {text}"
+        );
+    }
+}
+
+async fn feed(morning: &Morning, arguments: &[&str], input: &str) -> (bool, String) {
+    use tokio::io::AsyncWriteExt;
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .current_dir(morning.folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    drop(stdin);
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), text.concat())
+}

@@ -38,11 +38,16 @@ async fn an_egk_is_updated_when_it_is_put_in() {
     std::fs::write(&config, settings.to_string()).unwrap();
     let konnektor = Konnektor::open(&config, morning.clock.clone()).unwrap();
     let served = konnektor.clone();
-    let listener = tokio::net::TcpListener::bind(world.addresses.konnektor).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(world.addresses.konnektor)
+        .await
+        .unwrap();
     tokio::spawn(async move { served.serve(listener).await });
     let inner = konnektor.inner();
     let trust = async || inner.trust().is_some();
-    world.wait_for("trust list", LIMIT, &*morning.clock, trust).await.unwrap();
+    world
+        .wait_for("trust list", LIMIT, &*morning.clock, trust)
+        .await
+        .unwrap();
     let id = "KT1".parse().unwrap();
     let (paired, ()) = tokio::join!(inner.pair(&id, None), async {
         world.terminal.wait_for_prompt().await;
@@ -51,7 +56,10 @@ async fn an_egk_is_updated_when_it_is_put_in() {
     paired.unwrap();
     world.terminal.insert(3, "SMC-B Praxis").unwrap();
     let there = async || practice.cards("SMC-B").await.is_ok_and(|cards| cards.len() == 1);
-    world.wait_for("SMC-B", LIMIT, &*morning.clock, there).await.unwrap();
+    world
+        .wait_for("SMC-B", LIMIT, &*morning.clock, there)
+        .await
+        .unwrap();
     let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
     let verify = Operation::Pin {
         operation: "VerifyPin",
@@ -67,16 +75,24 @@ async fn an_egk_is_updated_when_it_is_put_in() {
 
     let updates = || {
         let log = inner.store().log_tail(1000).unwrap();
-        log.iter().filter(|entry| entry.topic == "VSDM/AUTO_UPDATE").count()
+        log.iter()
+            .filter(|entry| entry.topic == "VSDM/AUTO_UPDATE")
+            .count()
     };
     let put_in = async || {
         let _ = world.terminal.remove(1);
         let clear = async || practice.cards("EGK").await.is_ok_and(|cards| cards.is_empty());
-        world.wait_for("removed", LIMIT, &*morning.clock, clear).await.unwrap();
+        world
+            .wait_for("removed", LIMIT, &*morning.clock, clear)
+            .await
+            .unwrap();
         let before = updates();
         world.terminal.insert(1, "eGK Loipengrün").unwrap();
         let done = async || updates() > before;
-        world.wait_for("done", LIMIT, &*morning.clock, done).await.unwrap();
+        world
+            .wait_for("done", LIMIT, &*morning.clock, done)
+            .await
+            .unwrap();
         let shown = world.terminal.appearance().display;
         assert!(shown.contains("eGK geprüft"), "{shown}");
     };
@@ -91,7 +107,11 @@ async fn an_egk_is_updated_when_it_is_put_in() {
     world.vsdm.behave(Behaviour::Unavailable);
     put_in().await;
     assert!(receipt(practice).await.contains("<E>3</E>"));
-    let long_ago = morning.clock.now().checked_sub(Duration::from_secs(2 * 86_400)).unwrap();
+    let long_ago = morning
+        .clock
+        .now()
+        .checked_sub(Duration::from_secs(2 * 86_400))
+        .unwrap();
     inner.store().put("vsdm", "last-contact", &long_ago).unwrap();
     put_in().await;
     assert!(receipt(practice).await.contains("<E>6</E>"));
