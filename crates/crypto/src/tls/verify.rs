@@ -10,15 +10,26 @@ use std::sync::LazyLock;
 /// ecdsa_brainpoolP256r1tls13_sha256 (RFC 8734).
 pub(super) const BRAINPOOL_TLS13_SCHEME: SignatureScheme = SignatureScheme::Unknown(0x081A);
 
+/// ECDSA on brainpoolP256r1 with one of the hashes that peers choose.
 #[derive(Debug)]
-struct BrainpoolSha256;
+enum Brainpool {
+    Sha256,
+    Sha384,
+}
 
-static BRAINPOOL_SHA256: &dyn SignatureVerificationAlgorithm = &BrainpoolSha256;
+static BRAINPOOL_SHA256: &dyn SignatureVerificationAlgorithm = &Brainpool::Sha256;
+static BRAINPOOL_SHA384: &dyn SignatureVerificationAlgorithm = &Brainpool::Sha384;
 
-impl SignatureVerificationAlgorithm for BrainpoolSha256 {
+impl SignatureVerificationAlgorithm for Brainpool {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
         let key = EcPublic::from_point(Curve::BrainpoolP256r1, key).map_err(|_| InvalidSignature)?;
-        key.verify_der(message, signature).map_err(|_| InvalidSignature)
+        let verified = match self {
+            Self::Sha256 => key.verify_der(message, signature),
+            Self::Sha384 => {
+                crate::ecdsa_raw(signature).and_then(|raw| key.verify_prehash(&crate::sha384(message), &raw))
+            }
+        };
+        verified.map_err(|_| InvalidSignature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -30,7 +41,10 @@ impl SignatureVerificationAlgorithm for BrainpoolSha256 {
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_SHA256
+        match self {
+            Self::Sha256 => alg_id::ECDSA_SHA256,
+            Self::Sha384 => alg_id::ECDSA_SHA384,
+        }
     }
 }
 
@@ -39,15 +53,18 @@ pub fn algorithms() -> WebPkiSupportedAlgorithms {
     static ALGORITHMS: LazyLock<WebPkiSupportedAlgorithms> = LazyLock::new(|| {
         let ring = ring::default_provider().signature_verification_algorithms;
         let mut all = ring.all.to_vec();
-        all.push(BRAINPOOL_SHA256);
+        all.extend([BRAINPOOL_SHA256, BRAINPOOL_SHA384]);
         let mut mapping = vec![(
             BRAINPOOL_TLS13_SCHEME,
             &*Box::leak(Box::new([BRAINPOOL_SHA256])) as &'static [_],
         )];
         for (scheme, algorithms) in ring.mapping {
             let mut algorithms = algorithms.to_vec();
-            if *scheme == SignatureScheme::ECDSA_NISTP256_SHA256 {
-                algorithms.push(BRAINPOOL_SHA256);
+            // in TLS 1.2 these schemes name a hash and any curve
+            match *scheme {
+                SignatureScheme::ECDSA_NISTP256_SHA256 => algorithms.push(BRAINPOOL_SHA256),
+                SignatureScheme::ECDSA_NISTP384_SHA384 => algorithms.push(BRAINPOOL_SHA384),
+                _ => {}
             }
             mapping.push((*scheme, &*Box::leak(algorithms.into_boxed_slice())));
         }

@@ -143,3 +143,79 @@ async fn feed(morning: &Morning, arguments: &[&str], input: &str) -> (bool, Stri
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.success(), text.concat())
 }
+
+/// The other way round: our client against OpenSSL's server, with brainpool certificates on both sides, whatever hash the
+/// server signs with.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_client_reaches_openssl_servers() {
+    let morning = Morning::before().await.unwrap();
+    let now = morning.clock.now();
+    let to = now.checked_add(std::time::Duration::from_secs(86_400)).unwrap();
+    let key = crypto::SoftKey::Ec(crypto::EcPrivate::generate(crypto::Curve::BrainpoolP256r1).unwrap());
+    let client = crypto::tls::Identity {
+        chain: vec![langlauf::world::self_signed("brainpool client", key.clone(), now, to).unwrap()],
+        key,
+    };
+    let folder = morning.folder.path();
+    std::fs::write(folder.join("client.pem"), client.to_pem().unwrap().as_bytes()).unwrap();
+    // left alone it signs with SHA-384, ours with SHA-256
+    for choice in [
+        &["-groups", "brainpoolP256r1"][..],
+        &["-groups", "brainpoolP256r1:P-256", "-sigalgs", "ECDSA+SHA256"],
+        &[
+            "-groups",
+            "P-256:brainpoolP256r1",
+            "-serverpref",
+            "-sigalgs",
+            "ECDSA+SHA384:ECDSA+SHA256",
+        ],
+    ] {
+        let port = {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            free.local_addr().unwrap().port()
+        };
+        let mut server = Command::new("openssl")
+            .args([
+                "s_server",
+                "-accept",
+                &port.to_string(),
+                "-quiet",
+                "-naccept",
+                "2",
+            ])
+            .args([
+                "-cert",
+                "identities/ak-brainpool.pem",
+                "-key",
+                "identities/ak-brainpool.pem",
+            ])
+            .args(["-Verify", "1", "-CAfile", "client.pem"])
+            .args(choice)
+            .current_dir(folder)
+            .stdin(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let limit = std::time::Duration::from_secs(10);
+        let mut reached = Err(anyhow::anyhow!("never tried"));
+        let trying = async || {
+            let judge = langlauf::practice::issued_by(std::sync::Arc::new(morning.world.authorities.clone()));
+            reached = langlauf::practice::connect(address, Some(&client), judge)
+                .await
+                .map(drop);
+            let waiting = |error: &anyhow::Error| {
+                let io = error.downcast_ref::<std::io::Error>();
+                io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
+            };
+            !reached.as_ref().is_err_and(waiting)
+        };
+        morning
+            .world
+            .wait_for("server", limit, &*morning.clock, trying)
+            .await
+            .unwrap();
+        reached.unwrap_or_else(|error| panic!("{choice:?}: {error:#}"));
+        server.kill().await.unwrap();
+    }
+}
