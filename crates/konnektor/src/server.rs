@@ -3,18 +3,15 @@
 use crate::model::Peer;
 use crate::password::{self, Login};
 use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request as HttpRequest, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use base::{Code, limits};
 use crypto::tls::{ClientCertificate, PeerVerifier, ServerChoice};
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use soap::{Directory, Envelope, Request, SERVICES};
+use soap::{Directory, Envelope, Request};
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,12 +20,12 @@ use tokio_rustls::LazyConfigAcceptor;
 
 /// For the TLS handshake and for the head of a request: who is slower keeps nothing open.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For the body of a request.
+const BODY: Duration = Duration::from_secs(60);
 /// How much of a too long request is read before the connection is given up.
 const MAX_DRAINED: usize = 64 << 20;
 /// Most connections at a time.
 const CONNECTIONS: usize = 1024;
-/// Prefixes that vendors' Konnektors use, and clients have hard-coded.
-const PREFIXES: [&str; 3] = ["/ws", "/service", "/webservices"];
 
 impl Konnektor {
     /// Serves practice systems on this socket until the task is dropped.
@@ -36,15 +33,14 @@ impl Konnektor {
         let inner = self.inner().clone();
         let choice = Arc::new(server_choice(&inner).map_err(std::io::Error::other)?);
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        let router = router(inner.clone());
         loop {
             let (stream, _) = listener.accept().await?;
             let Ok(permit) = permits.clone().acquire_owned().await else {
                 return Ok(());
             };
-            let (inner, choice, router) = (inner.clone(), choice.clone(), router.clone());
+            let (inner, choice) = (inner.clone(), choice.clone());
             tokio::spawn(async move {
-                if let Err(error) = connection(&inner, stream, &choice, router).await {
+                if let Err(error) = connection(&inner, stream, &choice).await {
                     tracing::debug!(%error, "client connection ended");
                 }
                 drop(permit);
@@ -74,12 +70,7 @@ fn server_choice(inner: &Arc<Inner>) -> Result<ServerChoice, rustls::Error> {
     ServerChoice::new(&inner.identities.ak_brainpool, &inner.identities.ak_nist, clients)
 }
 
-async fn connection(
-    inner: &Inner,
-    stream: TcpStream,
-    choice: &ServerChoice,
-    router: Router,
-) -> std::io::Result<()> {
+async fn connection(inner: &Arc<Inner>, stream: TcpStream, choice: &ServerChoice) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let handshake = async {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
@@ -101,30 +92,46 @@ async fn connection(
         certificate: certificate.map(|der| hex::encode(crypto::sha256([der]))),
         user: None,
     };
-    let service = router.layer(axum::Extension(peer));
+    let peer = Arc::new(peer);
+    let service = hyper::service::service_fn(move |request| {
+        let (inner, peer) = (inner.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(answer(&inner, &peer, request).await) }
+    });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(stream), service)
         .await
         .map_err(std::io::Error::other)
 }
 
-fn router(inner: Arc<Inner>) -> Router {
-    let mut router = Router::new().route("/connector.sds", get(directory));
-    for service in SERVICES {
-        let name = service.path.rsplit('/').next().unwrap_or_default();
-        for prefix in PREFIXES {
-            for spelling in [name.to_owned(), name.to_lowercase()] {
-                router = router.route(&format!("{prefix}/{spelling}"), post(soap_call));
-            }
-        }
-    }
-    // dispatch is by the body's element, so that any other path works too
-    router.fallback(post(soap_call)).with_state(inner)
+type Reply = Response<Full<Bytes>>;
+
+fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    reply.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    reply
 }
 
-async fn directory(State(inner): State<Arc<Inner>>) -> Response {
+/// The directory at its place. Operations anywhere: the body says which one it is, and clients have the paths of many
+/// vendors hard-coded (`/ws/…`, `/service/…`, `/webservices/…`).
+async fn answer(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incoming>) -> Reply {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/connector.sds") => directory(inner),
+        (&Method::GET, _) => reply(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "the directory is at /connector.sds\n".into(),
+        ),
+        (&Method::POST, _) => soap_call(inner, peer, request).await,
+        _ => reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or POST\n".into()),
+    }
+}
+
+fn directory(inner: &Inner) -> Reply {
     let base = match &inner.config.base_url {
         Some(base) => base.trim_end_matches('/').to_owned(),
         None => format!("https://{}", inner.config.listen),
@@ -136,31 +143,23 @@ async fn directory(State(inner): State<Arc<Inner>>) -> Response {
         tls_base: &base,
         plain_base: None,
     };
-    (
-        [(header::CONTENT_TYPE, "application/xml; charset=utf-8")],
-        directory.to_xml(inner.clock.now()),
-    )
-        .into_response()
+    let xml = directory.to_xml(inner.clock.now());
+    reply(StatusCode::OK, "application/xml; charset=utf-8", xml)
 }
 
-async fn soap_call(
-    State(inner): State<Arc<Inner>>,
-    axum::Extension(mut peer): axum::Extension<Peer>,
-    headers: HeaderMap,
-    request: HttpRequest,
-) -> Response {
+async fn soap_call(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incoming>) -> Reply {
+    const XML: &str = "text/xml; charset=utf-8";
     let started = inner.clock.elapsed();
-    let (name, outcome) = match authenticate(&inner, &headers, &mut peer).await {
-        Ok(()) => handle(&inner, &peer, request).await,
+    let (name, outcome) = match authenticate(inner, request.headers(), peer).await {
+        Ok(peer) => handle(inner, &peer, request).await,
         Err(failure) => ("unauthenticated", Err(failure)),
     };
     let seconds = inner.clock.elapsed().saturating_sub(started).as_secs_f64();
-    let content_type = [(header::CONTENT_TYPE, "text/xml; charset=utf-8")];
     match outcome {
         Ok(body) => {
             inner.metrics.operation(name, 0, seconds);
             tracing::info!(operation = name, seconds, "done");
-            (content_type, soap::wrap(&body)).into_response()
+            reply(StatusCode::OK, XML, soap::wrap(&body))
         }
         Err(failure) => {
             let code = failure.code();
@@ -175,49 +174,54 @@ async fn soap_call(
                 "failed"
             );
             let message = failure.fault(&reference, inner.clock.now()).message();
-            let status = match code {
-                Code::CLIENT_NOT_AUTHENTICATED if name == "unauthenticated" => StatusCode::UNAUTHORIZED,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            let mut response = (status, content_type, message).into_response();
-            if status == StatusCode::UNAUTHORIZED {
-                let challenge = header::HeaderValue::from_static("Basic realm=\"Konnektor\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            if code != Code::CLIENT_NOT_AUTHENTICATED || name != "unauthenticated" {
+                return reply(StatusCode::INTERNAL_SERVER_ERROR, XML, message);
             }
-            response
+            let mut refused = reply(StatusCode::UNAUTHORIZED, XML, message);
+            let challenge = HeaderValue::from_static("Basic realm=\"Konnektor\"");
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            refused
         }
     }
 }
 
-async fn authenticate(inner: &Inner, headers: &HeaderMap, peer: &mut Peer) -> Result<(), Failure> {
+/// Who calls: the certificate's owner, or with Basic authentication the user whose password is right.
+async fn authenticate<'p>(
+    inner: &Inner,
+    headers: &HeaderMap,
+    peer: &'p Peer,
+) -> Result<Cow<'p, Peer>, Failure> {
     if inner.config.client_authentication != ClientAuthentication::Password {
-        return Ok(());
+        return Ok(Cow::Borrowed(peer));
     }
     let refused = |why: &str| Failure::new(Code::CLIENT_NOT_AUTHENTICATED, why);
     let (user, secret) = password::basic(headers).ok_or_else(|| refused("user and password expected"))?;
     let model = inner.model();
     let stored = model.password_hash(&user);
     match inner.door.knock(&user, &secret, stored, &*inner.clock).await {
-        Login::Right => peer.user = Some(user),
-        Login::Wrong => return Err(refused("user or password wrong")),
-        Login::Locked => return Err(refused("too many wrong passwords: wait a minute")),
+        Login::Right => Ok(Cow::Owned(Peer {
+            user: Some(user),
+            ..peer.clone()
+        })),
+        Login::Wrong => Err(refused("user or password wrong")),
+        Login::Locked => Err(refused("too many wrong passwords: wait a minute")),
     }
-    Ok(())
 }
 
 async fn handle(
     inner: &Arc<Inner>,
     peer: &Peer,
-    request: HttpRequest,
+    request: HttpRequest<Incoming>,
 ) -> (&'static str, Result<String, Failure>) {
     // none of the operations served so far carries a document
     let limit = limits::SOAP_REQUEST_SMALL;
-    let body = match read_body(request.into_body(), limit).await {
+    let reading = read_body(request.into_body(), limit);
+    let body = match inner.clock.timeout(BODY, reading).await.flatten() {
         Some(body) => body,
         None => {
             let failure = Failure::new(
                 Code::SYNTAX,
-                format!("request larger than {limit} bytes or broken off"),
+                format!("request larger than {limit} bytes, broken off, or slower than {BODY:?}"),
             );
             return ("unreadable", Err(failure));
         }
@@ -239,7 +243,7 @@ async fn handle(
 
 /// The body, if it is not longer than `limit`. What is longer is read to its end and dropped, within bounds: a client that
 /// is still writing would never see the answer.
-async fn read_body(mut body: Body, limit: usize) -> Option<Vec<u8>> {
+async fn read_body(mut body: Incoming, limit: usize) -> Option<Vec<u8>> {
     let (mut kept, mut total) = (Vec::new(), 0usize);
     while let Some(frame) = body.frame().await {
         let frame = frame.ok()?;
