@@ -14,6 +14,7 @@ mod directory;
 mod envelope;
 mod event;
 mod fault;
+mod filter;
 mod read;
 mod status;
 mod vsd;
@@ -34,6 +35,7 @@ pub use event::{
     terminals_response, unsubscribe_response,
 };
 pub use fault::{Fault, Trace};
+pub use filter::{BadFilter, Filter};
 pub use read::{Malformed, children, descend, has_name, optional, required};
 pub use status::Status;
 pub use vsd::{VsdAnswer, vsd_response};

@@ -3,13 +3,13 @@
 use super::{Call, element, target, type_matches};
 use crate::Failure;
 use crate::cards::Card;
-use crate::events::{Filter, LIFETIME, Subscription};
+use crate::events::{LIFETIME, Subscription};
 use crate::model::{Caller, Target};
 use crate::state::Condition;
 use crate::terminals::TerminalState;
 use base::id::{CtId, SlotId};
 use base::{Code, Severity};
-use soap::{CallContext, ConnectorState, ErrorState, Resource, Status, TerminalInfo};
+use soap::{CallContext, ConnectorState, ErrorState, Filter, Resource, Status, TerminalInfo};
 use std::net::SocketAddr;
 
 const CARD_TYPES: [&str; 11] = [
