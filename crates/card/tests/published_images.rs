@@ -277,7 +277,7 @@ fn the_hba_file_image_has_certificates_and_cvcs() {
     let Some(xml) = shared(HBA) else { return };
     let hba = image::read_file_image(&xml).unwrap();
     assert_eq!(hba.kind, "hpc");
-    let file = |fid| &hba.files.iter().find(|file| file.fid == fid).unwrap().data;
+    let file = |fid| hba.file(fid).unwrap();
     asn1::X509::parse_file(file(0xC506)).unwrap();
     let (ca, own) = (
         Cvc::parse(file(0x2F07)).unwrap(),

@@ -215,6 +215,7 @@ impl EcPrivate {
         let inner = EcPrivateKey {
             version: 1,
             private_key: OctetString::new(&self.scalar()[..]).map_err(encoded)?,
+            parameters: None,
             public_key: Some(BitString::from_bytes(&self.public().point()).map_err(encoded)?),
         };
         let info = PrivateKeyInfo {
@@ -252,6 +253,9 @@ impl fmt::Debug for EcPrivate {
 struct EcPrivateKey {
     version: u8,
     private_key: OctetString,
+    /// Some programs repeat the curve here.
+    #[asn1(context_specific = "0", optional = "true", tag_mode = "EXPLICIT")]
+    parameters: Option<ObjectIdentifier>,
     #[asn1(context_specific = "1", optional = "true", tag_mode = "EXPLICIT")]
     public_key: Option<BitString>,
 }

@@ -220,7 +220,7 @@ pub fn egk(
         versions,
         &[RECORDS],
     )?;
-    card.pin(0, "PIN.CH", 0x01, &options.pin, None)?;
+    card.pin(0, "PIN.CH", 0x01, &options.pin, Builder::LASTING.to_vec())?;
     for (name, id, enabled, switchable) in [
         ("MRPIN.home", 0x02, true, false),
         ("MRPIN.NFD", 0x03, false, true),
@@ -466,7 +466,7 @@ pub fn smcb(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) ->
         pki.cvc_validity.0,
         false,
     )?;
-    card.pin(0, "PIN.SMC", 0x01, &options.pin, None)?;
+    card.pin(0, "PIN.SMC", 0x01, &options.pin, Builder::LASTING.to_vec())?;
     professional(
         &mut card,
         pki,
@@ -523,7 +523,7 @@ pub fn hba(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) -> 
         pki.cvc_validity.0,
         false,
     )?;
-    card.pin(0, "PIN.CH", 0x01, &options.pin, None)?;
+    card.pin(0, "PIN.CH", 0x01, &options.pin, Builder::LASTING.to_vec())?;
     professional(
         &mut card,
         pki,
@@ -572,6 +572,29 @@ pub fn hba(pki: &TestPki, iccsn: &Iccsn, holder: &Holder, options: &Options) -> 
     Ok(card.finish())
 }
 
+/// Signatures of one entry of PIN.QES, alone and under a SAK's secure messaging.
+const SINGLE: u8 = 1;
+const BATCH: u8 = 250;
+
+/// EF.SSEC: how many signatures one entry of PIN.QES is good for, by security environment.
+fn security_evaluation() -> Vec<u8> {
+    use asn1::tlv::{encode, nest};
+    let environment = |number: u8, signatures: u8| {
+        let key = [
+            encode(0x82, card::pin::AID_QES),
+            encode(0x83, &[0x01]),
+            encode(0x95, &[0x08]),
+        ];
+        [
+            encode(0x80, &[number]),
+            nest(0xA4, key),
+            encode(0xC0, &[signatures]),
+        ]
+        .concat()
+    };
+    nest(0x7B, [environment(1, SINGLE), environment(2, BATCH)])
+}
+
 /// DF.QES: alone in environment 1, under a SAK's secure messaging in environment 2.
 fn qualified(card: &mut Builder, personal: &Personal<'_>, options: &Options) -> Result<(), Error> {
     const SAK: &str = "SMMAC(cvc_FlagList_TI:00000000000001)";
@@ -581,8 +604,10 @@ fn qualified(card: &mut Builder, personal: &Personal<'_>, options: &Options) -> 
         "PIN.QES",
         0x01,
         &options.pin,
-        Some(if options.pin.len() < 6 { 1 } else { 250 }),
+        vec![(1, Some(SINGLE.into())), (2, Some(BATCH.into()))],
     )?;
+    let ssec = security_evaluation();
+    card.file(folder, "EF.SSEC", (0xD005, 0x05), 46, &ssec, &[READ])?;
     let key = brainpool()?;
     let certificate = personal.pki.personal(
         personal.ca,
@@ -724,7 +749,7 @@ pub fn gsmc_k(
         ("PIN.Pers", 0x04),
         ("PIN.SAK", 0x05),
     ] {
-        card.pin(0, name, id, "123456", None)?;
+        card.pin(0, name, id, "123456", Builder::LASTING.to_vec())?;
     }
     card.file(0, "EF.EnvironmentSettings", (0x2F20, 0x18), 16, b"TU", &[READ])?;
     card.file(

@@ -3,7 +3,7 @@ use asn1::{Chat, CvcDate, Flags, ListKind, tlv};
 use card::access::{AccessRules, LifeCycle};
 use card::image::{
     Body, Node, NodeId, ObjectSystem, Password, PinBlock, PrivateElc, PublicElc, Record, RecordFile,
-    RecordKind, Transport,
+    RecordKind, Transport, Uses,
 };
 use crypto::{Curve, EcPrivate, EcPublic, RsaPrivate};
 use zeroize::Zeroizing;
@@ -203,7 +203,7 @@ impl Builder {
         name: &str,
         id: u8,
         pin: &str,
-        uses: Option<u32>,
+        uses: Uses,
     ) -> Result<NodeId, Error> {
         let block = |digits| PinBlock::from_digits(digits).ok_or_else(|| Error::Stored("PIN".into()));
         let body = Body::Password(Password {
@@ -217,7 +217,7 @@ impl Builder {
                 Transport::Regular
             },
             enabled: true,
-            uses: vec![(1, uses), (2, uses)],
+            uses,
             secret: block(pin)?,
             puk: block("12345678")?,
             puk_uses: 10,
@@ -225,6 +225,9 @@ impl Builder {
         let text = format!("CB{{[ACTIVATED,??,{{{PIN_COMMANDS}}}]}},CL{{}}");
         self.push(parent, name, &text, body)
     }
+
+    /// A verification that lasts until the card is reset or its folder left.
+    pub const LASTING: [(u8, Option<u32>); 2] = [(1, None), (2, None)];
 
     pub fn multi_reference(
         &mut self,

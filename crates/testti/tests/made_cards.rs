@@ -352,3 +352,80 @@ fn a_card_verifies_what_openssl_has_signed() {
     signature[40] ^= 1;
     assert_eq!(verify(&signature), 0x6A80);
 }
+
+/// gematik's published HBA is files, keys and PINs without rules: on our template it is a card that answers as an HBA must.
+#[tokio::test]
+async fn the_published_hba_is_a_working_card() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../shared/cards/hpc-doctor-gematik-G21-ru.xml"
+    );
+    let Ok(xml) = std::fs::read_to_string(path) else {
+        eprintln!("skipped: {path} is absent");
+        return;
+    };
+    let clock = SystemClock::new();
+    let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
+    let holder = Holder {
+        name: "Template".into(),
+        telematik_id: "1-1".into(),
+    };
+    let with_rsa = Options {
+        rsa: true,
+        ..Options::default()
+    };
+    let template = cards::hba(&pki, &"80276009990000000003".parse().unwrap(), &holder, &with_rsa).unwrap();
+    let published = image::read_file_image(&xml).unwrap();
+    let hba = run(published.onto(template).unwrap());
+    let found = inspect(&hba).await.unwrap();
+    assert_eq!(found.kind, CardKind::Hba);
+    assert_eq!(found.iccsn.as_ref().unwrap().to_string(), "80276883110000129111");
+    assert!(
+        found.holder().unwrap().contains("Birkengrund"),
+        "{:?}",
+        found.holder()
+    );
+
+    // every signature key fits its certificate, and works after its PIN only
+    for (aid, pin, sfi, reference) in [
+        ("A000000167455349474E", "00200001 08 26123456FFFFFFFF", 0x06, 0x86),
+        ("D27600006601", "00200081 08 26123456FFFFFFFF", 0x06, 0x86),
+    ] {
+        assert_eq!(send(&hba, "00A4040C").sw, 0x9000);
+        assert_eq!(
+            send(&hba, &format!("00A4040C {:02X} {aid}", aid.len() / 2)).sw,
+            0x9000
+        );
+        let certificate = send(&hba, &format!("00B0{:02X}00 000000", 0x80 | sfi));
+        let certificate = asn1::X509::parse_file(&certificate.data).unwrap();
+        assert_eq!(
+            send(&hba, &format!("002241B6 06 8401{reference:02X} 800100")).sw,
+            0x9000
+        );
+        let hash = crypto::sha256([b"document"]);
+        let sign = format!("002A9E9A 20 {} 00", hex::encode(hash));
+        assert_eq!(send(&hba, &sign).sw, 0x6982);
+        assert_eq!(send(&hba, pin).sw, 0x9000);
+        let signature = send(&hba, &sign);
+        assert_eq!(signature.sw, 0x9000);
+        let crypto::PublicKey::Ec(key) = crypto::PublicKey::from_spki(&certificate.spki().unwrap()).unwrap()
+        else {
+            panic!("elliptic key expected")
+        };
+        key.verify_prehash(&hash, &signature.data).unwrap();
+    }
+    // one signature an entry of PIN.QES
+    let again = send(&hba, &format!("002A9E9A 20 {} 00", "11".repeat(32)));
+    assert_eq!(again.sw, 0x6982);
+    // it trusts the root that came with it: its own CA's certificate is imported
+    assert_eq!(send(&hba, "00A4040C").sw, 0x9000);
+    assert_eq!(send(&hba, "002281B6 0A 8308 4445475858850218").sw, 0x9000);
+    let ca = asn1::Cvc::parse(published.file(0x2F07).unwrap()).unwrap();
+    let import = Command::new(0, 0x2A, 0, 0xBE).data(ca.command_data());
+    let answer = hba.lock().unwrap().process(&import.encode().unwrap());
+    assert_eq!(
+        Response::parse(&answer).unwrap().sw,
+        0x6983,
+        "expired by the card's clock of today"
+    );
+}

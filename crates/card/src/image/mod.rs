@@ -4,7 +4,7 @@ mod files;
 mod read;
 mod write;
 
-pub use files::{FileImage, ImageFile, read_file_image};
+pub use files::{FileImage, ImageContent, ImageItem, read_file_image};
 pub use read::{BadImage, read};
 pub use write::write;
 
