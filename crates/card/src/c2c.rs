@@ -73,8 +73,13 @@ pub struct CvcPair {
 }
 
 impl CvcPair {
-    /// Reads both from the MF.
+    /// Reads the CA's and the role's from the MF.
     pub async fn read(card: &dyn Channel) -> Result<Self, C2cError> {
+        Self::read_with(card, SFI_ROLE).await
+    }
+
+    /// Reads the CA's and another one of the card from the MF.
+    pub async fn read_with(card: &dyn Channel, sfi_own: u8) -> Result<Self, C2cError> {
         card.select_mf().await?;
         let read = async |sfi, step| {
             let bytes = card
@@ -86,7 +91,7 @@ impl CvcPair {
         };
         Ok(Self {
             ca: read(SFI_CA, "READ BINARY of the CA CVC").await?,
-            own: read(SFI_ROLE, "READ BINARY of the role CVC").await?,
+            own: read(sfi_own, "READ BINARY of the card's CVC").await?,
         })
     }
 }
@@ -173,7 +178,11 @@ async fn sign_token(card: &dyn Channel, key: u8, token: &[u8]) -> Result<Result<
 }
 
 /// Brings the source's certificates into the target, over cross certificates if their roots differ.
-async fn import(target: &dyn Channel, certificates: &CvcPair, trust: &CvcTrust) -> Result<(), C2cError> {
+pub(crate) async fn import(
+    target: &dyn Channel,
+    certificates: &CvcPair,
+    trust: &CvcTrust,
+) -> Result<(), C2cError> {
     if choose_issuer(target, &certificates.own.car).await? == sw::KEY_NOT_FOUND {
         if choose_issuer(target, &certificates.ca.car).await? == sw::KEY_NOT_FOUND {
             let known = list_known_roots(target).await?;

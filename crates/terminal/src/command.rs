@@ -80,6 +80,8 @@ pub struct PinTemplate {
     pub positions: Vec<u8>,
     /// The command to the card with place for the blocks.
     pub apdu: Vec<u8>,
+    /// Does the terminal give the card's answer back, because it is a cryptogram?
+    answers: bool,
 }
 
 const EMPTY_BLOCK: [u8; 8] = [0x20, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
@@ -91,6 +93,7 @@ impl PinTemplate {
             control: 0x02,
             positions: vec![0x06],
             apdu: one_block(0x20, 0, reference),
+            answers: false,
         }
     }
 
@@ -101,6 +104,7 @@ impl PinTemplate {
             control: 0x02,
             positions: vec![0x06],
             apdu: one_block(ins, 0, reference),
+            answers: false,
         }
     }
 
@@ -110,6 +114,7 @@ impl PinTemplate {
             control: 0x66,
             positions: vec![0x06, 0x0E],
             apdu: two_blocks(0x24, reference),
+            answers: false,
         }
     }
 
@@ -119,6 +124,7 @@ impl PinTemplate {
             control: 0x66,
             positions: vec![0x00, 0x06],
             apdu: one_block(0x24, 0x01, reference),
+            answers: false,
         }
     }
 
@@ -129,13 +135,35 @@ impl PinTemplate {
                 control: 0x66,
                 positions: vec![0x06, 0x0E],
                 apdu: two_blocks(0x2C, reference),
+                answers: false,
             }
         } else {
             Self {
                 control: 0x02,
                 positions: vec![0x06],
                 apdu: one_block(0x2C, 0x01, reference),
+                answers: false,
             }
+        }
+    }
+
+    /// The same PINs, but enciphered by the gSMC-KT of the terminal where they are typed (remote PIN, TIP1-A_5012): its
+    /// answer is what the card elsewhere gets.
+    pub fn enciphered(&self) -> Self {
+        // PSO ENCIPHER; length and blocks stand where they stood
+        let blocks = self.apdu.get(4..).unwrap_or_default();
+        Self {
+            apdu: [&[0x00, 0x2A, 0x86, 0x80], blocks, &[0x00]].concat(),
+            answers: true,
+            ..self.clone()
+        }
+    }
+
+    /// INS, P1 and P2 of the command to the card.
+    pub fn header(&self) -> (u8, u8, u8) {
+        match self.apdu.as_slice() {
+            [_, ins, p1, p2, ..] => (*ins, *p1, *p2),
+            _ => (0, 0, 0),
         }
     }
 
@@ -155,7 +183,11 @@ impl PinTemplate {
             .collect();
         data.extend(self.command_object());
         // P2: keypad, every entry ends with the enter key
-        Command::new(0x80, ins, slot.number(), 0xD0).data(data)
+        let command = Command::new(0x80, ins, slot.number(), 0xD0).data(data);
+        match self.answers {
+            true => command.expect(Expect::AllShort),
+            false => command,
+        }
     }
 }
 
@@ -221,6 +253,10 @@ mod tests {
         assert_eq!(
             hex::encode(verify.command_object()),
             "520f0206002000010820ffffffffffffff"
+        );
+        assert_eq!(
+            hex::encode(verify.enciphered().command_object()),
+            "52100206002a86800820ffffffffffffff00"
         );
         let change = PinTemplate::change(0x01).command_object();
         assert!(hex::encode(change).starts_with("521866060e0024000110"));

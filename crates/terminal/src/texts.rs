@@ -157,6 +157,15 @@ pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8) -> Vec<String> {
         .collect()
 }
 
+/// What the terminal shows after a remote entry, instead of the result, which it cannot know (rows of remote PIN).
+pub fn remote(mut texts: Vec<String>) -> Vec<String> {
+    let outcomes = ["Eingabe /wird /bearbeitet.", "Eingabe /fehlgeschlagen."];
+    for (place, text) in texts.iter_mut().skip(1).zip(outcomes) {
+        *place = shape(text);
+    }
+    texts
+}
+
 /// How the display names a card type of the interface.
 fn card_name(kind: &str) -> Option<&'static str> {
     match kind {

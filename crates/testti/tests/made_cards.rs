@@ -11,7 +11,7 @@ use base::SystemClock;
 use card::c2c::{self, CvcPair};
 use card::cos::{NoMemory, VirtualCard};
 use card::image;
-use card::{CardKind, Channel, Command, Expect, Response, inspect};
+use card::{CardKind, Channel, Command, Expect, Response, TrustedChannel, inspect};
 use std::sync::Mutex;
 use testti::cards::{self, Holder, Options};
 use testti::person::Person;
@@ -138,86 +138,90 @@ fn roots_are_cross_certified() {
 }
 
 /// gSMC-KT and SMC-B agree on keys, and a command goes through the trusted channel: what remote PIN will use.
-#[test]
-fn a_security_module_card_opens_a_trusted_channel() {
+/// The PIN a gSMC-KT has enciphered opens SMC-B and HBA, also PIN.QES in environment 2; a wrong one counts down there.
+#[tokio::test]
+async fn a_security_module_card_opens_a_trusted_channel() {
     let clock = SystemClock::new();
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
-    let (kt_iccsn, smcb_iccsn) = (
-        "80276009990000000009".parse().unwrap(),
-        "80276009990000000002".parse().unwrap(),
-    );
+    let list = pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap()).unwrap();
+    let trust = pki::CvcTrust::new(list.cvcs);
     let holder = Holder {
         name: "Praxis".into(),
         telematik_id: "1-2".into(),
     };
-    let module = run(cards::gsmc_kt(&pki, &kt_iccsn).unwrap().0);
-    let user = run(cards::smcb(&pki, &smcb_iccsn, &holder, &Options::default()).unwrap());
-    let transmit = |card: &Mutex<VirtualCard>, command: Command| {
-        let response = Response::parse(&card.lock().unwrap().process(&command.encode().unwrap())).unwrap();
-        assert_eq!(format!("{:04X}", response.sw), "9000", "{command:?}");
-        response.data
-    };
-    let tlv = asn1::tlv::encode;
-    let read = |card, sfi: u8| {
-        asn1::Cvc::parse(&transmit(
-            card,
-            Command::new(0, 0xB0, 0x80 | sfi, 0).expect(Expect::All),
-        ))
+    let module = run(cards::gsmc_kt(&pki, &"80276009990000000009".parse().unwrap())
         .unwrap()
+        .0);
+    let smcb = cards::smcb(
+        &pki,
+        &"80276009990000000002".parse().unwrap(),
+        &holder,
+        &Options::default(),
+    );
+    let hba = cards::hba(
+        &pki,
+        &"80276009990000000003".parse().unwrap(),
+        &holder,
+        &Options::default(),
+    );
+    let (smcb, hba) = (run(smcb.unwrap()), run(hba.unwrap()));
+    let encipher = |digits: &str| {
+        let block = image::PinBlock::from_digits(digits).unwrap();
+        let command = Command::new(0, 0x2A, 0x86, 0x80)
+            .data(*block.as_bytes())
+            .expect(Expect::AllShort);
+        let raw = module.lock().unwrap().process(&command.encode().unwrap());
+        Response::parse(&raw).unwrap().data
     };
-    let (module_cvc, user_cvc) = (read(&module, 0x0A), read(&user, 0x09));
-    for (card, ca, own) in [
-        (&user, read(&module, 0x07), &module_cvc),
-        (&module, read(&user, 0x07), &user_cvc),
+    for (user, application, reference) in [
+        (&smcb, None, 0x01),
+        (&hba, None, 0x01),
+        (&hba, Some(card::pin::AID_QES), 0x81),
     ] {
-        transmit(card, Command::new(0, 0x22, 0x81, 0xB6).data(tlv(0x83, &ca.car)));
-        transmit(card, Command::new(0, 0x2A, 0, 0xBE).data(ca.command_data()));
-        transmit(card, Command::new(0, 0x22, 0x81, 0xB6).data(tlv(0x83, &ca.chr)));
-        transmit(card, Command::new(0, 0x2A, 0, 0xBE).data(own.command_data()));
+        let open = async || {
+            TrustedChannel::open(&module, user, &trust, application)
+                .await
+                .unwrap()
+        };
+        let channel = open().await;
+        assert_eq!(
+            channel
+                .send(0x20, 0, reference, &encipher("999999"))
+                .await
+                .unwrap(),
+            0x63C2
+        );
+        // the same channel goes on: counters of both cards keep in step
+        assert_eq!(
+            channel
+                .send(0x20, 0, reference, &encipher("123456"))
+                .await
+                .unwrap(),
+            0x9000
+        );
+        assert_eq!(send(user, &format!("802000{reference:02X}")).sw, 0x9000);
+        // a plain command has ended it
+        assert!(
+            channel
+                .send(0x20, 0, reference, &encipher("123456"))
+                .await
+                .is_err()
+        );
+        // a block that was changed on the way opens nothing
+        let channel = open().await;
+        let mut changed = encipher("123456");
+        changed[3] ^= 1;
+        assert_ne!(
+            channel.send(0x20, 0, reference, &changed).await.unwrap_or(0),
+            0x9000
+        );
     }
-    transmit(
-        &user,
-        Command::new(0, 0x22, 0x41, 0xA4).data([0x84, 1, 0x09, 0x80, 1, 0x54]),
-    );
-    transmit(
-        &module,
-        Command::new(0, 0x22, 0x41, 0xA4).data([0x84, 1, 0x0A, 0x80, 1, 0xD4]),
-    );
-    let first = |partner: &asn1::Cvc| {
-        let data = tlv(0x7C, &tlv(0xC3, &partner.chr));
-        Command::new(0x10, 0x86, 0, 0).data(data).expect(Expect::AllShort)
-    };
-    let user_point = transmit(&user, first(&module_cvc));
-    let module_point = transmit(&module, first(&user_cvc));
-    transmit(&user, Command::new(0, 0x86, 0, 0).data(module_point));
-    transmit(&module, Command::new(0, 0x86, 0, 0).data(user_point));
-    // the module enciphers a PIN block and makes the MAC; the user card verifies the PIN under secure messaging
-    let block = hex::decode("26123456FFFFFFFF").unwrap();
-    let sealed = transmit(
-        &module,
-        Command::new(0, 0x2A, 0x86, 0x80)
-            .data(block)
-            .expect(Expect::AllShort),
-    );
-    let objects = tlv(0x87, &sealed);
-    let mut message = vec![0x00, 0x0C, 0x20, 0x00, 0x01, 0x80];
-    message.extend([0; 11]);
-    message.extend(&objects);
-    let mac = transmit(
-        &module,
-        Command::new(0, 0x2A, 0x8E, 0x80)
-            .data(message)
-            .expect(Expect::AllShort),
-    );
-    let protected = Command::new(0x0C, 0x20, 0, 0x01)
-        .data([objects, tlv(0x8E, &mac)].concat())
-        .expect(Expect::AllShort);
-    let answer = transmit(&user, protected);
-    let parts = asn1::tlv::read_all(&answer).unwrap();
-    let check = [tlv(0x80, parts[0].raw), tlv(0x8E, parts[1].value)].concat();
-    transmit(&module, Command::new(0, 0x2A, 0x00, 0xA2).data(check));
-    assert_eq!(parts[0].value, [0x90, 0x00]);
-    assert_eq!(send(&user, "80200001").sw, 0x9000);
+    // a module whose certificate comes from elsewhere gets no channel
+    let other = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
+    let foreign = run(cards::gsmc_kt(&other, &"80276009990000000019".parse().unwrap())
+        .unwrap()
+        .0);
+    assert!(TrustedChannel::open(&foreign, &smcb, &trust, None).await.is_err());
 }
 
 /// A cryptogram OpenSSL has made for the SMC-B's RSA key becomes one for an HBA's elliptic key, and back is not asked for:

@@ -7,15 +7,27 @@ use crate::events::Event;
 use crate::model::Caller;
 use crate::state::Function;
 use base::Code;
-use card::CardKind;
+use base::id::CtId;
+use card::c2c::C2cError;
 use card::pin::{PinOutcome, PinRef, PinStatus};
+use card::{CardKind, TrustedChannel};
 use soap::{CardRequest, PinAnswer, PinRequest, Status};
+use std::sync::Arc;
 use std::time::Duration;
+use terminal::Session;
 use terminal::command::{PinTemplate, sw};
-use terminal::texts::{Task, texts};
+use terminal::texts::{self, Task};
 
 /// Three entries of at most thirty seconds a key, and the card.
 const ENTRY: Duration = Duration::from_secs(300);
+
+/// Where a PIN is typed.
+struct Place {
+    ct_id: CtId,
+    session: Arc<Session>,
+    /// The gSMC-KT that enciphers it, if the card sits elsewhere.
+    module: Option<Arc<Card>>,
+}
 
 impl Call<'_> {
     pub(super) async fn pin(&self, request: CardRequest) -> Result<String, Failure> {
@@ -59,8 +71,7 @@ impl Call<'_> {
         caller: &Caller,
         pin: PinRef,
     ) -> Result<PinAnswer, Failure> {
-        self.check_place(card, caller)?;
-        let session = self.inner.terminals.connected(&card.ct_id)?;
+        let place = self.place(card, caller)?;
         let guard = card.reserve().await?;
         let before = pin.status(&card.channel).await?;
         let (task, template) = match (request.kind, before) {
@@ -88,16 +99,24 @@ impl Call<'_> {
             (PinRequest::Enable, _) => (Task::Enable, PinTemplate::requirement(true, pin.reference)),
             (PinRequest::Disable, _) => (Task::Disable, PinTemplate::requirement(false, pin.reference)),
         };
-        let texts = texts(task, pin.kind, pin.name, card.slot.number());
-        self.pin_event(request.kind, "STARTED", card, pin, None);
-        let answer = session.send(0, &template.command(card.slot, &texts), ENTRY).await;
-        let outcome = answer
-            .as_ref()
-            .ok()
-            .map(|answer| PinOutcome::from_word(answer.sw));
-        self.pin_event(request.kind, "FINISHED", card, pin, Some(result_name(outcome)));
+        let texts = texts::texts(task, pin.kind, pin.name, card.slot.number());
+        let about = |phase, result| self.pin_event(request.kind, phase, card, pin, &place, result);
+        about("STARTED", None);
+        let answer = match &place.module {
+            None => {
+                let command = template.command(card.slot, &texts);
+                let answer = place.session.send(0, &command, ENTRY).await;
+                answer.map(|answer| answer.sw).map_err(Failure::from)
+            }
+            Some(module) => {
+                self.type_elsewhere(card, pin, &template, texts, &place.session, module)
+                    .await
+            }
+        };
+        let outcome = answer.as_ref().ok().map(|word| PinOutcome::from_word(*word));
+        about("FINISHED", Some(result_name(outcome)));
         drop(guard);
-        let word = answer?.sw;
+        let word = answer?;
         let failed = |code: Code| Err(Failure::new(code, format!("terminal answered {word:04X}")));
         match word {
             sw::TIMEOUT => return failed(Code::PIN_TIMEOUT),
@@ -126,20 +145,77 @@ impl Call<'_> {
         })
     }
 
-    /// A PIN is typed where the card sits, if that is at the caller's workplace; else at its remote PIN terminal.
-    fn check_place(&self, card: &Card, caller: &Caller) -> Result<(), Failure> {
+    /// A PIN is typed where the card sits, if that is at the caller's workplace; else at its remote PIN terminal, whose
+    /// gSMC-KT enciphers it (TIP1-A_5012).
+    fn place(&self, card: &Card, caller: &Caller) -> Result<Place, Failure> {
         let model = self.inner.model();
         let workplace = model.workplace(&caller.workplace);
         if workplace.is_some_and(|workplace| workplace.local_terminals.contains(&card.ct_id)) {
-            return Ok(());
+            return Ok(Place {
+                ct_id: card.ct_id.clone(),
+                session: self.inner.terminals.connected(&card.ct_id)?,
+                module: None,
+            });
         }
-        match model.remote_pin_terminal(caller) {
-            None => Err(Code::NO_REMOTE_PIN_TERMINAL.into()),
-            Some(_) => Err(Failure::new(
+        let remote = model.remote_pin_terminal(caller);
+        let remote = remote.ok_or(Code::NO_REMOTE_PIN_TERMINAL)?;
+        let impossible = |failure: Failure| failure.within(Code::REMOTE_PIN_IMPOSSIBLE);
+        if !matches!(card.found.kind, CardKind::Hba | CardKind::SmcB) {
+            return Err(Code::REMOTE_PIN_IMPOSSIBLE.into());
+        }
+        let session = self.inner.terminals.connected(remote).map_err(impossible)?;
+        let mut cards = self.inner.cards.all().into_iter();
+        let module = cards.find(|one| one.ct_id == *remote && one.found.kind == CardKind::SmcKt);
+        let module = module.ok_or_else(|| {
+            Failure::new(
                 Code::REMOTE_PIN_IMPOSSIBLE,
-                "remote PIN entry comes with a later version",
-            )),
+                format!("no gSMC-KT is known in terminal {remote}"),
+            )
+        })?;
+        Ok(Place {
+            ct_id: remote.clone(),
+            session,
+            module: Some(module),
+        })
+    }
+
+    /// Remote PIN: a trusted channel between the gSMC-KT and the card, the PIN enciphered where it is typed, and the
+    /// result shown there. The status word is the card's, or that of a terminal where nobody typed.
+    async fn type_elsewhere(
+        &self,
+        card: &Card,
+        pin: PinRef,
+        template: &PinTemplate,
+        texts: Vec<String>,
+        session: &Session,
+        module: &Card,
+    ) -> Result<u16, Failure> {
+        let failed = |error: C2cError| Failure::new(error.code(), error).within(Code::REMOTE_PIN_IMPOSSIBLE);
+        let trust = self
+            .inner
+            .trust()
+            .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
+        let (good, bad) = (texts.get(1).cloned(), texts.get(2).cloned());
+        let _module = module.exclusive.lock().await;
+        let channel = TrustedChannel::open(&module.channel, &card.channel, trust.cvcs(), pin.application)
+            .await
+            .map_err(failed)?;
+        let command = template.enciphered().command(module.slot, &texts::remote(texts));
+        let typed = session.send(0, &command, ENTRY).await?;
+        if !typed.is_ok() {
+            return Ok(typed.sw);
         }
+        let (ins, p1, p2) = template.header();
+        let word = channel.send(ins, p1, p2, &typed.data).await;
+        let text = match &word {
+            Ok(0x9000) => good,
+            _ => bad,
+        };
+        let show = terminal::command::output(&text.unwrap_or_default());
+        let limit = Duration::from_secs(self.inner.config.card_timeout_seconds);
+        // a display that does not show the result changes nothing about it
+        let _ = session.send(0, &show, limit).await;
+        word.map_err(failed)
     }
 
     /// `result` goes with the end of a verification only.
@@ -149,6 +225,7 @@ impl Call<'_> {
         phase: &str,
         card: &Card,
         pin: PinRef,
+        place: &Place,
         result: Option<&'static str>,
     ) {
         let verb = match kind {
@@ -163,7 +240,7 @@ impl Call<'_> {
             ("CtID", card.ct_id.to_string()),
             ("SlotID", card.slot.to_string()),
             ("PinRef", pin.name.to_owned()),
-            ("PinInputCtID", card.ct_id.to_string()),
+            ("PinInputCtID", place.ct_id.to_string()),
         ];
         parameters.extend(
             card.found

@@ -14,6 +14,7 @@ mod bad_input;
 mod cards_that_misbehave;
 mod many_terminals;
 mod pcsc_readers;
+mod remote_pin;
 mod terminals_come_and_go;
 mod tls_peers;
 mod updates_by_itself;
