@@ -86,8 +86,8 @@ pub struct Config {
     /// CARD_TIMEOUT_CARD in seconds.
     #[serde(default = "ten")]
     pub card_timeout_seconds: u64,
-    /// EVT_MAX_TRY.
-    #[serde(default = "three")]
+    /// EVT_MAX_TRY: failed attempts in a row, about ten seconds apart, after which an address is unsubscribed.
+    #[serde(default = "twenty")]
     pub event_max_tries: u32,
     /// Terminals known from the start.
     #[serde(default)]
@@ -151,6 +151,10 @@ fn hostname() -> String {
 
 fn three() -> u32 {
     3
+}
+
+fn twenty() -> u32 {
+    20
 }
 
 fn ten() -> u64 {
@@ -225,7 +229,7 @@ impl Config {
             keep_alive_seconds: ten(),
             keep_alive_tries: three(),
             card_timeout_seconds: ten(),
-            event_max_tries: three(),
+            event_max_tries: twenty(),
             terminals: Vec::new(),
             model: Model::default(),
         }

@@ -1,19 +1,17 @@
-//! Events: one typed catalogue, subscriptions of practice systems, delivery by CETP (TUC_KON_256).
+//! Events: one typed catalogue, and subscriptions of practice systems (TUC_KON_256). `delivery` carries them.
 
 use crate::cards::Card;
 use crate::model::{Caller, Model, Target};
 use base::id::{CtId, Iccsn, SubscriptionId};
 use base::{Severity, Timestamp};
 use card::CardKind;
-use crypto::tls::Identity;
 use serde::{Deserialize, Serialize};
 use soap::cetp::CetpEvent;
 use soap::{CallContext, Filter};
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use store::{Store, StoreError};
 
 /// An event of the catalogue with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,14 +72,14 @@ impl Event {
         }
     }
 
-    /// As it goes to a subscriber.
-    pub fn message(&self, subscription: &SubscriptionId) -> CetpEvent {
+    /// As it goes to a subscriber; `subscription` is empty in BOOTUP_COMPLETE.
+    pub fn message(&self, subscription: &str) -> CetpEvent {
         let parameters = self.parameters.iter();
         CetpEvent {
             topic: self.topic.clone(),
             kind: self.kind.into(),
             severity: self.severity.to_string(),
-            subscription: subscription.to_string(),
+            subscription: subscription.to_owned(),
             parameters: parameters
                 .map(|(key, value)| ((*key).to_owned(), value.clone()))
                 .collect(),
@@ -118,32 +116,61 @@ pub struct Subscription {
     pub filter: Option<Filter>,
     /// End.
     pub until: Timestamp,
-    /// Failed deliveries in a row.
-    #[serde(default)]
-    pub failures: u32,
 }
 
 /// How long a subscription lasts.
 pub const LIFETIME: Duration = Duration::from_secs(25 * 3600);
 /// Most subscriptions; the specification asks for 999.
 pub const MAX_SUBSCRIPTIONS: usize = 2000;
-/// How long one delivery may take.
-pub const DELIVERY: Duration = Duration::from_secs(5);
+const STORE: &str = "subscription";
 
-/// All subscriptions of an instance. Lost at a restart, as specified (TIP1-A_4613).
-#[derive(Default)]
+type List = HashMap<SubscriptionId, Subscription>;
+
+/// All subscriptions of an instance. They survive a restart, so that no event is lost by it.
 pub struct Subscriptions {
-    list: Mutex<HashMap<SubscriptionId, Subscription>>,
+    list: Mutex<List>,
+    store: Arc<Store>,
 }
 
 impl Subscriptions {
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<SubscriptionId, Subscription>) -> T) -> T {
+    /// Those that were stored. Also the addresses of all, even of those that have ended meanwhile: each is told that the
+    /// Konnektor was restarted (TUC_KON_256).
+    pub fn open(store: Arc<Store>, now: Timestamp) -> Result<(Self, BTreeSet<String>), StoreError> {
+        let all = store.all::<Subscription>(STORE)?;
+        let addresses = all.iter().map(|(_, one)| one.event_to.clone()).collect();
+        let list = all.into_iter().map(|(_, one)| (one.id.clone(), one)).collect();
+        let this = Self {
+            list: Mutex::new(list),
+            store,
+        };
+        this.change(|list| list.retain(|_, one| one.until > now));
+        Ok((this, addresses))
+    }
+
+    /// Changes the list, and then what is stored of it. A store that fails costs only what would outlive a restart.
+    fn change<T>(&self, work: impl FnOnce(&mut List) -> T) -> T {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = list.clone();
+        let outcome = work(&mut list);
+        let gone = before.keys().filter(|id| !list.contains_key(*id));
+        let gone = gone.map(|id| self.store.delete(STORE, id.as_str()));
+        let changed = list.values().filter(|one| before.get(&one.id) != Some(*one));
+        let changed = changed.map(|one| self.store.put(STORE, one.id.as_str(), one));
+        for stored in gone.chain(changed) {
+            if let Err(error) = stored {
+                tracing::error!(%error, "subscription not stored");
+            }
+        }
+        outcome
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut List) -> T) -> T {
         work(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Adds a subscription; an identical one keeps its id and is prolonged. `None` when there are too many.
     pub fn add(&self, new: Subscription, now: Timestamp) -> Option<Subscription> {
-        self.with(|list| {
+        self.change(|list| {
             list.retain(|_, old| old.until > now);
             let same = |old: &&mut Subscription| {
                 (
@@ -176,7 +203,7 @@ impl Subscriptions {
 
     /// Ends subscriptions of a caller by id or address; says how many.
     pub fn remove(&self, caller: &Caller, id: Option<&str>, event_to: Option<&str>) -> usize {
-        self.with(|list| {
+        self.change(|list| {
             let before = list.len();
             list.retain(|_, one| {
                 let own = one.mandant == caller.mandant.as_str()
@@ -191,7 +218,7 @@ impl Subscriptions {
 
     /// Prolongs a subscription of a caller that has not ended.
     pub fn renew(&self, caller: &Caller, id: &str, until: Timestamp, now: Timestamp) -> bool {
-        self.with(|list| {
+        self.change(|list| {
             let mut own = list.values_mut().filter(|one| {
                 one.until > now
                     && one.mandant == caller.mandant.as_str()
@@ -249,56 +276,65 @@ impl Subscriptions {
                     };
                     model.check(&context, None, target).is_ok()
                 })
-                .filter(|one| match &one.filter {
+                .filter(|one| {
+                    match &one.filter {
                     None => true,
-                    Some(filter) => filter.passes(&event.message(&one.id)).unwrap_or_else(|error| {
+                    Some(filter) => filter.passes(&event.message(one.id.as_str())).unwrap_or_else(|error| {
                         tracing::warn!(code = base::Code::XPATH.number(), %error, "filter of a subscription");
                         false
                     }),
+                }
                 })
                 .cloned()
                 .collect()
         })
     }
 
-    /// Counts a delivery; after `max` failures in a row the subscription ends (TIP1-A_4611).
-    pub fn delivered(&self, id: &SubscriptionId, good: bool, max: u32) {
-        self.with(|list| {
-            let Some(one) = list.get_mut(id) else { return };
-            one.failures = if good { 0 } else { one.failures + 1 };
-            if one.failures >= max {
-                list.remove(id);
-            }
-        });
+    /// Ends all subscriptions of an address that nobody answers at (TIP1-A_4611).
+    pub fn remove_address(&self, event_to: &str) {
+        self.change(|list| list.retain(|_, one| one.event_to != event_to));
     }
-}
-
-/// Sends one event: a connection of its own, TLS with the Konnektor as client (TIP1-A_4595).
-pub async fn deliver(event: &Event, to: &Subscription, identity: &Identity) -> std::io::Result<()> {
-    let address = to
-        .event_to
-        .strip_prefix("cetp://")
-        .unwrap_or(&to.event_to)
-        .trim_end_matches('/');
-    let stream = TcpStream::connect(address).await?;
-    // practice systems show certificates of their own making: the event is addressed, not secret from its receiver
-    let tls = crypto::tls::client_config(Some(identity), std::sync::Arc::new(|_| Ok(())))
-        .map_err(std::io::Error::other)?;
-    let host = address
-        .rsplit_once(':')
-        .map_or(address, |(host, _)| host)
-        .to_owned();
-    let name = rustls::pki_types::ServerName::try_from(host).map_err(std::io::Error::other)?;
-    let mut stream = tokio_rustls::TlsConnector::from(tls)
-        .connect(name, stream)
-        .await?;
-    stream.write_all(&event.message(&to.id).encode()).await?;
-    stream.shutdown().await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn empty() -> (tempfile::TempDir, Subscriptions) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let (subscriptions, _) = Subscriptions::open(store, Timestamp::UNIX_EPOCH).unwrap();
+        (dir, subscriptions)
+    }
+
+    #[test]
+    fn subscriptions_survive_a_restart_and_every_address_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let open = |at: Timestamp| {
+            let store = Arc::new(Store::open(dir.path()).unwrap());
+            Subscriptions::open(store, at).unwrap()
+        };
+        for (id, hours) in [("short", 1), ("long", 25), ("removed", 25)] {
+            let new = Subscription {
+                id: id.parse().unwrap(),
+                mandant: "M1".into(),
+                client_system: "PVS".into(),
+                workplace: "Anmeldung".into(),
+                event_to: format!("cetp://{id}:1"),
+                topic: "CARD".into(),
+                filter: Some("//Parameter".parse().unwrap()),
+                until: now.checked_add(Duration::from_secs(3600 * hours)).unwrap(),
+            };
+            assert!(open(now).0.add(new, now).is_some());
+        }
+        open(now).0.remove_address("cetp://removed:1");
+        let later = now.checked_add(Duration::from_secs(2 * 3600)).unwrap();
+        let (subscriptions, addresses) = open(later);
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(subscriptions.with(|list| list.len()), 1);
+        assert_eq!(open(later).1.len(), 1);
+    }
 
     /// Five years of a practice system that renews every day: never a gap. One that stops is gone after 25 hours.
     #[test]
@@ -310,7 +346,7 @@ mod tests {
             workplace: "Anmeldung".parse().unwrap(),
             user: None,
         };
-        let subscriptions = Subscriptions::default();
+        let (_dir, subscriptions) = empty();
         let hour = |count: u64| start.checked_add(Duration::from_secs(3600 * count)).unwrap();
         let new = Subscription {
             id: "1".parse().unwrap(),
@@ -321,7 +357,6 @@ mod tests {
             topic: String::new(),
             filter: None,
             until: hour(25),
-            failures: 0,
         };
         assert!(subscriptions.add(new, start).is_some());
         let alive = |at: u64| subscriptions.of(&caller, false, hour(at)).len() == 1;
@@ -357,7 +392,7 @@ mod tests {
         "#;
         let model: Model = toml::from_str(text).unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let subscriptions = Subscriptions::default();
+        let (_dir, subscriptions) = empty();
         for workplace in ["Anmeldung", "Zimmer"] {
             let new = Subscription {
                 id: workplace.parse().unwrap(),
@@ -368,7 +403,6 @@ mod tests {
                 topic: "c".into(),
                 filter: None,
                 until: now.checked_add(LIFETIME).unwrap(),
-                failures: 0,
             };
             assert!(subscriptions.add(new, now).is_some());
         }

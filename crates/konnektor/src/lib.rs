@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod cards;
 pub mod config;
+mod delivery;
 pub mod events;
 mod failure;
 mod maintenance;
@@ -29,15 +30,17 @@ use asn1::X509;
 use base::{Clock, Severity};
 use cards::Cards;
 use crypto::tls::Identity;
+use delivery::Deliveries;
 use events::{Event, Subscriptions};
 use metrics::Metrics;
 use model::Model;
 use pki::Trust;
 use state::{Condition, OperatingState};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use store::Store;
 use terminals::Terminals;
+use tokio::task::AbortHandle;
 
 /// Version of the product.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -67,16 +70,18 @@ pub struct Konnektor {
 pub struct Inner {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<Store>,
     pub(crate) identities: Identities,
     pub(crate) model: RwLock<Arc<Model>>,
     pub(crate) trust: RwLock<Option<Arc<Trust>>>,
     pub(crate) cards: Cards,
     pub(crate) terminals: Terminals,
     pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) deliveries: Arc<Deliveries>,
     pub(crate) state: OperatingState,
     pub(crate) metrics: Metrics,
     pub(crate) door: password::Door,
+    tasks: Mutex<Vec<AbortHandle>>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
@@ -116,6 +121,16 @@ impl Konnektor {
         let model = store
             .get::<Model>("model", "current")?
             .unwrap_or_else(|| config.model.clone());
+        let (store, runtime) = (Arc::new(store), tokio::runtime::Handle::current());
+        let (subscriptions, addresses) = Subscriptions::open(store.clone(), clock.now())?;
+        let subscriptions = Arc::new(subscriptions);
+        let deliveries = Deliveries::new(
+            clock.clone(),
+            identities.ak_nist.clone(),
+            subscriptions.clone(),
+            config.event_max_tries,
+            runtime.clone(),
+        );
         let inner = Arc::new(Inner {
             config,
             clock,
@@ -125,11 +140,13 @@ impl Konnektor {
             trust: RwLock::default(),
             cards: Cards::default(),
             terminals: Terminals::default(),
-            subscriptions: Arc::default(),
+            subscriptions,
+            deliveries,
             state: OperatingState::default(),
             metrics: Metrics::default(),
             door: password::Door::new()?,
-            runtime: tokio::runtime::Handle::current(),
+            tasks: Mutex::default(),
+            runtime,
         });
         if let Some(list) = inner.store.get::<String>("tsl", "current")?
             && let Err(error) = inner.adopt_list(&list)
@@ -137,9 +154,19 @@ impl Konnektor {
             tracing::error!(%error, "stored trust list not usable");
         }
         inner.start_terminals()?;
-        tokio::spawn(inner.clone().maintain());
-        inner.raise(Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new()));
+        inner.spawn(inner.clone().maintain());
+        let booted = Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new());
+        inner.log(&booted);
+        for address in addresses {
+            inner.deliveries.send(&address, &booted, "");
+        }
         Ok(Self { inner })
+    }
+
+    /// Ends everything the instance does by itself; what it has stored is complete at every moment.
+    pub fn stop(&self) {
+        let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.drain(..).for_each(|task| task.abort());
     }
 
     /// Where practice systems and administrators are to be served.
@@ -154,6 +181,14 @@ impl Konnektor {
 }
 
 impl Inner {
+    /// Starts something that ends with the instance.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(work).abort_handle();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
     /// The information model as it is now.
     pub fn model(&self) -> Arc<Model> {
         self.model.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -205,21 +240,8 @@ impl Inner {
         self.log(&event);
         let now = self.clock.now();
         for subscription in self.subscriptions.matching(&event, &self.model(), now) {
-            let (event, identity) = (event.clone(), self.identities.ak_nist.clone());
-            let (clock, max, list) = (
-                self.clock.clone(),
-                self.config.event_max_tries,
-                self.subscriptions.clone(),
-            );
-            self.runtime.spawn(async move {
-                let sent = clock
-                    .timeout(
-                        events::DELIVERY,
-                        events::deliver(&event, &subscription, &identity),
-                    )
-                    .await;
-                list.delivered(&subscription.id, matches!(sent, Some(Ok(()))), max);
-            });
+            self.deliveries
+                .send(&subscription.event_to, &event, subscription.id.as_str());
         }
     }
 }

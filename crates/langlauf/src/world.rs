@@ -102,6 +102,9 @@ pub struct World {
 impl Drop for World {
     fn drop(&mut self) {
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        if let Some(konnektor) = &self.konnektor {
+            konnektor.stop();
+        }
     }
 }
 

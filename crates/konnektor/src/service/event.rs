@@ -259,7 +259,6 @@ impl Call<'_> {
             topic,
             filter,
             until: now.checked_add(LIFETIME).unwrap_or(now),
-            failures: 0,
         };
         let made = self.inner.subscriptions.add(new, now);
         let made = made.ok_or_else(|| Failure::new(Code::INTERNAL, "too many subscriptions"))?;

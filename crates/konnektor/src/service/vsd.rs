@@ -399,7 +399,7 @@ impl Inner {
             return;
         }
         let (inner, egk, mandant) = (self.clone(), card.clone(), auto.mandant.clone());
-        self.runtime.spawn(async move {
+        self.spawn(async move {
             inner.show(&egk, UPDATING).await;
             let outcome = inner.update_card(&egk, mandant.as_str()).await;
             let text = match &outcome {

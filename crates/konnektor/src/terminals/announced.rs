@@ -152,7 +152,7 @@ impl Inner {
     /// Hears announcements, and asks for terminals that are missing (TIP1-A_4538-02, TIP1-A_4540).
     pub(super) fn look_for_terminals(self: &Arc<Self>) {
         let inner = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             let port = inner.config.announcements;
             let hearing = async {
                 let socket = UdpSocket::bind(port).await?;
@@ -167,7 +167,7 @@ impl Inner {
             return;
         }
         let inner = self.clone();
-        tokio::spawn(async move {
+        self.spawn(async move {
             loop {
                 let cycle = Duration::from_secs(60 * inner.config.discovery_minutes);
                 inner.clock.sleep(cycle).await;

@@ -142,7 +142,7 @@ impl Inner {
             wake: Arc::default(),
         };
         self.terminals.with(|list| list.insert(id.clone(), state));
-        tokio::spawn(self.clone().supervise(id));
+        self.spawn(self.clone().supervise(id));
     }
 
     /// Changes what is stored of a terminal: first on disk, then for everybody, and its task looks again.

@@ -11,7 +11,7 @@ use terminal::{Session, SlotChannel, TerminalError};
 impl Inner {
     pub(super) fn spawn_open_card(self: &Arc<Self>, id: &CtId, slot: SlotId, session: &Arc<Session>) {
         let (inner, id, session) = (self.clone(), id.clone(), session.clone());
-        tokio::spawn(async move {
+        self.spawn(async move {
             match inner.open_card(&id, slot, session).await {
                 Ok(card) => inner.auto_update(&card),
                 Err(failure) => {

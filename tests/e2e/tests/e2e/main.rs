@@ -12,6 +12,7 @@ mod administration;
 mod an_unchanged_practice_system;
 mod bad_input;
 mod cards_that_misbehave;
+mod events_arrive;
 mod many_terminals;
 mod pcsc_readers;
 mod remote_pin;

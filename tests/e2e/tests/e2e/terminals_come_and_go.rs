@@ -6,7 +6,8 @@ use konnektor::terminals::Correlation;
 use langlauf::world::{TERMINAL, World};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longer than the longest pause between two attempts to connect.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn connected(world: &World, id: &CtId) -> bool {
     let state = world.konnektor().unwrap().inner().terminals().get(id);
