@@ -24,9 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use terminal::Product;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Most connections of administrators.
+const CONNECTIONS: usize = 64;
 /// Most log entries at once.
 const MAX_LOG: u32 = 1000;
 
@@ -73,10 +76,15 @@ impl Konnektor {
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let router = router(Admin { inner: inner.clone() });
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let (stream, _) = listener.accept().await?;
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return Ok(());
+            };
+            let stream = crate::server::accept(&listener, &*inner.clock).await;
             let (acceptor, router, clock) = (acceptor.clone(), router.clone(), inner.clock.clone());
             tokio::spawn(async move {
+                let _permit = permit;
                 let Some(Ok(stream)) = clock.timeout(PATIENCE, acceptor.accept(stream)).await else {
                     return;
                 };
@@ -384,8 +392,7 @@ async fn import_trust_list(
     Text(xml): Text,
 ) -> Result<Json<serde_json::Value>, Failure> {
     let adopted = admin.inner.adopt_list(&xml);
-    let sequence = adopted.map_err(|error| Failure::new(error.code(), error).within(Code::TSL_IMPORT))?;
-    admin.inner.store.put("tsl", "current", &xml)?;
+    let sequence = adopted.map_err(|failure| failure.within(Code::TSL_IMPORT))?;
     audit(&admin.inner, &format!("trust list {sequence} imported"));
     Ok(Json(serde_json::json!({ "sequence": sequence })))
 }

@@ -5,6 +5,7 @@ use crate::model::Caller;
 use base::id::{CardHandle, CtId, SlotId};
 use base::{Code, Timestamp};
 use card::c2c::CvcPair;
+use card::pin::{PinRef, PinStatus};
 use card::{CardKind, Inspection};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -105,15 +106,26 @@ impl Card {
             .contains(&key)
     }
 
-    /// Notes or forgets a verification.
-    pub fn set_verified(&self, caller: &Caller, pin: &str, verified: bool) {
+    /// Notes a verification in the caller's session.
+    pub fn set_verified(&self, caller: &Caller, pin: &str) {
         let key = (self.session(caller), pin.to_owned());
         let mut set = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified {
-            set.insert(key);
-        } else {
-            set.remove(&key);
+        set.insert(key);
+    }
+
+    /// The card has lost this verification: nobody's session has it any more.
+    pub fn forget_verified(&self, pin: &str) {
+        let mut set = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        set.retain(|(_, name)| name != pin);
+    }
+
+    /// The state of a password as the card has it. What the card has lost, no session keeps.
+    pub async fn pin_status(&self, pin: PinRef) -> Result<PinStatus, Failure> {
+        let status = pin.status(&self.channel).await?;
+        if status != PinStatus::Verified {
+            self.forget_verified(pin.name);
         }
+        Ok(status)
     }
 
     /// Opens or joins the caller's card session (TUC_KON_026); refuses what belongs to others (rules R6 and R9).

@@ -259,6 +259,9 @@ impl Config {
                 "hostname must have 1 to 12 letters, digits or minus",
             ));
         }
+        if self.event_max_tries == 0 {
+            return Err(BadConfig::Range("event_max_tries must not be 0"));
+        }
         if self.vsdm_max_seconds == 0 || self.card_timeout_seconds == 0 {
             return Err(BadConfig::Range("time limits must not be 0"));
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -31,7 +32,12 @@ pub(crate) struct Deliveries {
     /// EVT_MAX_TRY.
     max_tries: u32,
     runtime: tokio::runtime::Handle,
-    queues: Mutex<HashMap<String, mpsc::Sender<Item>>>,
+    queues: Mutex<HashMap<String, Queue>>,
+}
+
+struct Queue {
+    sender: mpsc::Sender<Item>,
+    worker: AbortHandle,
 }
 
 impl Deliveries {
@@ -52,7 +58,7 @@ impl Deliveries {
         })
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, mpsc::Sender<Item>>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Queue>) -> T) -> T {
         work(&mut self.queues.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -63,15 +69,22 @@ impl Deliveries {
             let queue = queues.entry(address.to_owned()).or_insert_with(|| {
                 let (sender, receiver) = mpsc::channel(WAITING);
                 let (this, address) = (self.clone(), address.to_owned());
-                self.runtime
-                    .spawn(async move { this.work_off(&address, receiver).await });
-                sender
+                let work = async move { this.work_off(&address, receiver).await };
+                Queue {
+                    sender,
+                    worker: self.runtime.spawn(work).abort_handle(),
+                }
             });
-            queue.try_send(item).is_ok()
+            queue.sender.try_send(item).is_ok()
         });
         if !sent {
             tracing::warn!(topic = event.topic, address, "event lost: too many are waiting");
         }
+    }
+
+    /// Ends all queues with what is in them.
+    pub fn stop(&self) {
+        self.with(|queues| queues.drain().for_each(|(_, queue)| queue.worker.abort()));
     }
 
     /// One event after the other. Nobody at the address for too long: its subscriptions end.
@@ -92,8 +105,10 @@ impl Deliveries {
                     tries = self.max_tries,
                     "subscriptions of this address end"
                 );
-                self.subscriptions.remove_address(address);
-                self.with(|queues| queues.remove(address));
+                self.with(|queues| {
+                    self.subscriptions.remove_address(address);
+                    queues.remove(address);
+                });
                 return;
             }
         }

@@ -136,7 +136,17 @@ impl Subscriptions {
     /// Those that were stored. Also the addresses of all, even of those that have ended meanwhile: each is told that the
     /// Konnektor was restarted (TUC_KON_256).
     pub fn open(store: Arc<Store>, now: Timestamp) -> Result<(Self, BTreeSet<String>), StoreError> {
-        let all = store.all::<Subscription>(STORE)?;
+        let mut all = Vec::new();
+        for (id, stored) in store.all::<serde_json::Value>(STORE)? {
+            // one that cannot be read any more must not hinder the start
+            match serde_json::from_value::<Subscription>(stored) {
+                Ok(one) => all.push((id, one)),
+                Err(error) => {
+                    tracing::warn!(%error, id, "stored subscription is dropped");
+                    store.delete(STORE, &id)?;
+                }
+            }
+        }
         let addresses = all.iter().map(|(_, one)| one.event_to.clone()).collect();
         let list = all.into_iter().map(|(_, one)| (one.id.clone(), one)).collect();
         let this = Self {
@@ -216,17 +226,25 @@ impl Subscriptions {
         })
     }
 
-    /// Prolongs a subscription of a caller that has not ended.
-    pub fn renew(&self, caller: &Caller, id: &str, until: Timestamp, now: Timestamp) -> bool {
+    /// Prolongs those subscriptions of a caller that have not ended; says which.
+    pub fn renew(&self, caller: &Caller, ids: &[String], until: Timestamp, now: Timestamp) -> Vec<String> {
+        let own = |one: &Subscription| {
+            one.until > now
+                && one.mandant == caller.mandant.as_str()
+                && one.client_system == caller.client_system.as_str()
+        };
         self.change(|list| {
-            let mut own = list.values_mut().filter(|one| {
-                one.until > now
-                    && one.mandant == caller.mandant.as_str()
-                    && one.client_system == caller.client_system.as_str()
-            });
-            own.find(|one| one.id.as_str() == id)
-                .map(|one| one.until = until)
-                .is_some()
+            let mut renewed = Vec::new();
+            for id in ids {
+                let found = list
+                    .values_mut()
+                    .find(|one| one.id.as_str() == id.as_str() && own(one));
+                if let Some(one) = found {
+                    one.until = until;
+                    renewed.push(id.clone());
+                }
+            }
+            renewed
         })
     }
 
@@ -251,7 +269,7 @@ impl Subscriptions {
     /// filter that fails keeps the event from its own subscription only (4095).
     pub fn matching(&self, event: &Event, model: &Model, now: Timestamp) -> Vec<Subscription> {
         let topic = event.topic.to_lowercase();
-        self.with(|list| {
+        let candidates: Vec<Subscription> = self.with(|list| {
             list.values()
                 .filter(|one| one.until > now && topic.starts_with(&one.topic.to_lowercase()))
                 .filter(|one| {
@@ -276,18 +294,20 @@ impl Subscriptions {
                     };
                     model.check(&context, None, target).is_ok()
                 })
-                .filter(|one| {
-                    match &one.filter {
-                    None => true,
-                    Some(filter) => filter.passes(&event.message(one.id.as_str())).unwrap_or_else(|error| {
-                        tracing::warn!(code = base::Code::XPATH.number(), %error, "filter of a subscription");
-                        false
-                    }),
-                }
-                })
                 .cloned()
                 .collect()
-        })
+        });
+        // expressions are the subscribers': nobody waits for them under the lock
+        let passes = |one: &Subscription| match &one.filter {
+            None => true,
+            Some(filter) => filter
+                .passes(&event.message(one.id.as_str()))
+                .unwrap_or_else(|error| {
+                    tracing::warn!(code = base::Code::XPATH.number(), %error, "filter of a subscription");
+                    false
+                }),
+        };
+        candidates.into_iter().filter(passes).collect()
     }
 
     /// Ends all subscriptions of an address that nobody answers at (TIP1-A_4611).
@@ -329,6 +349,9 @@ mod tests {
             assert!(open(now).0.add(new, now).is_some());
         }
         open(now).0.remove_address("cetp://removed:1");
+        let store = Store::open(dir.path()).unwrap();
+        store.put(STORE, "of a later version", &"?").unwrap();
+        drop(store);
         let later = now.checked_add(Duration::from_secs(2 * 3600)).unwrap();
         let (subscriptions, addresses) = open(later);
         assert_eq!(addresses.len(), 2);
@@ -364,13 +387,21 @@ mod tests {
             assert!(alive(count), "hour {count}");
             if count % 24 == 0 {
                 let until = hour(count).checked_add(LIFETIME).unwrap();
-                assert!(subscriptions.renew(&caller, "1", until, hour(count)));
+                assert!(
+                    !subscriptions
+                        .renew(&caller, &["1".into()], until, hour(count))
+                        .is_empty()
+                );
             }
         }
         let last = 5 * 365 * 24;
         assert!(alive(last + 24));
         assert!(!alive(last + 25));
-        assert!(!subscriptions.renew(&caller, "1", hour(last + 60), hour(last + 26)));
+        assert!(
+            subscriptions
+                .renew(&caller, &["1".into()], hour(last + 60), hour(last + 26))
+                .is_empty()
+        );
     }
 
     /// An eGK belongs to the workplace it sits at; a workplace with only remote use of the terminal hears nothing of it.

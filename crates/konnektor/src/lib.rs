@@ -82,6 +82,8 @@ pub struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) door: password::Door,
     tasks: Mutex<Vec<AbortHandle>>,
+    /// Held while a trust list is stored and taken into use.
+    adopting: Mutex<()>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
@@ -118,6 +120,9 @@ impl Konnektor {
         store: Store,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
+        config
+            .check()
+            .map_err(|error| Failure::new(base::Code::INTERNAL, error))?;
         let model = store
             .get::<Model>("model", "current")?
             .unwrap_or_else(|| config.model.clone());
@@ -146,13 +151,11 @@ impl Konnektor {
             metrics: Metrics::default(),
             door: password::Door::new()?,
             tasks: Mutex::default(),
+            adopting: Mutex::default(),
             runtime,
         });
-        if let Some(list) = inner.store.get::<String>("tsl", "current")?
-            && let Err(error) = inner.adopt_list(&list)
-        {
-            tracing::error!(%error, "stored trust list not usable");
-        }
+        service::make_receipt_key(&inner.store)?;
+        inner.load_list();
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
         let booted = Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new());
@@ -167,6 +170,7 @@ impl Konnektor {
     pub fn stop(&self) {
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.drain(..).for_each(|task| task.abort());
+        self.inner.deliveries.stop();
     }
 
     /// Where practice systems and administrators are to be served.

@@ -1,8 +1,8 @@
 //! What the instance does without being asked: the trust list, and the conditions that follow the calendar.
 
-use crate::Inner;
 use crate::events::Event;
 use crate::state::{self, Condition, TSL_GRACE_DAYS};
+use crate::{Failure, Inner};
 use base::Timestamp;
 use pki::Trust;
 use pki::tsl::{Tsl, TslError};
@@ -22,19 +22,59 @@ const OCSP_GRACE: Duration = Duration::from_secs(600);
 const OCSP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Inner {
-    /// Verifies a trust list against the anchor and uses it, unless it is older than the one in use (TUC_KON_032).
-    pub fn adopt_list(&self, xml: &str) -> Result<u64, TslError> {
-        let list = Tsl::verify(xml, &self.identities.trust_anchor, self.clock.now())?;
+    /// Verifies a trust list against the anchor, stores and uses it, unless it is older than the one in use (TUC_KON_032).
+    /// What it heals is healed when this returns.
+    pub fn adopt_list(&self, xml: &str) -> Result<u64, Failure> {
+        let _one = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = self.newer_list(xml)?;
         let sequence = list.sequence;
-        let mut trust = self.trust.write().unwrap_or_else(PoisonError::into_inner);
-        if trust
-            .as_ref()
-            .is_some_and(|current| current.list().sequence > sequence)
-        {
-            return Err(TslError::Format("sequence number: older than the list in use"));
-        }
-        *trust = Some(Arc::new(Trust::new(list, OCSP_GRACE, OCSP_TIMEOUT)));
+        self.store.put("tsl", "current", &xml)?;
+        self.use_list(list);
         Ok(sequence)
+    }
+
+    /// Uses the list that was stored, after a restart.
+    pub(crate) fn load_list(&self) {
+        let stored = self.store.get::<String>("tsl", "current");
+        let loaded = stored.map_err(Failure::from).and_then(|stored| match stored {
+            Some(xml) => self.newer_list(&xml).map(Some),
+            None => Ok(None),
+        });
+        match loaded {
+            Ok(Some(list)) => self.use_list(list),
+            Ok(None) => {}
+            Err(failure) => tracing::error!(detail = failure.detail(), "stored trust list not usable"),
+        }
+    }
+
+    fn newer_list(&self, xml: &str) -> Result<Tsl, Failure> {
+        let failed = |error: TslError| Failure::new(error.code(), error);
+        let list = Tsl::verify(xml, &self.identities.trust_anchor, self.clock.now()).map_err(failed)?;
+        let newest = self.trust().map(|trust| trust.list().sequence);
+        if newest.is_some_and(|newest| newest > list.sequence) {
+            let older = TslError::Format("sequence number: older than the list in use");
+            return Err(failed(older));
+        }
+        Ok(list)
+    }
+
+    fn use_list(&self, list: Tsl) {
+        let trust = Arc::new(Trust::new(list, OCSP_GRACE, OCSP_TIMEOUT));
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Some(trust);
+        self.check_calendar();
+    }
+
+    /// The conditions that follow the calendar, as of now.
+    pub(crate) fn check_calendar(&self) {
+        if let Some(trust) = self.trust() {
+            let anchor_end = self.identities.trust_anchor.validity().1;
+            let next_update = trust.list().next_update;
+            for (condition, value) in state::trust_list_conditions(next_update, anchor_end, self.clock.now())
+            {
+                self.set_condition(condition, value);
+            }
+        }
+        self.check_terminal_certificates();
     }
 
     /// Looks for a trust list daily, sooner after a failure, and keeps the conditions true.
@@ -53,16 +93,7 @@ impl Inner {
                 }
                 self.set_condition(Condition::TslUpdateNotSuccessful, outcome.is_err());
             }
-            if let Some(trust) = self.trust() {
-                let anchor_end = self.identities.trust_anchor.validity().1;
-                let next_update = trust.list().next_update;
-                for (condition, value) in
-                    state::trust_list_conditions(next_update, anchor_end, self.clock.now())
-                {
-                    self.set_condition(condition, value);
-                }
-            }
-            self.check_terminal_certificates();
+            self.check_calendar();
             let eager = self.trust().is_none() && self.config.tsl_url.is_some();
             self.clock.sleep(if eager { EAGER } else { TICK }).await;
         }
@@ -75,9 +106,8 @@ impl Inner {
             .ok_or("no answer in 30 s")?
             .map_err(|error| error.to_string())?;
         let xml = String::from_utf8(bytes).map_err(|error| error.to_string())?;
-        self.adopt_list(&xml).map_err(|error| error.to_string())?;
-        let stored = self.store.put("tsl", "current", &xml);
-        stored.map_err(|error| error.to_string())
+        self.adopt_list(&xml).map_err(|failure| failure.detail())?;
+        Ok(())
     }
 
     /// Sets a condition and tells everybody if that changed it.

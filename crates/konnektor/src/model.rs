@@ -176,6 +176,15 @@ impl Model {
                 return bad(format!("{name} ids must be unique"));
             }
         }
+        let users: Vec<&str> = self
+            .client_systems
+            .iter()
+            .flat_map(|client| &client.users)
+            .map(|user| user.name.as_str())
+            .collect();
+        if users.iter().collect::<BTreeSet<_>>().len() != users.len() {
+            return bad("user names must be unique among all client systems".into());
+        }
         for mandant in &self.mandants {
             for access in &mandant.access {
                 if self.client_system(&access.client_system).is_none() {
@@ -449,6 +458,19 @@ mod tests {
         let model: Model = toml::from_str(text).unwrap();
         model.validate().unwrap();
         model
+    }
+
+    #[test]
+    fn one_user_name_is_one_client_system() {
+        let mut model = model();
+        let user = |hash: &str| User {
+            name: "anna".into(),
+            password_hash: hash.into(),
+        };
+        model.client_systems[0].users = vec![user("a")];
+        model.validate().unwrap();
+        model.client_systems[1].users = vec![user("b")];
+        assert!(model.validate().is_err());
     }
 
     fn code(context: (&str, &str, &str), peer: Option<&Peer>, target: Target<'_>) -> u16 {

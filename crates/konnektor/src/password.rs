@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -76,8 +76,18 @@ pub struct Door {
     /// Under this key passwords are remembered, in memory only.
     key: [u8; 32],
     lately: Mutex<HashSet<[u8; 32]>>,
-    wrong: Mutex<HashMap<String, (u32, Duration)>>,
+    knocking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Wrong>>>>,
 }
+
+/// Wrong passwords in a row, and until when the door is closed.
+#[derive(Default)]
+struct Wrong {
+    count: u32,
+    until: Duration,
+}
+
+/// What is compared for users that do not exist, so that they cannot be told by the time it takes.
+const NOBODY: &str = "pbkdf2-sha256$100000$00$00";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,7 +99,7 @@ impl Door {
         Ok(Self {
             key: crypto::random()?,
             lately: Mutex::default(),
-            wrong: Mutex::default(),
+            knocking: Mutex::default(),
         })
     }
 
@@ -97,23 +107,21 @@ impl Door {
     pub async fn knock(&self, user: &str, password: &str, stored: Option<&str>, clock: &dyn Clock) -> Login {
         // users that do not exist share one entry: their names are the caller's invention
         let entry = if stored.is_some() { user } else { "" };
-        let now = clock.elapsed();
-        if lock(&self.wrong)
-            .get(entry)
-            .is_some_and(|(_, until)| *until > now)
-        {
+        let stored = stored.unwrap_or(NOBODY);
+        let token = crypto::hmac_sha256(&self.key, format!("{user}\0{password}\0{stored}").as_bytes());
+        let entry = lock(&self.knocking).entry(entry.to_owned()).or_default().clone();
+        // one at a time, or many at once would get past the count
+        let mut wrong = entry.lock().await;
+        if wrong.until > clock.elapsed() {
             return Login::Locked;
         }
-        let stored = stored.unwrap_or("");
-        let token = crypto::hmac_sha256(&self.key, format!("{user}\0{password}\0{stored}").as_bytes());
         if lock(&self.lately).contains(&token) {
             return Login::Right;
         }
         let (password, hash) = (password.to_owned(), stored.to_owned());
         let right = tokio::task::spawn_blocking(move || verify(&password, &hash)).await;
-        let mut wrong = lock(&self.wrong);
         if right.unwrap_or(false) {
-            wrong.remove(entry);
+            *wrong = Wrong::default();
             let mut lately = lock(&self.lately);
             if lately.len() >= REMEMBERED {
                 lately.clear();
@@ -121,10 +129,12 @@ impl Door {
             lately.insert(token);
             return Login::Right;
         }
-        let (count, until) = wrong.entry(entry.to_owned()).or_default();
-        *count += 1;
-        if *count >= TRIES {
-            (*count, *until) = (0, now + LOCKED);
+        wrong.count += 1;
+        if wrong.count >= TRIES {
+            *wrong = Wrong {
+                count: 0,
+                until: clock.elapsed() + LOCKED,
+            };
             tracing::warn!("login closed for a minute after {TRIES} wrong passwords");
         }
         Login::Wrong
@@ -142,6 +152,23 @@ mod tests {
         assert!(!verify("Geheim", &stored));
         assert!(!verify("geheim", "pbkdf2-sha256$x$00$00"));
         assert!(!verify("", ""));
+    }
+
+    #[tokio::test]
+    async fn many_at_once_get_no_more_tries() {
+        let clock = base::VirtualClock::at(base::Timestamp::UNIX_EPOCH).shared();
+        let (door, stored) = (Arc::new(Door::new().unwrap()), hash("geheim").unwrap());
+        let knocks: Vec<_> = (0..30)
+            .map(|_| {
+                let (door, stored, clock) = (door.clone(), stored.clone(), clock.clone());
+                tokio::spawn(async move { door.knock("anna", "falsch", Some(&stored), &*clock).await })
+            })
+            .collect();
+        let mut compared = 0;
+        for knock in knocks {
+            compared += u32::from(knock.await.unwrap() == Login::Wrong);
+        }
+        assert_eq!(compared, TRIES);
     }
 
     #[tokio::test]

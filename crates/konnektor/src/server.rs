@@ -3,7 +3,7 @@
 use crate::model::Peer;
 use crate::password::{self, Login};
 use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION};
-use base::{Code, limits};
+use base::{Clock, Code, limits};
 use crypto::tls::{ClientCertificate, PeerVerifier, ServerChoice};
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -24,8 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(60);
 /// How much of a too long request is read before the connection is given up.
 const MAX_DRAINED: usize = 64 << 20;
-/// Most connections at a time.
-const CONNECTIONS: usize = 1024;
+/// Most connections at a time; with what else is open it must fit into the usual 1024 descriptors of a process.
+const CONNECTIONS: usize = 512;
+/// Pause after a connection that could not be accepted.
+const BREATH: Duration = Duration::from_millis(100);
 
 impl Konnektor {
     /// Serves practice systems on this socket until the task is dropped.
@@ -34,10 +36,10 @@ impl Konnektor {
         let choice = Arc::new(server_choice(&inner).map_err(std::io::Error::other)?);
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let (stream, _) = listener.accept().await?;
             let Ok(permit) = permits.clone().acquire_owned().await else {
                 return Ok(());
             };
+            let stream = accept(&listener, &*inner.clock).await;
             let (inner, choice) = (inner.clone(), choice.clone());
             tokio::spawn(async move {
                 if let Err(error) = connection(&inner, stream, &choice).await {
@@ -45,6 +47,19 @@ impl Konnektor {
                 }
                 drop(permit);
             });
+        }
+    }
+}
+
+/// The next connection. A machine that has no descriptors left says so, and gets a moment to find some.
+pub(crate) async fn accept(listener: &TcpListener, clock: &dyn Clock) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::error!(%error, "connection not accepted");
+                clock.sleep(BREATH).await;
+            }
         }
     }
 }
@@ -235,7 +250,14 @@ async fn handle(
     match request {
         Ok(request) => {
             let name = request.name();
-            (name, inner.serve(request, peer).await)
+            if request.is_about_events() {
+                return (name, inner.serve(request, peer).await);
+            }
+            // a client that hangs up must not stop what has begun at a card or a terminal
+            let (inner, peer) = (inner.clone(), peer.clone());
+            let done = tokio::spawn(async move { inner.serve(request, &peer).await }).await;
+            let broken = |error| Err(Failure::new(Code::INTERNAL, error));
+            (name, done.unwrap_or_else(broken))
         }
         Err(malformed) => ("unreadable", Err(Failure::new(Code::SYNTAX, malformed))),
     }

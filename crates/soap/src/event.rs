@@ -47,7 +47,7 @@ pub(crate) fn decode(body: Node<'_, '_>) -> Result<Request, Malformed> {
         "Subscribe" => {
             let subscription = descend(body, ns::EVT, "Subscription")?;
             let event_to = required(subscription, ns::EVT, "EventTo")?;
-            if !event_to.starts_with("cetp://") {
+            if !event_to.starts_with("cetp://") || event_to.len() > 256 {
                 return Err(Malformed("EventTo must be cetp://host:port".into()));
             }
             let bounded = |text: String| {

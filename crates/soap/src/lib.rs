@@ -177,6 +177,20 @@ impl Request {
         }
     }
 
+    /// Does it only look at what the Konnektor knows (EventService)? Then nothing is left half done.
+    pub fn is_about_events(&self) -> bool {
+        matches!(
+            self,
+            Self::GetCards { .. }
+                | Self::GetCardTerminals { .. }
+                | Self::GetResourceInformation { .. }
+                | Self::Subscribe { .. }
+                | Self::Unsubscribe { .. }
+                | Self::RenewSubscriptions { .. }
+                | Self::GetSubscription { .. }
+        )
+    }
+
     /// Name of the operation, for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -23,4 +23,4 @@ pub mod wire;
 
 pub use discover::{Discovered, discover, listen};
 pub use product::{Product, SUPPORTED, Version};
-pub use session::{Session, SlotChannel, TerminalError, TerminalEvent};
+pub use session::{Session, SlotChannel, SlotState, TerminalError, TerminalEvent};

@@ -40,8 +40,9 @@ pub fn attach(terminal: VirtualTerminal) -> Result<Attached, pcsc::Error> {
         stop: stop.clone(),
     };
     std::thread::spawn(move || {
-        if let Err(error) = watch.run() {
-            tracing::warn!(%error, "PC/SC readers are not watched any more");
+        while let Err(error) = watch.run() {
+            tracing::warn!(%error, "PC/SC readers: trying again");
+            watch.start_again();
         }
     });
     Ok(Attached { stop })
@@ -83,6 +84,19 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// The service was restarted, or a reader went while it was looked at: everything anew.
+    fn start_again(&mut self) {
+        for (slot, reader) in std::mem::take(&mut self.slots) {
+            if reader.inserted {
+                let _ = self.terminal.take_away(slot);
+            }
+        }
+        std::thread::park_timeout(PATIENCE);
+        if let Ok(context) = Context::establish(Scope::User) {
+            self.context = context;
+        }
     }
 
     /// Gives new readers a slot, and takes it from those that are gone.
@@ -134,6 +148,9 @@ impl Watch {
                 Ok(card) => self.terminal.put(slot, &name, Arc::new(Mutex::new(card))),
                 Err(error) => {
                     tracing::warn!(reader = name, %error, "card in a PC/SC reader");
+                    // somebody else may use it now: asked again at the next look
+                    reader.known = State::UNAWARE;
+                    std::thread::park_timeout(PATIENCE);
                     return;
                 }
             }

@@ -68,6 +68,27 @@ pub enum TerminalEvent {
     Closed,
 }
 
+/// State of a slot (ICCS byte).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// No card.
+    Empty,
+    /// A card without power: nobody has opened it since it was put in.
+    Inserted,
+    /// A card with power.
+    Powered,
+}
+
+impl SlotState {
+    fn from_byte(state: u8) -> Self {
+        match state {
+            0x00 => Self::Empty,
+            0x01 | 0x03 | 0x80 => Self::Inserted,
+            _ => Self::Powered,
+        }
+    }
+}
+
 type Pending = Arc<Mutex<HashMap<u16, oneshot::Sender<Result<Response, TerminalError>>>>>;
 
 /// A connection to a terminal. Commands to different slots run side by side.
@@ -205,13 +226,21 @@ impl Session {
         Product::parse(&status).ok_or(TerminalError::Garbage)
     }
 
-    /// Which slots hold a card (ICCS byte: 00 is empty).
-    pub async fn slots(&self, timeout: Duration) -> Result<Vec<bool>, TerminalError> {
+    /// State of all slots.
+    pub async fn slots(&self, timeout: Duration) -> Result<Vec<SlotState>, TerminalError> {
         let status = self
             .ask("GET STATUS", &command::get_status(0x80), timeout)
             .await?;
         let states = asn1::tlv::find(&status, 0x80).ok_or(TerminalError::Garbage)?;
-        Ok(states.iter().map(|state| *state != 0x00).collect())
+        Ok(states.iter().map(|state| SlotState::from_byte(*state)).collect())
+    }
+
+    /// Hangs up. Whoever waits for an answer gets an error; others may hold this session for as long as they like.
+    pub async fn close(&self) {
+        self.reader.abort();
+        lock(&self.pending).clear();
+        // the other side may be gone already
+        let _ = self.writer.lock().await.shutdown().await;
     }
 }
 
@@ -264,6 +293,11 @@ impl SlotChannel {
             slot,
             timeout,
         }
+    }
+
+    /// The connection it goes through.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// Powers the card up.

@@ -67,6 +67,8 @@ pub enum Behaviour {
     UnknownCard,
     /// HTTP 503.
     Unavailable,
+    /// Accepts and never answers.
+    Silent,
     /// Commands that the card will refuse.
     BadCommands,
 }
@@ -397,8 +399,11 @@ async fn exchange(
     _: HeaderMap,
     body: String,
 ) -> HttpResponse {
-    if vsdm.state().behaviour == Behaviour::Unavailable {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let behaviour = vsdm.state().behaviour;
+    match behaviour {
+        Behaviour::Unavailable => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Behaviour::Silent => return std::future::pending().await,
+        _ => {}
     }
     let headers = [
         (header::CONTENT_TYPE, "text/xml; charset=utf-8"),

@@ -40,7 +40,7 @@ impl Call<'_> {
         }
         if request.kind == PinRequest::Verify && card.is_verified(&caller, pin.name) {
             let guard = card.reserve().await?;
-            let status = pin.status(&card.channel).await?;
+            let status = card.pin_status(pin).await?;
             drop(guard);
             if status == PinStatus::Verified && pin.name != "PIN.QES" {
                 return Ok(soap::pin_response(request.operation, &Status::Ok, PinAnswer::Ok));
@@ -52,7 +52,7 @@ impl Call<'_> {
 
     async fn status(&self, card: &Card, caller: &Caller, pin: PinRef) -> Result<String, Failure> {
         let _guard = card.reserve().await?;
-        let status = match pin.status(&card.channel).await? {
+        let status = match card.pin_status(pin).await? {
             // the card knows one state, the sessions of several callers each their own
             PinStatus::Verified if !card.is_verified(caller, pin.name) => PinStatus::Verifiable(3),
             status => status,
@@ -73,7 +73,7 @@ impl Call<'_> {
     ) -> Result<PinAnswer, Failure> {
         let place = self.place(card, caller)?;
         let guard = card.reserve().await?;
-        let before = pin.status(&card.channel).await?;
+        let before = card.pin_status(pin).await?;
         let (task, template) = match (request.kind, before) {
             (PinRequest::Verify, PinStatus::Blocked) => return Ok(PinAnswer::WasBlocked),
             (PinRequest::Verify, PinStatus::TransportPin | PinStatus::EmptyPin) => {
@@ -127,8 +127,10 @@ impl Call<'_> {
             _ => {}
         }
         let outcome = PinOutcome::from_word(word);
-        if matches!(request.kind, PinRequest::Verify) || outcome != PinOutcome::Ok {
-            card.set_verified(caller, pin.name, outcome == PinOutcome::Ok);
+        match (outcome, request.kind) {
+            (PinOutcome::Ok, PinRequest::Verify) => card.set_verified(caller, pin.name),
+            (PinOutcome::Ok, _) => {}
+            _ => card.forget_verified(pin.name),
         }
         Ok(match (outcome, request.kind) {
             (PinOutcome::Ok, _) => PinAnswer::Ok,

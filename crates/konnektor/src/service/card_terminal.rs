@@ -83,10 +83,12 @@ impl Call<'_> {
                 format!("a {} is inserted", card.found.kind),
             ));
         }
+        // who may use the terminal may still not see whose card this is
+        let shown = self.check(context, super::target(&card, false)).is_ok();
         Ok(soap::request_card_response(
             &Status::Ok,
             Some(already.is_some()),
-            Some(element(&card)),
+            shown.then(|| element(&card)),
         ))
     }
 

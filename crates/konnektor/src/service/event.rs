@@ -192,6 +192,7 @@ impl Call<'_> {
             };
             let slot = self.known_slot(Some(&terminal), slot)?;
             let card = self.inner.cards.in_slot(id, slot).ok_or(Code::SLOT_EMPTY)?;
+            self.check(context, target(&card, false))?;
             return Ok(soap::resource_response(
                 &Status::Ok,
                 Some(element(&card)),
@@ -286,11 +287,8 @@ impl Call<'_> {
         let caller = self.check(context, Target::Nothing { wide: false })?;
         let now = self.inner.clock.now();
         let until = now.checked_add(LIFETIME).unwrap_or(now);
-        let renewed: Vec<_> = ids
-            .iter()
-            .filter(|id| self.inner.subscriptions.renew(&caller, id, until, now))
-            .map(|id| (id.clone(), until.to_string()))
-            .collect();
+        let renewed = self.inner.subscriptions.renew(&caller, ids, until, now);
+        let renewed: Vec<_> = renewed.into_iter().map(|id| (id, until.to_string())).collect();
         if renewed.is_empty() {
             return Err(Code::BAD_SUBSCRIPTION.into());
         }

@@ -8,6 +8,7 @@ mod online;
 mod vsd;
 
 pub use vsd::RECEIPT_KEY;
+pub(crate) use vsd::make_receipt_key;
 
 use crate::cards::Card;
 use crate::model::{Caller, Peer, Target};

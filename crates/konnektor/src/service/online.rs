@@ -5,7 +5,7 @@ use crate::cards::Card;
 use ::card::{AID_ESIGN, Channel, Command, Expect, Response};
 use asn1::X509;
 use base::id::Iccsn;
-use base::{Timestamp, limits};
+use base::{Clock, Timestamp, limits};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crypto::{Key, PublicKey, SignatureScheme};
@@ -18,6 +18,7 @@ use pki::Purpose;
 use soap::cm::{self, Answer, Step, UpdateFlags};
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// Most packages of one update: a service that never ends is cut off.
@@ -214,6 +215,8 @@ async fn run_package(
 struct Connection {
     sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
     host: String,
+    clock: Arc<dyn Clock>,
+    limit: Duration,
 }
 
 impl Connection {
@@ -246,7 +249,14 @@ impl Connection {
                 rustls::pki_types::ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
             tokio_rustls::TlsConnector::from(tls).connect(name, stream).await
         };
-        let stream = connecting.await.map_err(|error| unreachable(error.to_string()))?;
+        // a service that does not answer must leave time for reading the card without it
+        let limit = Duration::from_secs(inner.config.vsdm_max_seconds.div_ceil(3));
+        let stream = inner
+            .clock
+            .timeout(limit, connecting)
+            .await
+            .ok_or_else(|| unreachable(format!("no connection in {limit:?}")))?
+            .map_err(|error| unreachable(error.to_string()))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| unreachable(error.to_string()))?;
         tokio::spawn(async move {
@@ -256,10 +266,20 @@ impl Connection {
         Ok(Self {
             sender,
             host: format!("{host}:{port}"),
+            clock: inner.clock.clone(),
+            limit,
         })
     }
 
     async fn call(&mut self, provider: &str, service: &str, message: String) -> Result<String, BackEnd> {
+        let (clock, limit) = (self.clock.clone(), self.limit);
+        let answer = clock
+            .timeout(limit, self.exchange(provider, service, message))
+            .await;
+        answer.unwrap_or_else(|| Err(BackEnd::Unreachable(format!("no answer in {limit:?}"))))
+    }
+
+    async fn exchange(&mut self, provider: &str, service: &str, message: String) -> Result<String, BackEnd> {
         let unreachable = |error: hyper::Error| BackEnd::Unreachable(error.to_string());
         let request = http::Request::post(format!("/{provider}/{service}/2.0"))
             .header("Host", &self.host)

@@ -68,7 +68,7 @@ impl Call<'_> {
 
 async fn card_verified(card: &Card, pin: PinRef) -> Result<bool, Failure> {
     let _guard = card.exclusive.lock().await;
-    Ok(pin.status(&card.channel).await? == PinStatus::Verified)
+    Ok(card.pin_status(pin).await? == PinStatus::Verified)
 }
 
 /// One reading or updating of an eGK.
@@ -329,13 +329,7 @@ impl Read<'_> {
     /// The key of this Mandant for receipts on cards, derived from the master key the administrator set.
     fn receipt_cipher(&self) -> Result<Aes256Gcm, Failure> {
         let store = &self.inner.store;
-        let master = match store.secret(RECEIPT_KEY)? {
-            Some(master) => master,
-            None => {
-                store.put_secret(RECEIPT_KEY, &crypto::random::<32>()?)?;
-                store.secret(RECEIPT_KEY)?.ok_or(Code::INTERNAL)?
-            }
-        };
+        let master = store.secret(RECEIPT_KEY)?.ok_or(Code::INTERNAL)?;
         let key = crypto::hmac_sha256(&master, self.mandant.as_bytes());
         Ok(Aes256Gcm::new(&key.into()))
     }
@@ -382,6 +376,14 @@ impl Read<'_> {
 fn offline_too_long(last: Option<Timestamp>, days: u32, now: Timestamp) -> bool {
     let limit = i64::from(days) * 86_400;
     days != 0 && last.is_some_and(|last| now.as_second() - last.as_second() > limit)
+}
+
+/// Makes the master key of receipts at the first start; twin Konnektoren of a practice are given the same one.
+pub(crate) fn make_receipt_key(store: &store::Store) -> Result<(), Failure> {
+    if store.secret(RECEIPT_KEY)?.is_none() {
+        store.put_secret(RECEIPT_KEY, &crypto::random::<32>()?)?;
+    }
+    Ok(())
 }
 
 /// What the terminal shows while an eGK updates itself.

@@ -67,11 +67,18 @@ impl Inner {
         if name.is_some_and(|name| name != found.name) {
             return Err(Failure::new(Code::TERMINAL_OTHER_NAME, &found.name));
         }
-        if self.by_mac(found.mac).is_some() {
-            return Err(Failure::new(
-                Code::TERMINAL_INCONSISTENT,
-                "a terminal with this MAC address exists",
-            ));
+        match self.by_mac(found.mac) {
+            None => {}
+            // one that was only seen gets its name now
+            Some(seen) if seen.record.correlation == Correlation::Bekannt => {
+                self.remove_terminal(&seen.record.config.id)?;
+            }
+            Some(_) => {
+                return Err(Failure::new(
+                    Code::TERMINAL_INCONSISTENT,
+                    "a terminal with this MAC address exists",
+                ));
+            }
         }
         let config = TerminalConfig {
             id,
@@ -112,17 +119,18 @@ impl Inner {
         let address = SocketAddr::from((found.address, found.port));
         match self.by_mac(found.mac) {
             Some(state) if state.session.is_some() || state.record.config.address == address => {}
-            Some(state) if state.record.config.name != found.name => {
-                let failure = Failure::from(Code::TERMINAL_OTHER_NAME);
-                self.adding_error(address, &found.name, &failure);
-            }
             Some(state) => {
+                // no event and no log entry for what a datagram claims: anybody could fill both
+                tracing::debug!(name = found.name, %address, "terminal says where it is");
                 self.terminals.with(|list| {
-                    if let Some(known) = list.get_mut(&state.record.config.id) {
-                        known.candidate = Some(address);
+                    let Some(known) = list.get_mut(&state.record.config.id) else {
+                        return;
+                    };
+                    match known.record.correlation {
+                        Correlation::Bekannt => known.record.config.address = address,
+                        _ => known.candidate = Some(address),
                     }
                 });
-                state.wake.notify_one();
             }
             None => self.seen(found, address),
         }
@@ -134,8 +142,12 @@ impl Inner {
             .iter()
             .filter(|state| state.record.correlation == Correlation::Bekannt);
         let id = format!("KT-{}", found.mac.pairing_text().replace(':', ""));
-        if seen.count() >= MAX_SEEN {
-            return;
+        let oldest = seen.clone().next().map(|state| state.record.config.id.clone());
+        if seen.count() >= MAX_SEEN
+            && let Some(oldest) = oldest
+        {
+            // it would only hide one that is really there
+            let _ = self.remove_terminal(&oldest);
         }
         if let Ok(id) = id.parse::<CtId>() {
             let config = TerminalConfig {

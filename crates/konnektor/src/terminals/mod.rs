@@ -12,11 +12,13 @@ use crate::config::TerminalConfig;
 use crate::state::Condition;
 use crate::{Failure, Inner};
 use base::Code;
-use base::id::CtId;
+use base::id::{CtId, SlotId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use terminal::{Product, Session};
 use tokio::sync::Notify;
@@ -80,6 +82,18 @@ pub struct TerminalState {
 #[derive(Default)]
 pub struct Terminals {
     list: Mutex<BTreeMap<CtId, TerminalState>>,
+    slots: Mutex<BTreeMap<(CtId, SlotId), Arc<SlotWork>>>,
+    /// Held while a terminal is changed on disk and in the list.
+    changing: Mutex<()>,
+}
+
+/// What happens in a slot.
+#[derive(Default)]
+struct SlotWork {
+    /// One opening of a card at a time.
+    opening: tokio::sync::Mutex<()>,
+    /// Goes on when a card leaves: what was read of it before is nothing worth.
+    departures: AtomicU64,
 }
 
 const STORE: &str = "terminal";
@@ -98,6 +112,25 @@ impl Terminals {
     /// One terminal.
     pub fn get(&self, id: &CtId) -> Option<TerminalState> {
         self.with(|list| list.get(id).cloned())
+    }
+
+    fn slot(&self, id: &CtId, slot: SlotId) -> Arc<SlotWork> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry((id.clone(), slot)).or_default().clone()
+    }
+
+    /// Cards have left: one slot, or all of a terminal that is not connected any more.
+    fn departed(&self, id: &CtId, slot: Option<SlotId>) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((place, number), work) in &*slots {
+            if place == id && slot.is_none_or(|slot| slot == *number) {
+                work.departures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A terminal that is active and connected.
@@ -131,7 +164,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Enters a terminal and starts its task.
+    /// Enters a terminal and starts its task; one that is there already stays.
     fn watch(self: &Arc<Self>, record: TerminalRecord) {
         let id = record.config.id.clone();
         let state = TerminalState {
@@ -141,12 +174,22 @@ impl Inner {
             candidate: None,
             wake: Arc::default(),
         };
-        self.terminals.with(|list| list.insert(id.clone(), state));
-        self.spawn(self.clone().supervise(id));
+        let wake = state.wake.clone();
+        let new = self.terminals.with(|list| match list.entry(id.clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(state);
+                true
+            }
+        });
+        if new {
+            self.spawn(self.clone().supervise(id, wake));
+        }
     }
 
     /// Changes what is stored of a terminal: first on disk, then for everybody, and its task looks again.
     fn change_terminal(&self, id: &CtId, change: impl FnOnce(&mut TerminalRecord)) -> Result<(), Failure> {
+        let _one = self.terminals.changing();
         let mut record = self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?.record;
         change(&mut record);
         if record.correlation != Correlation::Bekannt {
@@ -192,6 +235,7 @@ impl Inner {
 
     /// Removes a terminal with its pairing.
     pub fn remove_terminal(&self, id: &CtId) -> Result<(), Failure> {
+        let _one = self.terminals.changing();
         self.store.delete(STORE, id.as_str())?;
         self.store.delete_secret(&secret_id(id))?;
         let gone = self

@@ -4,9 +4,10 @@ use crate::{Failure, Inner};
 use base::id::{CtId, SlotId};
 use card::Inspection;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use terminal::command::sw;
-use terminal::{Session, SlotChannel, TerminalError};
+use terminal::{Session, SlotChannel, SlotState, TerminalError};
 
 impl Inner {
     pub(super) fn spawn_open_card(self: &Arc<Self>, id: &CtId, slot: SlotId, session: &Arc<Session>) {
@@ -30,18 +31,35 @@ impl Inner {
         session: Arc<Session>,
     ) -> Result<Arc<Card>, Failure> {
         let limit = Duration::from_secs(self.config.card_timeout_seconds);
+        // the terminal's event, its list of slots and RequestCard may all tell of the same card
+        let work = self.terminals.slot(id, slot);
+        let _one = work.opening.lock().await;
+        let departures = work.departures.load(Ordering::Relaxed);
+        if let Some(card) = self.cards.in_slot(id, slot) {
+            let states = session.slots(limit).await?;
+            let index = usize::from(slot.number()).saturating_sub(1);
+            // another card would have no power yet
+            if states.get(index) == Some(&SlotState::Powered) {
+                return Ok(card);
+            }
+        }
         let channel = SlotChannel::new(session, slot, limit);
         let found = match channel.power_up().await {
             Ok(()) => card::inspect(&channel).await?,
             Err(TerminalError::Refused {
                 word: sw::NO_CARD, ..
             }) => return Err(base::Code::CARD_NOT_INSERTED.into()),
-            Err(TerminalError::Refused { word, .. }) => {
-                tracing::warn!(terminal = %id, %slot, word, "card gives no ATR");
+            Err(error @ TerminalError::Connection(_)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(terminal = %id, %slot, %error, "card gives no ATR");
                 Inspection::unknown()
             }
-            Err(error) => return Err(error.into()),
         };
+        let current = self.terminals.get(id).and_then(|state| state.session);
+        let connected = current.is_some_and(|current| Arc::ptr_eq(&current, channel.session()));
+        if !connected || work.departures.load(Ordering::Relaxed) != departures {
+            return Err(base::Code::CARD_NOT_INSERTED.into());
+        }
         let card = Arc::new(Card::new(id.clone(), slot, self.clock.now(), found, channel)?);
         if let Some(before) = self.cards.insert(card.clone()) {
             self.card_event("CARD/REMOVED", &before);
@@ -76,7 +94,16 @@ impl Inner {
         self.raise(Event::about_card(topic, card, parameters));
     }
 
+    /// A card was pulled.
+    pub(super) fn card_removed(&self, id: &CtId, slot: SlotId) {
+        self.terminals.departed(id, Some(slot));
+        if let Some(card) = self.cards.remove(id, slot) {
+            self.card_event("CARD/REMOVED", &card);
+        }
+    }
+
     pub(super) fn forget_cards(&self, id: &CtId) {
+        self.terminals.departed(id, None);
         for card in self.cards.remove_terminal(id) {
             self.card_event("CARD/REMOVED", &card);
         }

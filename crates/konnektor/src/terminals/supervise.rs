@@ -4,13 +4,13 @@ use crate::events::Event;
 use crate::state::{self, Condition};
 use crate::{Failure, Inner};
 use asn1::X509;
-use base::id::{CtId, SlotId};
+use base::id::CtId;
 use pki::Purpose;
 use std::sync::Arc;
 use std::time::Duration;
 use terminal::command::sw;
 use terminal::wire::Event as Wire;
-use terminal::{Session, TerminalError, TerminalEvent, pairing};
+use terminal::{Session, SlotState, TerminalError, TerminalEvent, pairing};
 use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroizing;
 
@@ -60,9 +60,10 @@ impl Inner {
         Ok(session)
     }
 
-    /// Connects, watches and reconnects until the terminal is removed.
-    pub(super) async fn supervise(self: Arc<Self>, id: CtId) {
+    /// Connects, watches and reconnects until the terminal is removed; `mine` tells it from a later one of the same id.
+    pub(super) async fn supervise(self: Arc<Self>, id: CtId, mine: Arc<Notify>) {
         let mut failures = 0usize;
+        let mut candidate_failed = false;
         loop {
             let Some(TerminalState {
                 mut record,
@@ -73,23 +74,32 @@ impl Inner {
             else {
                 return;
             };
+            if !Arc::ptr_eq(&wake, &mine) {
+                return;
+            }
             if record.correlation == Correlation::Aktiv {
-                // one attempt where it says it is, then where it was last: anybody can say anything
-                if let Some(address) = candidate {
-                    record.config.address = address;
+                // where it says it is, and then always where it was last: anybody can say anything
+                let tried = candidate.filter(|_| !candidate_failed);
+                record.config.address = tried.unwrap_or(record.config.address);
+                let outcome = self.run_session(&record, &wake).await;
+                candidate_failed = tried.is_some() && outcome.is_err();
+                match outcome {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        let failure = Failure::new(error.code(), &error);
+                        // a claim that was wrong is nobody's trouble
+                        if tried.is_none() {
+                            self.terminal_error("CT/TLS_ESTABLISHMENT_FAILURE", &id, &failure, true);
+                        }
+                    }
+                }
+                if tried.is_some() {
                     self.terminals.with(|list| {
                         if let Some(state) = list.get_mut(&id) {
                             state.candidate = None;
                         }
                     });
-                }
-                match self.run_session(&record, &wake).await {
-                    Ok(()) => failures = 0,
-                    Err(error) => {
-                        failures += 1;
-                        let failure = Failure::new(error.code(), &error);
-                        self.terminal_error("CT/TLS_ESTABLISHMENT_FAILURE", &id, &failure, true);
-                    }
                 }
             }
             match self.terminals.get(&id) {
@@ -193,18 +203,22 @@ impl Inner {
         self.check_terminal_certificates();
         let about = || vec![("CtID", id.to_string()), ("Hostname", record.config.name.clone())];
         self.raise(Event::info("CT/CONNECTED", Some(id.clone()), about()));
-        for (index, occupied) in slots.iter().enumerate() {
-            if *occupied && let Ok(slot) = SlotId::new(index as u8 + 1) {
+        for (index, state) in slots.iter().enumerate() {
+            if *state != SlotState::Empty
+                && let Some(slot) = u16::try_from(index + 1).ok().and_then(slot_of)
+            {
                 self.spawn_open_card(id, slot, &session);
             }
         }
         let outcome = self.watch_session(id, &session, &mut events, wake).await;
+        // in this order, or somebody could see cards in a terminal that is not connected
+        self.forget_cards(id);
         self.terminals.with(|list| {
             if let Some(state) = list.get_mut(id) {
                 state.session = None;
             }
         });
-        self.forget_cards(id);
+        session.close().await;
         self.raise(Event::info("CT/DISCONNECTED", Some(id.clone()), about()));
         outcome
     }
@@ -235,8 +249,8 @@ impl Inner {
                         }
                     }
                     Some(TerminalEvent::Event(Wire::CardRemoved(unit))) => {
-                        if let Some(card) = slot_of(unit).and_then(|slot| self.cards.remove(id, slot)) {
-                            self.card_event("CARD/REMOVED", &card);
+                        if let Some(slot) = slot_of(unit) {
+                            self.card_removed(id, slot);
                         }
                     }
                     Some(TerminalEvent::Event(_)) => misses = 0,

@@ -76,6 +76,12 @@ async fn a_card_in_a_pcsc_reader_is_read_like_any_other() {
         card::vpcd::serve(&mut card, driver)
     });
 
+    let ready = async || std::os::unix::net::UnixStream::connect(SOCKET).is_ok();
+    world
+        .wait_for("pcscd's socket", LIMIT, &*morning.clock, ready)
+        .await
+        .unwrap();
+
     // slots 1 to 3 are the readers': the virtual cards make room
     world.terminal.remove(1).unwrap();
     let gone = async || practice.cards("EGK").await.is_ok_and(|cards| cards.is_empty());

@@ -32,7 +32,7 @@ async fn an_egk_is_updated_when_it_is_put_in() {
     let (world, practice) = (&morning.world, &morning.world.practice);
     let text = std::fs::read_to_string(&world.config).unwrap();
     let mut settings: toml::Table = text.parse().unwrap();
-    let added = "vsdm_offline_days = 1\nauto_update = { terminals = [\"KT1\"], mandant = \"Praxis\" }";
+    let added = "vsdm_max_seconds = 6\nvsdm_offline_days = 1\nauto_update = { terminals = [\"KT1\"], mandant = \"Praxis\" }";
     settings.extend(added.parse::<toml::Table>().unwrap());
     let config = morning.folder.path().join("auto.toml");
     std::fs::write(&config, settings.to_string()).unwrap();
@@ -102,6 +102,11 @@ async fn an_egk_is_updated_when_it_is_put_in() {
     put_in().await;
     assert!(!world.vsdm.is_pending(EGK));
     assert!(receipt(practice).await.contains("<E>1</E>"));
+
+    // a service that never answers leaves time for the rest
+    world.vsdm.behave(Behaviour::Silent);
+    put_in().await;
+    assert!(receipt(practice).await.contains("<E>3</E>"));
 
     // out of reach: 3, and 6 once that has lasted longer than a day
     world.vsdm.behave(Behaviour::Unavailable);
