@@ -6,13 +6,13 @@ VENV := .venv
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
-JUDGES := curl jq libxml2-utils openssl pcscd python3-venv vsmartcard-vpcd xmlsec1
+JUDGES := chromium-driver curl jq libxml2-utils openssl pcscd python3-venv vsmartcard-vpcd xmlsec1
 
 define install
 @missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 if [ -n "$$missing" ]; then \
   SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; \
-  $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; fi
+  $$SUDO apt-get update -qq && $$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; fi
 endef
 
 build-packages:

@@ -16,6 +16,7 @@ mod events_arrive;
 mod many_terminals;
 mod pcsc_readers;
 mod remote_pin;
+mod terminal_page;
 mod terminals_come_and_go;
 mod tls_peers;
 mod updates_by_itself;
