@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use base::Code;
-use base::id::{CtId, Mac};
+use base::id::{CtId, Iccsn, Mac};
 use crypto::tls::{ClientCertificate, PeerVerifier};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +26,7 @@ use terminal::Product;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most connections of administrators.
@@ -114,6 +115,11 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/terminals/{id}/pair", post(pair))
         .route("/api/v1/terminals/{id}/correlation", put(set_correlation))
         .route("/api/v1/cards", get(cards))
+        .route("/api/v1/smb-pins", get(smb_pins))
+        .route(
+            "/api/v1/smb-pins/{iccsn}",
+            put(set_smb_pin).delete(forget_smb_pin),
+        )
         .route("/api/v1/trust-list", get(trust_list).put(import_trust_list))
         .route("/api/v1/log", get(log))
         .route("/metrics", get(metrics))
@@ -375,6 +381,36 @@ async fn cards(State(admin): State<Admin>) -> Json<Vec<serde_json::Value>> {
         })
     });
     Json(view.collect())
+}
+
+async fn smb_pins(State(admin): State<Admin>) -> Result<Json<Vec<serde_json::Value>>, Failure> {
+    let list = admin.inner.smb_pins()?;
+    let view = list.iter().map(|(iccsn, entry)| {
+        serde_json::json!({ "iccsn": iccsn, "state": entry.state, "since": entry.since.to_string() })
+    });
+    Ok(Json(view.collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SmbPinRequest {
+    pin: Zeroizing<String>,
+}
+
+async fn set_smb_pin(
+    State(admin): State<Admin>,
+    Path(iccsn): Path<Iccsn>,
+    Body(request): Body<SmbPinRequest>,
+) -> Result<Json<serde_json::Value>, Failure> {
+    let state = admin.inner.store_smb_pin(&iccsn, request.pin).await?;
+    audit(&admin.inner, "PIN of an SM-B stored");
+    Ok(Json(serde_json::json!({ "state": state })))
+}
+
+async fn forget_smb_pin(State(admin): State<Admin>, Path(iccsn): Path<Iccsn>) -> Result<StatusCode, Failure> {
+    admin.inner.forget_smb_pin(&iccsn)?;
+    audit(&admin.inner, "PIN of an SM-B forgotten");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn trust_list(State(admin): State<Admin>) -> Json<serde_json::Value> {

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::model::Caller;
-use base::id::{CardHandle, CtId, SlotId};
+use base::id::{CardHandle, CtId, MandantId, SlotId};
 use base::{Code, Timestamp};
 use card::c2c::CvcPair;
 use card::pin::{PinRef, PinStatus};
@@ -111,6 +111,12 @@ impl Card {
         let key = (self.session(caller), pin.to_owned());
         let mut set = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         set.insert(key);
+    }
+
+    /// Notes a verification in the session of a Mandant, for an SM-B that was opened without a caller.
+    pub(crate) fn set_verified_for(&self, mandant: &MandantId, pin: &str) {
+        let mut set = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        set.insert((mandant.to_string(), pin.to_owned()));
     }
 
     /// The card has lost this verification: nobody's session has it any more.

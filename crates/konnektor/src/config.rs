@@ -71,6 +71,9 @@ pub struct Config {
     /// Update eGKs by themselves when they are inserted (AutoUpdateVSD): for which terminals, and on whose behalf.
     #[serde(default)]
     pub auto_update: Option<AutoUpdate>,
+    /// May PINs of SM-B be stored, so that they open by themselves? See `docs/security.md` before.
+    #[serde(default)]
+    pub smb_unlock: bool,
     /// CTM_SERVICE_DISCOVERY_CYCLE in minutes: how often terminals that are missing are looked for; 0 is never.
     #[serde(default = "ten")]
     pub discovery_minutes: u64,
@@ -224,6 +227,7 @@ impl Config {
             vsdm_max_seconds: thirty(),
             vsdm_offline_days: 0,
             auto_update: None,
+            smb_unlock: false,
             discovery_minutes: ten(),
             announcements: announcements(),
             keep_alive_seconds: ten(),

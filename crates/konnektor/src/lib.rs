@@ -21,6 +21,7 @@ pub mod server;
 mod service;
 pub mod state;
 pub mod terminals;
+pub mod unlock;
 
 pub use config::{ClientAuthentication, Config};
 pub use failure::Failure;

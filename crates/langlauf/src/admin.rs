@@ -51,6 +51,18 @@ pub enum AdminAction {
     },
     /// All inserted cards.
     Cards,
+    /// SM-B whose PIN is stored, and how far that got.
+    SmbPins,
+    /// Stores the PIN of an SM-B, read from standard input; only with `smb_unlock = true`.
+    SmbPin {
+        /// Number of the card.
+        iccsn: String,
+    },
+    /// Forgets the PIN of an SM-B.
+    ForgetSmbPin {
+        /// Number of the card.
+        iccsn: String,
+    },
     /// The information model.
     Model,
     /// Replaces the information model.
@@ -112,6 +124,15 @@ impl AdminAction {
             ),
             Self::RemoveTerminal { id } => ("DELETE", format!("terminals/{id}"), String::new()),
             Self::Cards => ("GET", "cards".into(), String::new()),
+            Self::SmbPins => ("GET", "smb-pins".into(), String::new()),
+            Self::SmbPin { iccsn } => {
+                // not an argument: those are in the shell's history and in the list of processes
+                let mut pin = String::new();
+                std::io::stdin().read_line(&mut pin)?;
+                let body = serde_json::json!({ "pin": pin.trim() }).to_string();
+                ("PUT", format!("smb-pins/{iccsn}"), body)
+            }
+            Self::ForgetSmbPin { iccsn } => ("DELETE", format!("smb-pins/{iccsn}"), String::new()),
             Self::Model => ("GET", "model".into(), String::new()),
             Self::SetModel { file } => ("PUT", "model".into(), read(&file)?),
             Self::TrustList => ("GET", "trust-list".into(), String::new()),

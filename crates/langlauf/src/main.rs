@@ -45,6 +45,9 @@ enum Role {
         /// How practice systems authenticate.
         #[arg(long, value_enum, default_value = "certificate")]
         client_authentication: Authentication,
+        /// A setting of the Konnektor that differs from the demo's, as in its file: `--set 'smb_unlock = true'`.
+        #[arg(long, value_name = "SETTING")]
+        set: Vec<String>,
         /// Only start, without the walk.
         #[arg(long)]
         serve: bool,
@@ -175,6 +178,7 @@ async fn main() -> Result<()> {
             free_ports,
             no_rsa,
             client_authentication,
+            set,
             serve,
             no_konnektor,
             pcsc,
@@ -183,6 +187,7 @@ async fn main() -> Result<()> {
                 fixed_ports: !free_ports,
                 rsa: !no_rsa,
                 client_authentication: client_authentication.into(),
+                settings: set.join("\n").parse().context("--set")?,
                 konnektor: !no_konnektor,
                 ..Options::demo(folder)
             };

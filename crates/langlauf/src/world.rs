@@ -39,6 +39,8 @@ pub struct Options {
     pub rsa: bool,
     /// How practice systems authenticate.
     pub client_authentication: ClientAuthentication,
+    /// Settings of the Konnektor that differ from the demo's.
+    pub settings: toml::Table,
     /// With a Konnektor in this process, or only what is around it.
     pub konnektor: bool,
 }
@@ -51,6 +53,7 @@ impl Options {
             fixed_ports: true,
             rsa: true,
             client_authentication: ClientAuthentication::Certificate,
+            settings: toml::Table::new(),
             konnektor: true,
         }
     }
@@ -360,7 +363,9 @@ impl World {
             ..Config::minimal(addresses.konnektor, addresses.admin)
         };
         let config_path = folder.join("konnektor.toml");
-        let text = format!("{CONFIG_HEAD}{}", toml::to_string(&config)?);
+        let mut settings = toml::Table::try_from(&config)?;
+        settings.extend(options.settings.clone());
+        let text = format!("{CONFIG_HEAD}{settings}");
         write_private(&config_path, text.as_bytes())?;
         let mut konnektor = None;
         if options.konnektor {

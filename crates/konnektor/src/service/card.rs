@@ -129,6 +129,11 @@ impl Call<'_> {
         let outcome = PinOutcome::from_word(word);
         match (outcome, request.kind) {
             (PinOutcome::Ok, PinRequest::Verify) => card.set_verified(caller, pin.name),
+            (PinOutcome::Ok, PinRequest::Change | PinRequest::Unblock { set_new: true })
+                if card.found.kind == CardKind::SmcB =>
+            {
+                self.inner.smb_pin_changed(card);
+            }
             (PinOutcome::Ok, _) => {}
             _ => card.forget_verified(pin.name),
         }

@@ -14,7 +14,10 @@ impl Inner {
         let (inner, id, session) = (self.clone(), id.clone(), session.clone());
         self.spawn(async move {
             match inner.open_card(&id, slot, session).await {
-                Ok(card) => inner.auto_update(&card),
+                Ok(card) => {
+                    inner.auto_update(&card);
+                    inner.unlock(&card).await;
+                }
                 Err(failure) => {
                     tracing::warn!(terminal = %id, %slot, code = failure.code().number(), detail = failure.detail(), "card not opened");
                 }

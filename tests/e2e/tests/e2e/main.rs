@@ -16,6 +16,7 @@ mod events_arrive;
 mod many_terminals;
 mod pcsc_readers;
 mod remote_pin;
+mod smb_opens_by_itself;
 mod terminal_page;
 mod terminals_come_and_go;
 mod tls_peers;

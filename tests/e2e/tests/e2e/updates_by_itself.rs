@@ -1,7 +1,6 @@
 //! AutoUpdateVSD: an eGK that is put in is updated without a practice system; receipts 4, 1 and 6 on the card.
 
 use e2e::Morning;
-use konnektor::Konnektor;
 use langlauf::practice::{Operation, Practice};
 use langlauf::world::EGK;
 use std::time::Duration;
@@ -28,21 +27,12 @@ async fn receipt(practice: &Practice) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_egk_is_updated_when_it_is_put_in() {
-    let morning = Morning::with(|options| options.konnektor = false).await.unwrap();
-    let (world, practice) = (&morning.world, &morning.world.practice);
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let mut settings: toml::Table = text.parse().unwrap();
-    let added = "vsdm_max_seconds = 6\nvsdm_offline_days = 1\nauto_update = { terminals = [\"KT1\"], mandant = \"Praxis\" }";
-    settings.extend(added.parse::<toml::Table>().unwrap());
-    let config = morning.folder.path().join("auto.toml");
-    std::fs::write(&config, settings.to_string()).unwrap();
-    let konnektor = Konnektor::open(&config, morning.clock.clone()).unwrap();
-    let served = konnektor.clone();
-    let listener = tokio::net::TcpListener::bind(world.addresses.konnektor)
+    let settings = "vsdm_max_seconds = 6\nvsdm_offline_days = 1\nauto_update = { terminals = [\"KT1\"], mandant = \"Praxis\" }";
+    let morning = Morning::with(|options| options.settings = settings.parse().unwrap())
         .await
         .unwrap();
-    tokio::spawn(async move { served.serve(listener).await });
-    let inner = konnektor.inner();
+    let (world, practice) = (&morning.world, &morning.world.practice);
+    let inner = world.konnektor().unwrap().inner();
     let trust = async || inner.trust().is_some();
     world
         .wait_for("trust list", LIMIT, &*morning.clock, trust)

@@ -1,0 +1,194 @@
+//! SM-B that open by themselves: an administrator stores the PIN, sealed, and the Konnektor verifies it after every restart,
+//! reconnect and insertion. Off by default, for the PIN then lies in the practice and not in a head. A stored PIN that a
+//! card refuses once is forgotten, and the last try always stays with a person.
+
+use crate::cards::Card;
+use crate::events::Event;
+use crate::{Failure, Inner};
+use ::card::image::PinBlock;
+use ::card::pin::{PinOutcome, PinRef, PinStatus};
+use ::card::{CardKind, Channel, Command};
+use base::id::{Iccsn, MandantId};
+use base::{Code, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// How far a stored PIN got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlock {
+    /// Stored; the card was not there, or was open already.
+    Waiting,
+    /// The card was opened with it.
+    Opened,
+    /// One try is left, or the PIN cannot be verified at all (transport PIN, blocked): a person must type it.
+    HeldBack,
+    /// The card or its terminal did not take the command.
+    NotTaken,
+    /// Wrong; it was forgotten.
+    Wrong,
+    /// The PIN was changed at the terminal; the stored one was forgotten.
+    Changed,
+}
+
+/// What is known of a stored PIN, or of one that was forgotten by itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnlockEntry {
+    /// How far it got.
+    pub state: Unlock,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+const STORE: &str = "smb-unlock";
+/// Fewer tries than these, and a person must type.
+const FEWEST_TRIES: u8 = 2;
+
+fn secret_id(iccsn: &Iccsn) -> String {
+    format!("smb-pin/{iccsn}")
+}
+
+fn pin_smc() -> Result<PinRef, Failure> {
+    PinRef::find(CardKind::SmcB, "PIN.SMC").ok_or_else(|| Code::INTERNAL.into())
+}
+
+impl Inner {
+    /// Stores the PIN of an SM-B and opens the card with it, if it is inserted. Six to eight digits; the SM-B must be
+    /// managed by a Mandant (4009).
+    pub async fn store_smb_pin(&self, iccsn: &Iccsn, pin: Zeroizing<String>) -> Result<Unlock, Failure> {
+        if !self.config.smb_unlock {
+            let off = "smb_unlock is off in the configuration";
+            return Err(Failure::new(Code::NOT_PERMITTED, off));
+        }
+        if !(6..=8).contains(&pin.len()) || !pin.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(Failure::new(Code::SYNTAX, "a PIN.SMC has six to eight digits"));
+        }
+        self.managers(iccsn)?;
+        let block = PinBlock::from_digits(&pin).ok_or(Code::INTERNAL)?;
+        self.store.put_secret(&secret_id(iccsn), block.as_bytes())?;
+        self.note(iccsn, Unlock::Waiting)?;
+        let cards = self.cards.all();
+        match cards.iter().find(|card| card.found.iccsn.as_ref() == Some(iccsn)) {
+            Some(card) => self.open_smb(card, iccsn).await,
+            None => Ok(Unlock::Waiting),
+        }
+    }
+
+    /// Forgets the PIN of an SM-B; absence is no error.
+    pub fn forget_smb_pin(&self, iccsn: &Iccsn) -> Result<(), Failure> {
+        self.store.delete_secret(&secret_id(iccsn))?;
+        self.store.delete(STORE, &iccsn.to_string())?;
+        Ok(())
+    }
+
+    /// All stored PINs, without the PINs.
+    pub fn smb_pins(&self) -> Result<Vec<(String, UnlockEntry)>, Failure> {
+        Ok(self.store.all(STORE)?)
+    }
+
+    fn note(&self, iccsn: &Iccsn, state: Unlock) -> Result<(), Failure> {
+        let since = self.clock.now();
+        let entry = UnlockEntry { state, since };
+        Ok(self.store.put(STORE, &iccsn.to_string(), &entry)?)
+    }
+
+    /// The Mandants in whose name the card is opened.
+    fn managers(&self, iccsn: &Iccsn) -> Result<Vec<MandantId>, Failure> {
+        let model = self.model();
+        let managers = model.mandants.iter().filter(|one| one.smb.contains(iccsn));
+        let managers: Vec<_> = managers.map(|one| one.id.clone()).collect();
+        if managers.is_empty() {
+            return Err(Code::SMB_NOT_MANAGED.into());
+        }
+        Ok(managers)
+    }
+
+    /// A card was inserted, or is there again.
+    pub(crate) async fn unlock(&self, card: &Card) {
+        let Some(iccsn) = card.found.iccsn.as_ref().filter(|_| self.config.smb_unlock) else {
+            return;
+        };
+        if card.found.kind == CardKind::SmcB
+            && let Err(failure) = self.open_smb(card, iccsn).await
+        {
+            tracing::warn!(
+                code = failure.code().number(),
+                detail = failure.detail(),
+                "SM-B not opened by itself"
+            );
+        }
+    }
+
+    async fn open_smb(&self, card: &Card, iccsn: &Iccsn) -> Result<Unlock, Failure> {
+        let pin_ref = pin_smc()?;
+        let managers = self.managers(iccsn)?;
+        let _guard = card.reserve().await?;
+        // read under the reservation: two at once must not try twice
+        let Some(block) = self.store.secret(&secret_id(iccsn))? else {
+            return Ok(Unlock::Waiting);
+        };
+        let state = match card.pin_status(pin_ref).await? {
+            // somebody was faster; whether the stored one is right is not known
+            PinStatus::Verified => return Ok(Unlock::Waiting),
+            PinStatus::Verifiable(tries) if tries >= FEWEST_TRIES => {
+                let command = Command::new(0x00, 0x20, 0x00, pin_ref.reference).data(block.to_vec());
+                match PinOutcome::from_word(card.channel.transmit(&command).await?.sw) {
+                    PinOutcome::Ok => Unlock::Opened,
+                    PinOutcome::Rejected(_) | PinOutcome::NowBlocked => Unlock::Wrong,
+                    _ => Unlock::NotTaken,
+                }
+            }
+            _ => Unlock::HeldBack,
+        };
+        match state {
+            Unlock::Opened => {
+                for mandant in &managers {
+                    card.set_verified_for(mandant, pin_ref.name);
+                }
+            }
+            // first of all: a wrong PIN is never sent twice
+            Unlock::Wrong => self.store.delete_secret(&secret_id(iccsn))?,
+            _ => {}
+        }
+        self.note(iccsn, state)?;
+        self.unlock_event(card, state);
+        Ok(state)
+    }
+
+    /// The PIN of a card was changed: a stored one is wrong from now on.
+    pub(crate) fn smb_pin_changed(&self, card: &Card) {
+        let Some(iccsn) = &card.found.iccsn else {
+            return;
+        };
+        let forget = || {
+            if self.store.secret(&secret_id(iccsn))?.is_some() {
+                self.store.delete_secret(&secret_id(iccsn))?;
+                self.note(iccsn, Unlock::Changed)?;
+                self.unlock_event(card, Unlock::Changed);
+            }
+            Ok::<(), Failure>(())
+        };
+        // the change itself has succeeded; at worst the old PIN costs one try
+        if let Err(failure) = forget() {
+            tracing::warn!(detail = failure.detail(), "stored PIN of an SM-B not forgotten");
+        }
+    }
+
+    fn unlock_event(&self, card: &Card, state: Unlock) {
+        let severity = match state {
+            Unlock::Opened | Unlock::Waiting => Severity::Info,
+            _ => Severity::Warning,
+        };
+        let result = serde_json::to_value(state).ok();
+        let result = result.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+        let parameters = vec![
+            ("CtID", card.ct_id.to_string()),
+            ("SlotID", card.slot.to_string()),
+            ("Result", result.to_owned()),
+        ];
+        self.raise(Event {
+            severity,
+            ..Event::about_card("CARD/PIN/SELF_UNLOCK", card, parameters)
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! An SM-B whose PIN is stored opens after an insertion and a restart; a wrong PIN costs one try and never the last.
+
+use base::Clock;
+use base::id::Iccsn;
+use e2e::Morning;
+use konnektor::unlock::Unlock;
+use langlauf::practice::Operation;
+use langlauf::world::{Options, SMC_B, World};
+use std::sync::Arc;
+use std::time::Duration;
+use terminal::simulator::Key;
+use zeroize::Zeroizing;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const SLOT: u8 = 3;
+const OPEN: (&str, Option<&str>) = ("VERIFIED", None);
+
+/// A practice that looks at its SM-B.
+struct Practice {
+    world: World,
+    clock: Arc<dyn Clock>,
+}
+
+impl Practice {
+    /// State of PIN.SMC and tries left, as a practice system is told.
+    async fn pin_status(&self) -> Option<(String, Option<String>)> {
+        let practice = &self.world.practice;
+        let handle = practice.cards("SMC-B").await.ok()?.pop()?;
+        let status = Operation::Pin {
+            operation: "GetPinStatus",
+            handle: &handle,
+            pin: "PIN.SMC",
+        };
+        let answer = practice.call(status).await.ok()?;
+        Some((answer.text("PinStatus")?, answer.text("LeftTries")))
+    }
+
+    async fn wait_for(&self, (state, tries): (&str, Option<&str>)) {
+        let mut last = None;
+        let there = async || {
+            last = self.pin_status().await;
+            last == Some((state.into(), tries.map(Into::into)))
+        };
+        let outcome = self.world.wait_for(state, LIMIT, &*self.clock, there).await;
+        outcome.unwrap_or_else(|error| panic!("{error}, but: {last:?}"));
+    }
+
+    /// Pulls the SM-B and puts it in again; the Konnektor has done with it what it does.
+    async fn in_again(&self) {
+        self.world.terminal.remove(SLOT).unwrap();
+        let gone = async || self.pin_status().await.is_none();
+        let clock = &*self.clock;
+        self.world.wait_for("pulled", LIMIT, clock, gone).await.unwrap();
+        self.world.terminal.insert(SLOT, "SMC-B Praxis").unwrap();
+        let there = async || self.pin_status().await.is_some();
+        self.world.wait_for("there", LIMIT, clock, there).await.unwrap();
+    }
+
+    async fn store(&self, iccsn: &Iccsn, pin: &str) -> Result<Unlock, u16> {
+        let inner = self.world.konnektor().unwrap().inner();
+        let stored = inner.store_smb_pin(iccsn, Zeroizing::new(pin.to_owned())).await;
+        stored.map_err(|failure| failure.code().number())
+    }
+
+    fn known(&self) -> Unlock {
+        let pins = self.world.konnektor().unwrap().inner().smb_pins().unwrap();
+        pins.first().unwrap().1.state
+    }
+
+    /// A PIN operation; each entry is typed at the terminal.
+    async fn typed(&self, operation: &str, entries: &[&str]) {
+        let handle = self.world.practice.cards("SMC-B").await.unwrap().pop().unwrap();
+        let request = Operation::Pin {
+            operation,
+            handle: &handle,
+            pin: "PIN.SMC",
+        };
+        let (answer, ()) = tokio::join!(self.world.practice.call(request), async {
+            let mut last = String::new();
+            for entry in entries {
+                let other = async || self.world.terminal.wait_for_prompt().await != last;
+                let clock = &*self.clock;
+                self.world.wait_for("prompt", LIMIT, clock, other).await.unwrap();
+                last = self.world.terminal.wait_for_prompt().await;
+                self.world.terminal.press(Key::Digits((*entry).into()));
+                self.world.terminal.press(Key::Enter);
+            }
+        });
+        assert_eq!(answer.unwrap().text("PinResult").as_deref(), Some("OK"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_opens_and_a_wrong_pin_is_never_tried_twice() {
+    let Morning { world, clock, folder } = Morning::after_the_walk().await.unwrap();
+    let practice = Practice { world, clock };
+    let iccsn = SMC_B.parse().unwrap();
+    // off by default
+    assert_eq!(practice.store(&iccsn, "123456").await, Err(4058));
+    let start = async |practice: Practice| {
+        let clock = practice.clock.clone();
+        drop(practice);
+        let options = Options {
+            settings: "smb_unlock = true".parse().unwrap(),
+            ..e2e::options(folder.path().into())
+        };
+        let world = World::start(&options, clock.clone()).await.unwrap();
+        // the virtual terminal starts with empty slots
+        world.terminal.insert(SLOT, "SMC-B Praxis").unwrap();
+        Practice { world, clock }
+    };
+    let practice = start(practice).await;
+    practice.wait_for(("VERIFIABLE", Some("3"))).await;
+    assert_eq!(practice.store(&iccsn, "12345").await, Err(4000));
+    let strange = "80276009999999999999".parse().unwrap();
+    assert_eq!(practice.store(&strange, "123456").await, Err(4009));
+    assert_eq!(practice.store(&iccsn, "123456").await, Ok(Unlock::Opened));
+    practice.wait_for(OPEN).await;
+
+    // an insertion, a restart, a cable: nobody has to type
+    practice.in_again().await;
+    practice.wait_for(OPEN).await;
+    let practice = start(practice).await;
+    practice.wait_for(OPEN).await;
+    practice.world.terminal.set_network(false);
+    let gone = async || practice.pin_status().await.is_none();
+    let clock = &*practice.clock;
+    practice.world.wait_for("gone", LIMIT, clock, gone).await.unwrap();
+    practice.world.terminal.set_network(true);
+    practice.wait_for(OPEN).await;
+
+    // the PIN is changed at the terminal: what is stored would be wrong, and is forgotten
+    practice.typed("ChangePin", &["123456", "654321", "654321"]).await;
+    assert_eq!(practice.known(), Unlock::Changed);
+    practice.in_again().await;
+    practice.wait_for(("VERIFIABLE", Some("3"))).await;
+
+    // a wrong one costs one try, once
+    assert_eq!(practice.store(&iccsn, "111111").await, Ok(Unlock::Wrong));
+    practice.wait_for(("VERIFIABLE", Some("2"))).await;
+    practice.in_again().await;
+    practice.wait_for(("VERIFIABLE", Some("2"))).await;
+    assert_eq!(practice.known(), Unlock::Wrong);
+    // the last try is a person's, even if the PIN is right
+    assert_eq!(practice.store(&iccsn, "111111").await, Ok(Unlock::Wrong));
+    assert_eq!(practice.store(&iccsn, "654321").await, Ok(Unlock::HeldBack));
+    practice.wait_for(("VERIFIABLE", Some("1"))).await;
+    practice.typed("VerifyPin", &["654321"]).await;
+    practice.in_again().await;
+    practice.wait_for(OPEN).await;
+    assert_eq!(practice.known(), Unlock::Opened);
+}
