@@ -6,7 +6,9 @@ use asn1::X509;
 use base::id::{CtId, Iccsn, Mac};
 use base::{Clock, SystemClock};
 use card::cos::{NoMemory, VirtualCard};
+use konnektor::Inner;
 use langlauf::demo::Walk;
+use langlauf::practice::{Answer, Operation, Practice};
 use langlauf::world::{Options, World};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -61,6 +63,60 @@ impl Morning {
             .await?;
         Ok(morning)
     }
+}
+
+/// A person at a terminal: types each entry when it is asked for and presses enter; the entry `cancel` presses that key.
+pub async fn type_at(pad: &VirtualTerminal, entries: &[&str]) {
+    let mut last = String::new();
+    for entry in entries {
+        let prompt = loop {
+            let prompt = pad.wait_for_prompt().await;
+            if prompt != last {
+                break prompt;
+            }
+            tokio::task::yield_now().await;
+        };
+        last = prompt;
+        match *entry {
+            "cancel" => pad.press(Key::Cancel),
+            digits => {
+                pad.press(Key::Digits(digits.into()));
+                pad.press(Key::Enter);
+            }
+        }
+    }
+}
+
+/// A PIN operation of a practice system while somebody types at a terminal.
+pub async fn pin(
+    practice: &Practice,
+    pad: &VirtualTerminal,
+    (operation, handle, pin): (&str, &str, &str),
+    entries: &[&str],
+) -> Result<Answer> {
+    let request = Operation::Pin {
+        operation,
+        handle,
+        pin,
+    };
+    let (answer, ()) = tokio::join!(practice.call(request), type_at(pad, entries));
+    answer
+}
+
+/// Pairs a terminal with a Konnektor; somebody presses the key.
+pub async fn pair(inner: &Arc<Inner>, pad: &VirtualTerminal, id: &CtId) -> Result<()> {
+    let (paired, ()) = tokio::join!(inner.pair(id, None), async {
+        pad.wait_for_prompt().await;
+        pad.press(Key::Enter);
+    });
+    paired.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))?;
+    Ok(())
+}
+
+/// Is a practice system answered?
+pub async fn is_served(practice: &Practice) -> bool {
+    let answer = practice.call(Operation::GetCardTerminals).await;
+    answer.is_ok_and(|answer| answer.fault().is_none())
 }
 
 /// Runs all of them side by side.
@@ -155,13 +211,7 @@ impl Station {
 
     /// Pairs it with the Konnektor of this morning; somebody presses the key.
     pub async fn pair(&self, morning: &Morning, id: &CtId) -> Result<()> {
-        let inner = morning.world.konnektor()?.inner();
-        let (paired, ()) = tokio::join!(inner.pair(id, None), async {
-            self.terminal.wait_for_prompt().await;
-            self.terminal.press(Key::Enter);
-        });
-        paired.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))?;
-        Ok(())
+        pair(morning.world.konnektor()?.inner(), &self.terminal, id).await
     }
 
     /// The same terminal, with its pairings and cards, at another port; the old one is dead.

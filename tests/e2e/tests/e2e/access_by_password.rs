@@ -15,15 +15,7 @@ async fn morning(how: ClientAuthentication) -> Morning {
 async fn by_password_and_locked_after_five_wrong_ones() {
     let morning = morning(ClientAuthentication::Password).await;
     let world = &morning.world;
-    assert_eq!(
-        world
-            .practice
-            .call(Operation::GetCardTerminals)
-            .await
-            .unwrap()
-            .fault(),
-        None
-    );
+    assert!(e2e::is_served(&world.practice).await);
     let directory = world.practice.directory().await.unwrap().body;
     assert!(directory.contains("ClientAutMandatory>true"), "{directory}");
     let with = |login: Option<(&str, &str)>| {
@@ -49,15 +41,7 @@ async fn by_password_and_locked_after_five_wrong_ones() {
 async fn without_authentication_only_when_it_is_said() {
     let morning = morning(ClientAuthentication::None).await;
     let world = &morning.world;
-    assert_eq!(
-        world
-            .practice
-            .call(Operation::GetCardTerminals)
-            .await
-            .unwrap()
-            .fault(),
-        None
-    );
+    assert!(e2e::is_served(&world.practice).await);
     let directory = world.practice.directory().await.unwrap().body;
     assert!(directory.contains("ClientAutMandatory>false"), "{directory}");
 }

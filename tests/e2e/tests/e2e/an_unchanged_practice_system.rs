@@ -3,7 +3,6 @@
 use e2e::Morning;
 use langlauf::practice::Operation;
 use std::path::Path;
-use terminal::simulator::Key;
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,11 +29,7 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
         .await
         .unwrap();
     let id = "KT1".parse().unwrap();
-    let (paired, _) = tokio::join!(inner.pair(&id, None), async {
-        world.terminal.wait_for_prompt().await;
-        world.terminal.press(Key::Enter);
-    });
-    paired.unwrap();
+    e2e::pair(inner, &world.terminal, &id).await.unwrap();
     for (slot, name) in [(1, "eGK Loipengrün"), (2, "HBA Dr. Spur"), (3, "SMC-B Praxis")] {
         world.terminal.insert(slot, name).unwrap();
     }

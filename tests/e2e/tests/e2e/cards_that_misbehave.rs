@@ -4,7 +4,7 @@
 use e2e::Morning;
 use langlauf::practice::{Operation, Practice};
 use std::time::Duration;
-use terminal::simulator::{Fault, Key};
+use terminal::simulator::Fault;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -88,16 +88,10 @@ async fn an_answer_that_breaks_off_ends_the_connection_and_it_comes_back() {
     // the cards lost power with the connection: the PIN is typed again
     assert_eq!(read(practice).await, Some(3041));
     let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
-    let verify = Operation::Pin {
-        operation: "VerifyPin",
-        handle: &smcb,
-        pin: "PIN.SMC",
-    };
-    let (answer, ()) = tokio::join!(practice.call(verify), async {
-        world.terminal.wait_for_prompt().await;
-        world.terminal.press(Key::Digits("123456".into()));
-        world.terminal.press(Key::Enter);
-    });
-    assert_eq!(answer.unwrap().text("PinResult").unwrap(), "OK");
+    let verify = ("VerifyPin", smcb.as_str(), "PIN.SMC");
+    let answer = e2e::pin(practice, &world.terminal, verify, &["123456"])
+        .await
+        .unwrap();
+    assert_eq!(answer.text("PinResult").as_deref(), Some("OK"));
     assert_eq!(read(practice).await, None);
 }

@@ -4,7 +4,6 @@ use base::id::{CtId, Mac};
 use e2e::{Morning, Station};
 use langlauf::practice::Operation;
 use std::time::Duration;
-use terminal::simulator::Key;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -78,16 +77,8 @@ async fn ten_terminals_with_four_slots_in_parallel() {
         let place = format!("KT{number}");
         let (egk, smcb) = (handle(&place, "EGK"), handle(&place, "SMC-B"));
         async move {
-            let verify = Operation::Pin {
-                operation: "VerifyPin",
-                handle: &smcb,
-                pin: "PIN.SMC",
-            };
-            let (answer, ()) = tokio::join!(practice.call(verify), async {
-                station.terminal.wait_for_prompt().await;
-                station.terminal.press(Key::Digits("123456".into()));
-                station.terminal.press(Key::Enter);
-            });
+            let verify = ("VerifyPin", smcb.as_str(), "PIN.SMC");
+            let answer = e2e::pin(practice, &station.terminal, verify, &["123456"]).await;
             assert_eq!(
                 answer.unwrap().text("PinResult").as_deref(),
                 Some("OK"),

@@ -6,7 +6,7 @@ use konnektor::model::RemotePin;
 use langlauf::practice::{Operation, Practice};
 use langlauf::world::TERMINAL;
 use std::time::Duration;
-use terminal::simulator::{Key, VirtualTerminal};
+use terminal::simulator::VirtualTerminal;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -27,27 +27,10 @@ async fn pin(
          </X:Context><N:CardHandle>{handle}</N:CardHandle><D:PinTyp>{name}</D:PinTyp></C:{operation}>",
         soap::ns::CARD
     );
-    let typing = async {
-        let mut last = String::new();
-        for entry in entries {
-            let prompt = loop {
-                let prompt = pad.wait_for_prompt().await;
-                if prompt != last {
-                    break prompt;
-                }
-                tokio::task::yield_now().await;
-            };
-            last = prompt;
-            match *entry {
-                "cancel" => pad.press(Key::Cancel),
-                digits => {
-                    pad.press(Key::Digits(digits.into()));
-                    pad.press(Key::Enter);
-                }
-            }
-        }
-    };
-    let (answer, ()) = tokio::join!(practice.post("/ws/CardService", &body), typing);
+    let (answer, ()) = tokio::join!(
+        practice.post("/ws/CardService", &body),
+        e2e::type_at(pad, entries)
+    );
     let answer = answer.unwrap();
     match answer.fault() {
         Some(code) => Err(code),

@@ -8,7 +8,6 @@ use langlauf::practice::Operation;
 use langlauf::world::{Options, SMC_B, World};
 use std::sync::Arc;
 use std::time::Duration;
-use terminal::simulator::Key;
 use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -70,22 +69,8 @@ impl Practice {
     /// A PIN operation; each entry is typed at the terminal.
     async fn typed(&self, operation: &str, entries: &[&str]) {
         let handle = self.world.practice.cards("SMC-B").await.unwrap().pop().unwrap();
-        let request = Operation::Pin {
-            operation,
-            handle: &handle,
-            pin: "PIN.SMC",
-        };
-        let (answer, ()) = tokio::join!(self.world.practice.call(request), async {
-            let mut last = String::new();
-            for entry in entries {
-                let other = async || self.world.terminal.wait_for_prompt().await != last;
-                let clock = &*self.clock;
-                self.world.wait_for("prompt", LIMIT, clock, other).await.unwrap();
-                last = self.world.terminal.wait_for_prompt().await;
-                self.world.terminal.press(Key::Digits((*entry).into()));
-                self.world.terminal.press(Key::Enter);
-            }
-        });
+        let operation = (operation, handle.as_str(), "PIN.SMC");
+        let answer = e2e::pin(&self.world.practice, &self.world.terminal, operation, entries).await;
         assert_eq!(answer.unwrap().text("PinResult").as_deref(), Some("OK"));
     }
 }

@@ -4,7 +4,6 @@ use e2e::Morning;
 use langlauf::practice::{Operation, Practice};
 use langlauf::world::EGK;
 use std::time::Duration;
-use terminal::simulator::Key;
 use testti::person::Person;
 use testti::vsdm::Behaviour;
 
@@ -39,11 +38,7 @@ async fn an_egk_is_updated_when_it_is_put_in() {
         .await
         .unwrap();
     let id = "KT1".parse().unwrap();
-    let (paired, ()) = tokio::join!(inner.pair(&id, None), async {
-        world.terminal.wait_for_prompt().await;
-        world.terminal.press(Key::Enter);
-    });
-    paired.unwrap();
+    e2e::pair(inner, &world.terminal, &id).await.unwrap();
     world.terminal.insert(3, "SMC-B Praxis").unwrap();
     let there = async || practice.cards("SMC-B").await.is_ok_and(|cards| cards.len() == 1);
     world
@@ -51,17 +46,11 @@ async fn an_egk_is_updated_when_it_is_put_in() {
         .await
         .unwrap();
     let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
-    let verify = Operation::Pin {
-        operation: "VerifyPin",
-        handle: &smcb,
-        pin: "PIN.SMC",
-    };
-    let (answer, ()) = tokio::join!(practice.call(verify), async {
-        world.terminal.wait_for_prompt().await;
-        world.terminal.press(Key::Digits("123456".into()));
-        world.terminal.press(Key::Enter);
-    });
-    assert_eq!(answer.unwrap().fault(), None);
+    let verify = ("VerifyPin", smcb.as_str(), "PIN.SMC");
+    let answer = e2e::pin(practice, &world.terminal, verify, &["123456"])
+        .await
+        .unwrap();
+    assert_eq!(answer.text("PinResult").as_deref(), Some("OK"));
 
     let updates = || {
         let log = inner.store().log_tail(1000).unwrap();
