@@ -451,28 +451,12 @@ async fn log(State(admin): State<Admin>, Query(query): Query<LogQuery>) -> Resul
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    let inner = &admin.inner;
-    let conditions: Vec<_> = inner
-        .state
-        .all()
-        .into_iter()
-        .map(|(condition, value, _)| (condition.describe().name, value))
-        .collect();
-    let terminals: Vec<_> = inner
-        .terminals
-        .all()
-        .into_iter()
-        .map(|terminal| (terminal.record.config.id.to_string(), terminal.session.is_some()))
-        .collect();
-    let text = inner
-        .metrics
-        .render(&conditions, &terminals, inner.cards.all().len());
     (
         [(
             header::CONTENT_TYPE,
             "application/openmetrics-text; version=1.0.0",
         )],
-        text,
+        admin.inner.metrics_text(),
     )
         .into_response()
 }

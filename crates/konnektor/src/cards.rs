@@ -106,6 +106,12 @@ impl Card {
             .contains(&key)
     }
 
+    /// Is this password verified in anybody's session?
+    pub(crate) fn is_open(&self, pin: &str) -> bool {
+        let set = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        set.iter().any(|(_, name)| name == pin)
+    }
+
     /// Notes a verification in the caller's session.
     pub fn set_verified(&self, caller: &Caller, pin: &str) {
         let key = (self.session(caller), pin.to_owned());

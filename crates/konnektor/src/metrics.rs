@@ -1,12 +1,17 @@
-//! Counters and gauges for Prometheus; one registry an instance, no globals.
+//! Counters and gauges for Prometheus; one registry an instance, no globals. No numbers of cards and no names: labels say
+//! where something is.
 
+use crate::Inner;
+use asn1::X509;
+use card::CardKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::{Mutex, PoisonError};
 
 /// Labels of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,47 +36,74 @@ pub struct TerminalLabel {
     pub terminal: String,
 }
 
+/// Label of a card.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CardLabel {
+    /// CtId.
+    pub terminal: String,
+    /// Slot from 1.
+    pub slot: u32,
+}
+
+/// Label of something that ends on a date.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndLabel {
+    /// What ends: `AK.AUT`, `SMC-B`, `trust list`, …
+    pub object: String,
+    /// Where it is: a curve, a terminal, a terminal's slot.
+    pub place: String,
+}
+
+/// Label of an operation's duration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OperationLabel {
+    /// Name of the operation.
+    pub operation: String,
+}
+
 /// All metrics of an instance.
 pub struct Metrics {
     registry: Registry,
     operations: Family<Operation, Counter>,
-    seconds: Histogram,
+    seconds: Family<OperationLabel, Histogram, fn() -> Histogram>,
     conditions: Family<ConditionLabel, Gauge>,
     connected: Family<TerminalLabel, Gauge>,
+    ends: Family<EndLabel, Gauge>,
+    open: Family<CardLabel, Gauge>,
     cards: Gauge,
+    /// Held while gauges are filled: two at once would see half of them.
+    filling: Mutex<()>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("langlauf");
-        let operations = Family::default();
-        let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
-        let (conditions, connected, cards) = (Family::default(), Family::default(), Gauge::default());
-        registry.register("operations", "SOAP operations by result code", operations.clone());
-        registry.register(
-            "operation_seconds",
-            "Duration of SOAP operations",
-            seconds.clone(),
-        );
-        registry.register(
-            "condition",
-            "Conditions of the operating state, 1 is set",
-            conditions.clone(),
-        );
-        registry.register(
-            "terminal_connected",
-            "Card terminals, 1 is connected",
-            connected.clone(),
-        );
-        registry.register("cards", "Inserted cards", cards.clone());
-        Self {
-            registry,
-            operations,
-            seconds,
-            conditions,
-            connected,
-            cards,
-        }
+        let new_histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let this = Self {
+            operations: Family::default(),
+            seconds: Family::new_with_constructor(new_histogram),
+            conditions: Family::default(),
+            connected: Family::default(),
+            ends: Family::default(),
+            open: Family::default(),
+            cards: Gauge::default(),
+            filling: Mutex::default(),
+            registry: Registry::default(),
+        };
+        let operations = "SOAP operations by result code";
+        registry.register("operations", operations, this.operations.clone());
+        let duration = "Duration of SOAP operations";
+        registry.register_with_unit("operation", duration, Unit::Seconds, this.seconds.clone());
+        let condition = "Conditions of the operating state, 1 is set";
+        registry.register("condition", condition, this.conditions.clone());
+        let connected = "Card terminals, 1 is connected";
+        registry.register("terminal_connected", connected, this.connected.clone());
+        let ends = "When a certificate or the trust list ends";
+        registry.register_with_unit("end_timestamp", ends, Unit::Seconds, this.ends.clone());
+        let open = "Inserted SM-B, 1 is unlocked for a Mandant";
+        registry.register("smb_open", open, this.open.clone());
+        registry.register("cards", "Inserted cards", this.cards.clone());
+        Self { registry, ..this }
     }
 }
 
@@ -83,31 +115,82 @@ impl Metrics {
             code: code.into(),
         };
         self.operations.get_or_create(&labels).inc();
-        self.seconds.observe(seconds);
+        let label = OperationLabel {
+            operation: name.into(),
+        };
+        self.seconds.get_or_create(&label).observe(seconds);
     }
 
-    /// The text for Prometheus, with gauges as of now.
-    pub fn render(
-        &self,
-        conditions: &[(String, bool)],
-        terminals: &[(String, bool)],
-        cards: usize,
-    ) -> String {
-        for (condition, value) in conditions {
-            let label = ConditionLabel {
-                condition: condition.clone(),
-            };
-            self.conditions.get_or_create(&label).set((*value).into());
+    fn end(&self, object: &str, place: impl Into<String>, end: i64) {
+        let (object, place) = (object.to_owned(), place.into());
+        self.ends.get_or_create(&EndLabel { object, place }).set(end);
+    }
+}
+
+impl Inner {
+    /// The text for Prometheus, with gauges as of now. What is not there any more has no line.
+    pub(crate) fn metrics_text(&self) -> String {
+        let metrics = &self.metrics;
+        let _one = metrics.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.conditions.clear();
+        for (condition, value, _) in self.state.all() {
+            let condition = condition.describe().name;
+            let gauge = metrics.conditions.get_or_create(&ConditionLabel { condition });
+            gauge.set(value.into());
         }
-        for (terminal, connected) in terminals {
-            let label = TerminalLabel {
-                terminal: terminal.clone(),
-            };
-            self.connected.get_or_create(&label).set((*connected).into());
+        metrics.connected.clear();
+        metrics.ends.clear();
+        for terminal in self.terminals.all() {
+            let id = terminal.record.config.id.to_string();
+            let certificate = terminal.session.as_ref().map(|session| session.certificate());
+            if let Some(certificate) = certificate.and_then(|der| X509::parse(der).ok()) {
+                metrics.end("SMKT.AUT", &id, certificate.validity().1);
+            }
+            let gauge = metrics.connected.get_or_create(&TerminalLabel { terminal: id });
+            gauge.set(terminal.session.is_some().into());
         }
-        self.cards.set(cards as i64);
+        let own = &self.identities;
+        for (object, place, identity) in [
+            ("AK.AUT", "brainpoolP256r1", &own.ak_brainpool),
+            ("AK.AUT", "P-256", &own.ak_nist),
+            ("SAK.AUT", "", &own.sak),
+        ] {
+            let certificate = identity.chain.first().and_then(|der| X509::parse(der).ok());
+            if let Some(certificate) = certificate {
+                metrics.end(object, place, certificate.validity().1);
+            }
+        }
+        metrics.end("trust anchor", "", own.trust_anchor.validity().1);
+        if let Some(trust) = self.trust() {
+            metrics.end("trust list", "", trust.list().next_update.as_second());
+        }
+        metrics.open.clear();
+        let cards = self.cards.all();
+        for card in &cards {
+            let place = format!("{}/{}", card.ct_id, card.slot);
+            // an eGK is the insured person's
+            let aut = card
+                .found
+                .aut
+                .as_ref()
+                .filter(|_| card.found.kind != CardKind::Egk);
+            if let Some(aut) = aut {
+                metrics.end(card.found.kind.as_str(), place, aut.validity().1);
+            }
+            if card.found.kind == CardKind::SmcB {
+                let label = CardLabel {
+                    terminal: card.ct_id.to_string(),
+                    slot: card.slot.number().into(),
+                };
+                metrics
+                    .open
+                    .get_or_create(&label)
+                    .set(card.is_open("PIN.SMC").into());
+            }
+        }
+        metrics.cards.set(cards.len() as i64);
         let mut text = String::new();
-        match encode(&mut text, &self.registry) {
+        match encode(&mut text, &metrics.registry) {
             Ok(()) => text,
             Err(_) => String::new(),
         }

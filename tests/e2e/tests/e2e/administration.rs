@@ -1,21 +1,27 @@
 //! The administration's interface: who may use it, and that it is what `docs/admin-api.yaml` says.
 
 use e2e::Morning;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use langlauf::practice::{basic, connect, issued_by};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::process::Command;
 
-async fn status(morning: &Morning, login: Option<(&str, &str)>) -> u16 {
+async fn admin(morning: &Morning, path: &str, login: Option<(&str, &str)>) -> http::Response<Incoming> {
     let world = &morning.world;
     let judge = issued_by(Arc::new(world.authorities.clone()));
     let mut sender = connect(world.addresses.admin, None, judge).await.unwrap();
-    let mut request = http::Request::get("/api/v1/state").header("Host", "localhost");
+    let mut request = http::Request::get(path).header("Host", "localhost");
     if let Some((user, password)) = login {
         request = request.header("Authorization", basic(user, password));
     }
     let request = request.body(Default::default()).unwrap();
-    sender.send_request(request).await.unwrap().status().as_u16()
+    sender.send_request(request).await.unwrap()
+}
+
+async fn status(morning: &Morning, login: Option<(&str, &str)>) -> u16 {
+    admin(morning, "/api/v1/state", login).await.status().as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +35,64 @@ async fn five_wrong_passwords_close_the_door() {
         assert_eq!(status(&morning, Some(("admin", "falsch"))).await, 401);
     }
     assert_eq!(status(&morning, Some(("admin", &right))).await, 429);
+}
+
+/// What an operator watches: dates, terminals, open cards, operations. The rules in `deploy` speak of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_what_ends_and_what_is_closed() {
+    let morning = Morning::after_the_walk().await.unwrap();
+    let world = &morning.world;
+    let metrics = async || {
+        let mut answer = admin(&morning, "/metrics", Some(("admin", &world.admin_password))).await;
+        let bytes = answer.body_mut().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    };
+    let text = metrics().await;
+    let value = |text: &str, line: &str| {
+        let found = text.lines().find_map(|found| found.strip_prefix(line));
+        found.map(|value| value.trim().parse::<f64>().unwrap())
+    };
+    let now = morning.clock.now().as_second() as f64;
+    for (object, place) in [
+        ("AK.AUT", "brainpoolP256r1"),
+        ("AK.AUT", "P-256"),
+        ("SAK.AUT", ""),
+        ("trust list", ""),
+        ("trust anchor", ""),
+        ("SMKT.AUT", "KT1"),
+        ("SMC-B", "KT1/3"),
+        ("HBA", "KT1/2"),
+    ] {
+        let line = format!("langlauf_end_timestamp_seconds{{object=\"{object}\",place=\"{place}\"}}");
+        assert!(value(&text, &line).unwrap() > now, "{line} in {text}");
+    }
+    assert!(!text.contains("EGK"), "{text}");
+    let open = "langlauf_smb_open{terminal=\"KT1\",slot=\"3\"}";
+    assert_eq!(value(&text, open), Some(1.0));
+    let read = "langlauf_operation_seconds_count{operation=\"ReadVSD\"}";
+    assert!(value(&text, read).unwrap() >= 1.0, "{text}");
+
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prometheus-alerts.yml");
+    let rules = std::fs::read_to_string(rules).unwrap();
+    let names = rules
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("langlauf_"));
+    assert!(names.clone().count() > 5);
+    for name in names {
+        assert!(
+            text.lines().any(|line| line.starts_with(name)),
+            "{name} in {text}"
+        );
+    }
+
+    // a card that is gone has no line
+    world.terminal.remove(3).unwrap();
+    let gone = async || value(&metrics().await, open).is_none();
+    let limit = std::time::Duration::from_secs(10);
+    world
+        .wait_for("gone", limit, &*morning.clock, gone)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
