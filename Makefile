@@ -49,7 +49,7 @@ fuzz: tools
 
 # the long tests, by name
 soak: setup $(VENV)/.ready
-	$(CARGO) test --workspace --release -- --ignored
+	$(CARGO) test --workspace --release -- --ignored --nocapture
 
 clean-demo: build-packages
 	rm -rf demo

@@ -17,6 +17,7 @@ mod many_terminals;
 mod pcsc_readers;
 mod remote_pin;
 mod smb_opens_by_itself;
+mod soak;
 mod terminal_page;
 mod terminals_come_and_go;
 mod tls_peers;
