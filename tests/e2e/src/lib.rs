@@ -1,7 +1,7 @@
 //! What whole-system tests share: a morning in a practice up to the point where a test becomes interesting, and further
 //! terminals.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use asn1::X509;
 use base::id::{CtId, Iccsn, Mac};
 use base::{Clock, SystemClock};
@@ -111,6 +111,24 @@ pub async fn pair(inner: &Arc<Inner>, pad: &VirtualTerminal, id: &CtId) -> Resul
     });
     paired.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))?;
     Ok(())
+}
+
+/// Handle of the inserted card of this type.
+pub async fn card(practice: &Practice, kind: &str) -> Result<String> {
+    let mut cards = practice.cards(kind).await?;
+    cards.pop().with_context(|| format!("no {kind}"))
+}
+
+/// ReadVSD of the inserted eGK with the inserted SM-B.
+pub async fn read_vsd(practice: &Practice, online: bool, receipt: bool) -> Result<Answer> {
+    let (ehc, hpc) = (card(practice, "EGK").await?, card(practice, "SMC-B").await?);
+    let request = Operation::ReadVsd {
+        ehc: &ehc,
+        hpc: &hpc,
+        online,
+        receipt,
+    };
+    practice.call(request).await
 }
 
 /// Is a practice system answered?

@@ -1,6 +1,6 @@
 //! Bad input and bad luck: each a clear error with the right code, nothing lost, the next request works.
 
-use e2e::Morning;
+use e2e::{Morning, card, read_vsd};
 use langlauf::practice::{Operation, Practice};
 use std::time::Duration;
 use terminal::simulator::Key;
@@ -8,10 +8,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const VSD: &str = "/ws/VSDService";
-
-async fn handle(practice: &Practice, kind: &str) -> String {
-    practice.cards(kind).await.unwrap().pop().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_none() {
@@ -90,7 +86,7 @@ async fn a_slow_client_is_hung_up_on_and_others_do_not_notice() {
 async fn unknown_handles_and_a_card_pulled_while_somebody_types() {
     let morning = Morning::after_the_walk().await.unwrap();
     let (world, practice) = (&morning.world, &morning.world.practice);
-    let smcb = handle(practice, "SMC-B").await;
+    let smcb = card(practice, "SMC-B").await.unwrap();
     let request = Operation::ReadVsd {
         ehc: "none",
         hpc: &smcb,
@@ -98,7 +94,7 @@ async fn unknown_handles_and_a_card_pulled_while_somebody_types() {
         receipt: false,
     };
     assert_eq!(practice.call(request).await.unwrap().fault(), Some(4008));
-    let egk = handle(practice, "EGK").await;
+    let egk = card(practice, "EGK").await.unwrap();
     let change = Operation::Pin {
         operation: "ChangePin",
         handle: &egk,
@@ -126,21 +122,14 @@ async fn unknown_handles_and_a_card_pulled_while_somebody_types() {
         .wait_for("eGK", Duration::from_secs(5), &*morning.clock, back)
         .await
         .unwrap();
-    let egk = handle(practice, "EGK").await;
-    let request = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: false,
-        receipt: false,
-    };
-    assert_eq!(practice.call(request).await.unwrap().fault(), None);
+    assert_eq!(read_vsd(practice, false, false).await.unwrap().fault(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_that_loses_its_network_comes_back_by_itself() {
     let morning = Morning::after_the_walk().await.unwrap();
     let (world, practice) = (&morning.world, &morning.world.practice);
-    let egk = handle(practice, "EGK").await;
+    let egk = card(practice, "EGK").await.unwrap();
     let change = Operation::Pin {
         operation: "ChangePin",
         handle: &egk,
@@ -174,14 +163,8 @@ async fn a_terminal_that_loses_its_network_comes_back_by_itself() {
         .await
         .unwrap();
     // the card lost power, so its PIN must be typed again
-    let (egk, smcb) = (handle(practice, "EGK").await, handle(practice, "SMC-B").await);
-    let request = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: false,
-        receipt: false,
-    };
-    assert_eq!(practice.call(request).await.unwrap().fault(), Some(3041));
+    let answer = read_vsd(practice, false, false).await.unwrap();
+    assert_eq!(answer.fault(), Some(3041));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,15 +172,8 @@ async fn an_insurers_service_in_trouble_never_hinders_reading() {
     use testti::vsdm::Behaviour;
     let morning = Morning::after_the_walk().await.unwrap();
     let (world, practice) = (&morning.world, &morning.world.practice);
-    let (egk, smcb) = (handle(practice, "EGK").await, handle(practice, "SMC-B").await);
     let read = async || {
-        let request = Operation::ReadVsd {
-            ehc: &egk,
-            hpc: &smcb,
-            online: true,
-            receipt: true,
-        };
-        let answer = practice.call(request).await.unwrap();
+        let answer = read_vsd(practice, true, true).await.unwrap();
         assert_eq!(answer.fault(), None, "{}", answer.body);
         langlauf::demo::container(&answer, "Pruefungsnachweis").unwrap()
     };
@@ -230,14 +206,7 @@ async fn status_unknown_and_revoked() {
     let walk = langlauf::demo::Walk::new(world, &*morning.clock, true, &|_| ());
     assert!(walk.run().await.is_err());
     let practice = &world.practice;
-    let (egk, smcb) = (handle(practice, "EGK").await, handle(practice, "SMC-B").await);
-    let request = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: true,
-        receipt: true,
-    };
-    let answer = practice.call(request).await.unwrap();
+    let answer = read_vsd(practice, true, true).await.unwrap();
     assert!(
         langlauf::demo::container(&answer, "Pruefungsnachweis")
             .unwrap()
@@ -251,14 +220,8 @@ async fn status_unknown_and_revoked() {
         panic!("file")
     };
     world.ledger.revoke(bytes);
-    assert_eq!(practice.call(request).await.unwrap().fault(), Some(106));
-    let offline = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: false,
-        receipt: false,
-    };
-    assert_eq!(practice.call(offline).await.unwrap().fault(), None);
+    assert_eq!(read_vsd(practice, true, true).await.unwrap().fault(), Some(106));
+    assert_eq!(read_vsd(practice, false, false).await.unwrap().fault(), None);
 }
 
 /// Everything is stored: the same folder gives the same paired terminal and the same cards.

@@ -9,15 +9,7 @@ use terminal::simulator::Fault;
 const LIMIT: Duration = Duration::from_secs(30);
 
 async fn read(practice: &Practice) -> Option<u32> {
-    let egk = practice.cards("EGK").await.unwrap().pop().unwrap();
-    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
-    let request = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: false,
-        receipt: false,
-    };
-    practice.call(request).await.unwrap().fault()
+    e2e::read_vsd(practice, false, false).await.unwrap().fault()
 }
 
 #[tokio::test(flavor = "multi_thread")]

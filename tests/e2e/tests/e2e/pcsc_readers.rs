@@ -2,7 +2,6 @@
 //! virtual card behind it. The Konnektor reads it like any other.
 
 use e2e::Morning;
-use langlauf::practice::Operation;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -100,15 +99,7 @@ async fn a_card_in_a_pcsc_reader_is_read_like_any_other() {
         shown.iter().flatten().any(|name| name.contains("Virtual PCD")),
         "{shown:?}"
     );
-    let egk = practice.cards("EGK").await.unwrap().pop().unwrap();
-    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
-    let read = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: true,
-        receipt: true,
-    };
-    let answer = practice.call(read).await.unwrap();
+    let answer = e2e::read_vsd(practice, true, true).await.unwrap();
     assert_eq!(answer.fault(), None, "{}", answer.body);
 
     // pulled out of the reader

@@ -2,7 +2,6 @@
 //! nor open files grow. `make soak`; `SOAK_SECONDS` says how long, `SOAK_SEED` which order.
 
 use e2e::Morning;
-use langlauf::practice::Operation;
 use langlauf::world::{SMC_B, World};
 use std::time::Duration;
 use terminal::simulator::Fault;
@@ -25,17 +24,7 @@ fn used() -> (u64, usize) {
 
 /// Is a health card read, with an SM-B that nobody has unlocked by hand?
 async fn reads(world: &World) -> bool {
-    let card = async |kind| world.practice.cards(kind).await.ok()?.pop();
-    let (Some(egk), Some(smcb)) = (card("EGK").await, card("SMC-B").await) else {
-        return false;
-    };
-    let request = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: false,
-        receipt: false,
-    };
-    let answer = world.practice.call(request).await;
+    let answer = e2e::read_vsd(&world.practice, false, false).await;
     answer.is_ok_and(|answer| answer.fault().is_none())
 }
 

@@ -1,7 +1,7 @@
 //! AutoUpdateVSD: an eGK that is put in is updated without a practice system; receipts 4, 1 and 6 on the card.
 
 use e2e::Morning;
-use langlauf::practice::{Operation, Practice};
+use langlauf::practice::Practice;
 use langlauf::world::EGK;
 use std::time::Duration;
 use testti::person::Person;
@@ -11,15 +11,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// The receipt on the card, as the offline Konnektor of the practice would read it.
 async fn receipt(practice: &Practice) -> String {
-    let egk = practice.cards("EGK").await.unwrap().pop().unwrap();
-    let smcb = practice.cards("SMC-B").await.unwrap().pop().unwrap();
-    let read = Operation::ReadVsd {
-        ehc: &egk,
-        hpc: &smcb,
-        online: false,
-        receipt: true,
-    };
-    let answer = practice.call(read).await.unwrap();
+    let answer = e2e::read_vsd(practice, false, true).await.unwrap();
     assert_eq!(answer.fault(), None, "{}", answer.body);
     langlauf::demo::container(&answer, "Pruefungsnachweis").unwrap()
 }
