@@ -132,6 +132,11 @@ impl Person<'_> {
         self.press("ziehen").await;
         let gone = async || count().await.is_ok_and(|count| count == 0);
         world.wait_for("pulled", LIMIT, &**clock, gone).await.unwrap();
+
+        // nobody answers any more: what was shown last is not shown as if it were true
+        let dead = "window.fetch = () => Promise.reject(new TypeError('gone'))";
+        self.browser.execute(dead, Vec::new()).await.unwrap();
+        self.sees("status", "antwortet nicht mehr").await;
     }
 }
 
