@@ -206,7 +206,7 @@ impl IntoResponse for Failure {
     }
 }
 
-fn audit(inner: &Inner, what: &str) {
+pub(crate) fn audit(inner: &Inner, what: &str) {
     let parameters = vec![("User", "admin".to_owned()), ("RefID", what.to_owned())];
     inner.raise(crate::events::Event::info("MGM/ADMINCHANGES", None, parameters));
 }
@@ -400,10 +400,18 @@ struct SmbPinRequest {
 async fn set_smb_pin(
     State(admin): State<Admin>,
     Path(iccsn): Path<Iccsn>,
-    Body(request): Body<SmbPinRequest>,
+    Text(body): Text,
 ) -> Result<Json<serde_json::Value>, Failure> {
-    let state = admin.inner.store_smb_pin(&iccsn, request.pin).await?;
-    audit(&admin.inner, "PIN of an SM-B stored");
+    let body = Zeroizing::new(body);
+    // the library's own text would quote what it did not understand: a PIN
+    let request: SmbPinRequest = serde_json::from_str(&body)
+        .map_err(|_| Failure::new(Code::SYNTAX, "the body must be {\"pin\": \"digits\"}"))?;
+    let inner = admin.inner.clone();
+    // an administrator who hangs up must not stop what has begun at a card
+    let storing = tokio::spawn(async move { inner.store_smb_pin(&iccsn, request.pin).await });
+    let state = storing
+        .await
+        .map_err(|error| Failure::new(Code::INTERNAL, error))??;
     Ok(Json(serde_json::json!({ "state": state })))
 }
 

@@ -209,9 +209,9 @@ impl Cards {
         work(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Enters a card; the one that was there before comes back.
-    pub fn insert(&self, card: Arc<Card>) -> Option<Arc<Card>> {
-        self.with(|list| list.insert((card.ct_id.clone(), card.slot), card))
+    /// Enters a card.
+    pub fn insert(&self, card: Arc<Card>) {
+        self.with(|list| list.insert((card.ct_id.clone(), card.slot), card));
     }
 
     /// Takes out the card of a slot.

@@ -85,6 +85,8 @@ pub struct Inner {
     tasks: Mutex<Vec<AbortHandle>>,
     /// Held while a trust list is stored and taken into use.
     adopting: Mutex<()>,
+    /// Held while a stored PIN is sent to a card.
+    unlocking: tokio::sync::Mutex<()>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
@@ -153,6 +155,7 @@ impl Konnektor {
             door: password::Door::new()?,
             tasks: Mutex::default(),
             adopting: Mutex::default(),
+            unlocking: tokio::sync::Mutex::default(),
             runtime,
         });
         service::make_receipt_key(&inner.store)?;

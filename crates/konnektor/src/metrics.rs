@@ -2,6 +2,8 @@
 //! where something is.
 
 use crate::Inner;
+use crate::model::Mandant;
+use crate::terminals::Correlation;
 use asn1::X509;
 use card::CardKind;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -96,11 +98,11 @@ impl Default for Metrics {
         registry.register_with_unit("operation", duration, Unit::Seconds, this.seconds.clone());
         let condition = "Conditions of the operating state, 1 is set";
         registry.register("condition", condition, this.conditions.clone());
-        let connected = "Card terminals, 1 is connected";
+        let connected = "Active card terminals, 1 is connected";
         registry.register("terminal_connected", connected, this.connected.clone());
         let ends = "When a certificate or the trust list ends";
         registry.register_with_unit("end_timestamp", ends, Unit::Seconds, this.ends.clone());
-        let open = "Inserted SM-B, 1 is unlocked for a Mandant";
+        let open = "Inserted SM-B that a Mandant manages, 1 is unlocked";
         registry.register("smb_open", open, this.open.clone());
         registry.register("cards", "Inserted cards", this.cards.clone());
         Self { registry, ..this }
@@ -146,8 +148,11 @@ impl Inner {
             if let Some(certificate) = certificate.and_then(|der| X509::parse(der).ok()) {
                 metrics.end("SMKT.AUT", &id, certificate.validity().1);
             }
-            let gauge = metrics.connected.get_or_create(&TerminalLabel { terminal: id });
-            gauge.set(terminal.session.is_some().into());
+            // of one that was only seen, or put out of use, nobody expects a connection
+            if terminal.record.correlation == Correlation::Aktiv {
+                let gauge = metrics.connected.get_or_create(&TerminalLabel { terminal: id });
+                gauge.set(terminal.session.is_some().into());
+            }
         }
         let own = &self.identities;
         for (object, place, identity) in [
@@ -165,7 +170,7 @@ impl Inner {
             metrics.end("trust list", "", trust.list().next_update.as_second());
         }
         metrics.open.clear();
-        let cards = self.cards.all();
+        let (cards, model) = (self.cards.all(), self.model());
         for card in &cards {
             let place = format!("{}/{}", card.ct_id, card.slot);
             // an eGK is the insured person's
@@ -177,7 +182,12 @@ impl Inner {
             if let Some(aut) = aut {
                 metrics.end(card.found.kind.as_str(), place, aut.validity().1);
             }
-            if card.found.kind == CardKind::SmcB {
+            // one that no Mandant manages cannot be opened
+            let managed = |mandant: &Mandant| {
+                let iccsn = card.found.iccsn.as_ref();
+                iccsn.is_some_and(|iccsn| mandant.smb.contains(iccsn))
+            };
+            if card.found.kind == CardKind::SmcB && model.mandants.iter().any(managed) {
                 let label = CardLabel {
                     terminal: card.ct_id.to_string(),
                     slot: card.slot.number().into(),

@@ -38,6 +38,9 @@ pub struct UnlockEntry {
     pub state: Unlock,
     /// Since when.
     pub since: Timestamp,
+    /// Tries the card had when the PIN was sent to it and no answer had come yet. If it has fewer later, that was wrong.
+    #[serde(default)]
+    pub sent_at: Option<u8>,
 }
 
 const STORE: &str = "smb-unlock";
@@ -65,12 +68,20 @@ impl Inner {
         }
         self.managers(iccsn)?;
         let block = PinBlock::from_digits(&pin).ok_or(Code::INTERNAL)?;
-        self.store.put_secret(&secret_id(iccsn), block.as_bytes())?;
-        self.note(iccsn, Unlock::Waiting)?;
+        let keep = || {
+            self.store.put_secret(&secret_id(iccsn), block.as_bytes())?;
+            crate::admin::audit(self, "PIN of an SM-B stored");
+            self.note(iccsn, Unlock::Waiting, None)
+        };
         let cards = self.cards.all();
         match cards.iter().find(|card| card.found.iccsn.as_ref() == Some(iccsn)) {
-            Some(card) => self.open_smb(card, iccsn).await,
-            None => Ok(Unlock::Waiting),
+            Some(card) => {
+                // nobody changes the PIN on the card meanwhile
+                let _guard = card.reserve().await?;
+                keep()?;
+                self.open_reserved(card, iccsn).await
+            }
+            None => keep().map(|()| Unlock::Waiting),
         }
     }
 
@@ -86,9 +97,13 @@ impl Inner {
         Ok(self.store.all(STORE)?)
     }
 
-    fn note(&self, iccsn: &Iccsn, state: Unlock) -> Result<(), Failure> {
+    fn note(&self, iccsn: &Iccsn, state: Unlock, sent_at: Option<u8>) -> Result<(), Failure> {
         let since = self.clock.now();
-        let entry = UnlockEntry { state, since };
+        let entry = UnlockEntry {
+            state,
+            since,
+            sent_at,
+        };
         Ok(self.store.put(STORE, &iccsn.to_string(), &entry)?)
     }
 
@@ -108,9 +123,14 @@ impl Inner {
         let Some(iccsn) = card.found.iccsn.as_ref().filter(|_| self.config.smb_unlock) else {
             return;
         };
-        if card.found.kind == CardKind::SmcB
-            && let Err(failure) = self.open_smb(card, iccsn).await
-        {
+        if card.found.kind != CardKind::SmcB {
+            return;
+        }
+        let outcome = match card.reserve().await {
+            Ok(_guard) => self.open_reserved(card, iccsn).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = outcome {
             tracing::warn!(
                 code = failure.code().number(),
                 detail = failure.detail(),
@@ -119,18 +139,30 @@ impl Inner {
         }
     }
 
-    async fn open_smb(&self, card: &Card, iccsn: &Iccsn) -> Result<Unlock, Failure> {
+    /// For a card the caller has reserved.
+    async fn open_reserved(&self, card: &Card, iccsn: &Iccsn) -> Result<Unlock, Failure> {
         let pin_ref = pin_smc()?;
         let managers = self.managers(iccsn)?;
-        let _guard = card.reserve().await?;
-        // read under the reservation: two at once must not try twice
+        // a card that was put in again is another `Card` with another reservation
+        let _one = self.unlocking.lock().await;
         let Some(block) = self.store.secret(&secret_id(iccsn))? else {
             return Ok(Unlock::Waiting);
         };
-        let state = match card.pin_status(pin_ref).await? {
+        let sent_at = self
+            .store
+            .get::<UnlockEntry>(STORE, &iccsn.to_string())?
+            .and_then(|entry| entry.sent_at);
+        let status = card.pin_status(pin_ref).await?;
+        let state = match status {
             // somebody was faster; whether the stored one is right is not known
             PinStatus::Verified => return Ok(Unlock::Waiting),
+            PinStatus::Verifiable(tries) if sent_at.is_some_and(|before| tries < before) => Unlock::Wrong,
             PinStatus::Verifiable(tries) if tries >= FEWEST_TRIES => {
+                let current = self.cards.in_slot(&card.ct_id, card.slot);
+                if current.is_none_or(|current| current.handle != card.handle) {
+                    return Err(Code::CARD_NOT_INSERTED.into());
+                }
+                self.note(iccsn, Unlock::Waiting, Some(tries))?;
                 let command = Command::new(0x00, 0x20, 0x00, pin_ref.reference).data(block.to_vec());
                 match PinOutcome::from_word(card.channel.transmit(&command).await?.sw) {
                     PinOutcome::Ok => Unlock::Opened,
@@ -150,7 +182,7 @@ impl Inner {
             Unlock::Wrong => self.store.delete_secret(&secret_id(iccsn))?,
             _ => {}
         }
-        self.note(iccsn, state)?;
+        self.note(iccsn, state, None)?;
         self.unlock_event(card, state);
         Ok(state)
     }
@@ -163,7 +195,7 @@ impl Inner {
         let forget = || {
             if self.store.secret(&secret_id(iccsn))?.is_some() {
                 self.store.delete_secret(&secret_id(iccsn))?;
-                self.note(iccsn, Unlock::Changed)?;
+                self.note(iccsn, Unlock::Changed, None)?;
                 self.unlock_event(card, Unlock::Changed);
             }
             Ok::<(), Failure>(())

@@ -115,6 +115,13 @@ impl Call<'_> {
         };
         let outcome = answer.as_ref().ok().map(|word| PinOutcome::from_word(*word));
         about("FINISHED", Some(result_name(outcome)));
+        let new_value = matches!(
+            request.kind,
+            PinRequest::Change | PinRequest::Unblock { set_new: true }
+        );
+        if new_value && outcome == Some(PinOutcome::Ok) && card.found.kind == CardKind::SmcB {
+            self.inner.smb_pin_changed(card);
+        }
         drop(guard);
         let word = answer?;
         let failed = |code: Code| Err(Failure::new(code, format!("terminal answered {word:04X}")));
@@ -129,11 +136,6 @@ impl Call<'_> {
         let outcome = PinOutcome::from_word(word);
         match (outcome, request.kind) {
             (PinOutcome::Ok, PinRequest::Verify) => card.set_verified(caller, pin.name),
-            (PinOutcome::Ok, PinRequest::Change | PinRequest::Unblock { set_new: true })
-                if card.found.kind == CardKind::SmcB =>
-            {
-                self.inner.smb_pin_changed(card);
-            }
             (PinOutcome::Ok, _) => {}
             _ => card.forget_verified(pin.name),
         }

@@ -37,7 +37,6 @@ impl Inner {
         // the terminal's event, its list of slots and RequestCard may all tell of the same card
         let work = self.terminals.slot(id, slot);
         let _one = work.opening.lock().await;
-        let departures = work.departures.load(Ordering::Relaxed);
         if let Some(card) = self.cards.in_slot(id, slot) {
             let states = session.slots(limit).await?;
             let index = usize::from(slot.number()).saturating_sub(1);
@@ -45,7 +44,9 @@ impl Inner {
             if states.get(index) == Some(&SlotState::Powered) {
                 return Ok(card);
             }
+            self.card_removed(id, slot);
         }
+        let departures = work.departures.load(Ordering::Relaxed);
         let channel = SlotChannel::new(session, slot, limit);
         let found = match channel.power_up().await {
             Ok(()) => card::inspect(&channel).await?,
@@ -58,14 +59,14 @@ impl Inner {
                 Inspection::unknown()
             }
         };
-        let current = self.terminals.get(id).and_then(|state| state.session);
-        let connected = current.is_some_and(|current| Arc::ptr_eq(&current, channel.session()));
-        if !connected || work.departures.load(Ordering::Relaxed) != departures {
-            return Err(base::Code::CARD_NOT_INSERTED.into());
-        }
         let card = Arc::new(Card::new(id.clone(), slot, self.clock.now(), found, channel)?);
-        if let Some(before) = self.cards.insert(card.clone()) {
-            self.card_event("CARD/REMOVED", &before);
+        self.cards.insert(card.clone());
+        // asked when it is in the list: whoever sees it leave from now on finds it there
+        let current = self.terminals.get(id).and_then(|state| state.session);
+        let connected = current.is_some_and(|current| Arc::ptr_eq(&current, card.channel.session()));
+        if !connected || work.departures.load(Ordering::Relaxed) != departures {
+            self.cards.remove(id, slot);
+            return Err(base::Code::CARD_NOT_INSERTED.into());
         }
         self.card_event("CARD/INSERTED", &card);
         Ok(card)

@@ -2,8 +2,9 @@
 
 use base::Clock;
 use base::id::Iccsn;
+use card::image::PinBlock;
 use e2e::Morning;
-use konnektor::unlock::Unlock;
+use konnektor::unlock::{Unlock, UnlockEntry};
 use langlauf::practice::Operation;
 use langlauf::world::{Options, SMC_B, World};
 use std::sync::Arc;
@@ -126,6 +127,26 @@ async fn it_opens_and_a_wrong_pin_is_never_tried_twice() {
     practice.in_again().await;
     practice.wait_for(("VERIFIABLE", Some("2"))).await;
     assert_eq!(practice.known(), Unlock::Wrong);
+    // power went after the PIN was sent and before the answer came: the card has a try less, so it was wrong
+    let inner = practice.world.konnektor().unwrap().inner();
+    let block = PinBlock::from_digits("111111").unwrap();
+    let secret = format!("smb-pin/{SMC_B}");
+    inner.store().put_secret(&secret, block.as_bytes()).unwrap();
+    let sent = UnlockEntry {
+        state: Unlock::Waiting,
+        since: practice.clock.now(),
+        sent_at: Some(3),
+    };
+    inner.store().put("smb-unlock", SMC_B, &sent).unwrap();
+    practice.in_again().await;
+    let known = async || practice.known() == Unlock::Wrong;
+    practice
+        .world
+        .wait_for("wrong", LIMIT, &*practice.clock, known)
+        .await
+        .unwrap();
+    practice.wait_for(("VERIFIABLE", Some("2"))).await;
+    assert!(inner.store().secret(&secret).unwrap().is_none());
     // the last try is a person's, even if the PIN is right
     assert_eq!(practice.store(&iccsn, "111111").await, Ok(Unlock::Wrong));
     assert_eq!(practice.store(&iccsn, "654321").await, Ok(Unlock::HeldBack));
