@@ -8,6 +8,7 @@ use crypto::{Key, SignatureScheme, SoftKey, sha256};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Who is at the other end (A_22456).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Connection {
     paired: AtomicBool,
     /// The challenge of ADD phase 1; any other command ends the state.
     add_challenge: Mutex<Option<Vec<u8>>>,
+    /// Closed when the line is; what waits for that end would keep the socket otherwise.
+    line: Semaphore,
 }
 
 /// The maker's own text: nobody shall take this for an approved terminal.
@@ -46,6 +49,7 @@ impl Connection {
             session,
             paired: AtomicBool::new(false),
             add_challenge: Mutex::default(),
+            line: Semaphore::new(0),
         }
     }
 
@@ -55,6 +59,7 @@ impl Connection {
 
     /// TLS is over: every card loses power.
     pub fn end(&self) {
+        self.line.close();
         if self.session.swap(false, Ordering::AcqRel) {
             self.terminal.state().connected = false;
             self.terminal.press(super::Key::Cancel);
@@ -99,7 +104,11 @@ impl Connection {
             Err(word) => Response::sw(word).encode(),
             Ok((_, false)) => Response::sw(sw::NOT_POWERED).encode(),
             Ok(_) if self.terminal.has_fault(Fault::CardGarbage) => vec![0x42],
-            Ok(_) if self.terminal.has_fault(Fault::CardSilence) => std::future::pending().await,
+            Ok(_) if self.terminal.has_fault(Fault::CardSilence) => {
+                // for as long as anybody could hear an answer
+                let _ = self.line.acquire().await;
+                Vec::new()
+            }
             Ok((card, true)) => self.to_card(card, payload.to_vec()).await.encode(),
         }
     }

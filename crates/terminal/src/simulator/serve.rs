@@ -121,46 +121,50 @@ async fn connection(
     let mut events = terminal.shared.events.subscribe();
     let mut event_number = 0xFD00u16;
     let mut last_heard = clock.elapsed();
-    let outcome = loop {
-        tokio::select! {
-            read = Envelope::read(&mut reader) => match read {
-                Ok(Some(envelope)) if envelope.kind == Kind::Command => {
-                    last_heard = clock.elapsed();
-                    let (connection, writer) = (connection.clone(), writer.clone());
-                    // several commands may be open: a PIN entry does not stop GET STATUS
-                    tokio::spawn(async move {
-                        let payload = connection.command(envelope.address, &envelope.payload).await;
-                        let answer = Envelope { kind: Kind::Response, payload, ..envelope };
-                        // who has hung up gets no answer
-                        let _ = match connection.breaks_off() {
-                            false => send(&writer, &answer).await,
-                            true => break_off(&writer, &answer).await,
-                        };
-                    });
+    // whatever ends it, what follows must happen
+    let outcome = async {
+        loop {
+            tokio::select! {
+                read = Envelope::read(&mut reader) => match read {
+                    Ok(Some(envelope)) if envelope.kind == Kind::Command => {
+                        last_heard = clock.elapsed();
+                        let (connection, writer) = (connection.clone(), writer.clone());
+                        // several commands may be open: a PIN entry does not stop GET STATUS
+                        tokio::spawn(async move {
+                            let payload = connection.command(envelope.address, &envelope.payload).await;
+                            let answer = Envelope { kind: Kind::Response, payload, ..envelope };
+                            // who has hung up gets no answer
+                            let _ = match connection.breaks_off() {
+                                false => send(&writer, &answer).await,
+                                true => break_off(&writer, &answer).await,
+                            };
+                        });
+                    }
+                    Ok(Some(_)) => {
+                        event(&writer, &mut event_number, Event::ProtocolError(0x10)).await?;
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(std::io::Error::other(error)),
+                },
+                Ok(happened) = events.recv() => {
+                    if connection.in_session() {
+                        event(&writer, &mut event_number, happened).await?;
+                    }
                 }
-                Ok(Some(_)) => {
-                    event(&writer, &mut event_number, Event::ProtocolError(0x10)).await?;
+                () = clock.sleep(KEEP_ALIVE) => {
+                    if clock.elapsed().saturating_sub(last_heard) > SILENCE {
+                        event(&writer, &mut event_number, Event::SignOff).await?;
+                        break Ok(());
+                    }
+                    if connection.in_session() {
+                        event(&writer, &mut event_number, Event::KeepAlive).await?;
+                    }
                 }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(std::io::Error::other(error)),
-            },
-            Ok(happened) = events.recv() => {
-                if connection.in_session() {
-                    event(&writer, &mut event_number, happened).await?;
-                }
+                Ok(()) = network.changed() => if !*network.borrow() { break Ok(()) },
             }
-            () = clock.sleep(KEEP_ALIVE) => {
-                if clock.elapsed().saturating_sub(last_heard) > SILENCE {
-                    event(&writer, &mut event_number, Event::SignOff).await?;
-                    break Ok(());
-                }
-                if connection.in_session() {
-                    event(&writer, &mut event_number, Event::KeepAlive).await?;
-                }
-            }
-            Ok(()) = network.changed() => if !*network.borrow() { break Ok(()) },
         }
-    };
+    }
+    .await;
     connection.end();
     // a command that still waits for a person must not keep the line open
     let _ = writer.lock().await.shutdown().await;
