@@ -2,7 +2,6 @@
 //! where something is.
 
 use crate::Inner;
-use crate::model::Mandant;
 use crate::terminals::Correlation;
 use asn1::X509;
 use card::CardKind;
@@ -183,11 +182,9 @@ impl Inner {
                 metrics.end(card.found.kind.as_str(), place, aut.validity().1);
             }
             // one that no Mandant manages cannot be opened
-            let managed = |mandant: &Mandant| {
-                let iccsn = card.found.iccsn.as_ref();
-                iccsn.is_some_and(|iccsn| mandant.smb.contains(iccsn))
-            };
-            if card.found.kind == CardKind::SmcB && model.mandants.iter().any(managed) {
+            let iccsn = card.found.iccsn.as_ref();
+            let managed = iccsn.is_some_and(|iccsn| model.managers(iccsn).next().is_some());
+            if card.found.kind == CardKind::SmcB && managed {
                 let label = CardLabel {
                     terminal: card.ct_id.to_string(),
                     slot: card.slot.number().into(),

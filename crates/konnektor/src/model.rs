@@ -258,9 +258,12 @@ impl Model {
 
     /// Does this tenant manage this SM-B?
     pub fn manages(&self, mandant: &str, iccsn: &Iccsn) -> bool {
-        self.mandants
-            .iter()
-            .any(|one| one.id.as_str() == mandant && one.smb.contains(iccsn))
+        self.managers(iccsn).any(|one| one.id.as_str() == mandant)
+    }
+
+    /// The tenants that manage this SM-B.
+    pub fn managers(&self, iccsn: &Iccsn) -> impl Iterator<Item = &Mandant> {
+        self.mandants.iter().filter(move |one| one.smb.contains(iccsn))
     }
 
     /// The terminal where a workplace types PINs for cards that do not sit at it.

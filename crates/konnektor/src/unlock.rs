@@ -110,8 +110,7 @@ impl Inner {
     /// The Mandants in whose name the card is opened.
     fn managers(&self, iccsn: &Iccsn) -> Result<Vec<MandantId>, Failure> {
         let model = self.model();
-        let managers = model.mandants.iter().filter(|one| one.smb.contains(iccsn));
-        let managers: Vec<_> = managers.map(|one| one.id.clone()).collect();
+        let managers: Vec<_> = model.managers(iccsn).map(|one| one.id.clone()).collect();
         if managers.is_empty() {
             return Err(Code::SMB_NOT_MANAGED.into());
         }
