@@ -4,6 +4,7 @@
 
 use crate::cards::Card;
 use crate::events::Event;
+use crate::state::Function;
 use crate::{Failure, Inner};
 use ::card::image::PinBlock;
 use ::card::pin::{PinOutcome, PinRef, PinStatus};
@@ -141,6 +142,9 @@ impl Inner {
     /// For a card the caller has reserved.
     async fn open_reserved(&self, card: &Card, iccsn: &Iccsn) -> Result<Unlock, Failure> {
         let pin_ref = pin_smc()?;
+        // a stored PIN may do no more than a typed one
+        self.state.permit(Function::Pin)?;
+        self.state.permit(Function::OpenSession)?;
         let managers = self.managers(iccsn)?;
         // a card that was put in again is another `Card` with another reservation
         let _one = self.unlocking.lock().await;
