@@ -156,7 +156,7 @@ impl Inner {
                 mac: found.mac,
                 address,
             };
-            tracing::info!(name = config.name, %address, "terminal seen");
+            tracing::debug!(name = config.name, %address, "terminal seen");
             self.watch(TerminalRecord::new(config, Correlation::Bekannt));
         }
     }
