@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -112,6 +112,17 @@ async fn connection(
         .map(|der| der.to_vec());
     let client = judge(certificate.as_deref(), &identity.konnektor_cas);
     let (mut reader, writer) = tokio::io::split(stream);
+    let (heard, mut envelopes) = mpsc::channel(16);
+    // a task of its own: an event must not cut off an envelope that is half read
+    let reading = tokio::spawn(async move {
+        loop {
+            let read = Envelope::read(&mut reader).await;
+            let last = !matches!(read, Ok(Some(_)));
+            if heard.send(read).await.is_err() || last {
+                return;
+            }
+        }
+    });
     let writer = Arc::new(Mutex::new(writer));
     let connection = Arc::new(Connection::new(
         terminal.clone(),
@@ -125,7 +136,7 @@ async fn connection(
     let outcome = async {
         loop {
             tokio::select! {
-                read = Envelope::read(&mut reader) => match read {
+                Some(read) = envelopes.recv() => match read {
                     Ok(Some(envelope)) if envelope.kind == Kind::Command => {
                         last_heard = clock.elapsed();
                         let (connection, writer) = (connection.clone(), writer.clone());
@@ -165,6 +176,7 @@ async fn connection(
         }
     }
     .await;
+    reading.abort();
     connection.end();
     // a command that still waits for a person must not keep the line open
     let _ = writer.lock().await.shutdown().await;
