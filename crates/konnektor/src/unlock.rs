@@ -223,7 +223,7 @@ impl Inner {
         ];
         self.raise(Event {
             severity,
-            ..Event::about_card("CARD/PIN/SELF_UNLOCK", card, parameters)
+            ..Event::about_card("CARD/SELF_UNLOCK", card, parameters)
         });
     }
 }

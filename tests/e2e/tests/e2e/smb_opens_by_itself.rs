@@ -103,6 +103,12 @@ async fn it_opens_and_a_wrong_pin_is_never_tried_twice() {
     assert_eq!(practice.store(&iccsn, "123456").await, Ok(Unlock::Opened));
     practice.wait_for(OPEN).await;
 
+    // that nobody typed stands in the log
+    let inner = practice.world.konnektor().unwrap().inner();
+    let log = inner.store().log_tail(100).unwrap();
+    let opened = |topic: &str, body: &str| topic == "CARD/SELF_UNLOCK" && body.contains("opened");
+    assert!(log.iter().any(|entry| opened(&entry.topic, &entry.body)));
+
     // an insertion, a restart, a cable: nobody has to type
     practice.in_again().await;
     practice.wait_for(OPEN).await;
