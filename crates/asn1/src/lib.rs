@@ -3,12 +3,14 @@
 //! Pure: no input or output, no clock, no key ever used. Everything here sees foreign bytes, is bounded and fuzzed.
 //! Chapters: gemSpec_PKI (CV certificates 6.7, admission 4.6), RFC 6960 with the CertHash extension of Common PKI.
 
+mod crl;
 mod cvc;
 pub mod ocsp;
 pub mod oid;
 pub mod tlv;
 mod x509;
 
+pub use crl::{Crl, RevokedEntry};
 pub use cvc::{Chat, Cvc, CvcDate, Flags, ListKind};
 pub use x509::{Admission, X509};
 

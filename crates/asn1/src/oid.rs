@@ -48,6 +48,9 @@ oids! {
     /// oid_policy_gem_or_cp.
     POLICY_GEM_OR_CP = "1.2.276.0.76.4.163";
 
+    /// oid_tsl_placeholder: nothing is said.
+    TSL_PLACEHOLDER = "1.2.276.0.76.4.124";
+
     // certificate types
     /// C.CH.AUT.
     EGK_AUT = "1.2.276.0.76.4.70";
@@ -78,7 +81,14 @@ oids! {
     /// C.FD.TLS-S.
     FD_TLS_S = "1.2.276.0.76.4.169";
 
+    /// C.ZD.TLS-S.
+    ZD_TLS_S = "1.2.276.0.76.4.157";
+    /// id-etsi-qcs-QcCompliance: the certificate claims to be qualified.
+    QC_COMPLIANCE = "0.4.0.1862.1.1";
+
     // technical roles
+    /// TSL-Dienst.
+    ROLE_TSL_TI = "1.2.276.0.76.4.189";
     /// Versichertenstammdatendienst.
     ROLE_VSDD = "1.2.276.0.76.4.97";
     /// OCSP responder.

@@ -4,8 +4,8 @@ use der::{Decode, Encode};
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityInfoAccessSyntax, BasicConstraints, CertificatePolicies, ExtendedKeyUsage, KeyUsage,
-    SubjectAltName,
+    AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies,
+    ExtendedKeyUsage, KeyUsage, SubjectAltName, SubjectKeyIdentifier,
 };
 
 /// The admission extension (GS-A_4717): what its holder is admitted as, and the Telematik-ID.
@@ -93,6 +93,12 @@ pub struct X509 {
     pub is_ca: bool,
     /// DNS names.
     pub dns_names: Vec<String>,
+    /// SubjectKeyIdentifier.
+    pub subject_key: Option<Vec<u8>>,
+    /// AuthorityKeyIdentifier (its key identifier).
+    pub authority_key: Option<Vec<u8>>,
+    /// Statements of the QCStatements extension, if it is there.
+    pub qc_statements: Option<Vec<Oid>>,
     /// Critical extensions that nobody here understands.
     pub unknown_critical: Vec<Oid>,
 }
@@ -126,6 +132,9 @@ impl X509 {
             ocsp: None,
             is_ca: false,
             dns_names: Vec::new(),
+            subject_key: None,
+            authority_key: None,
+            qc_statements: None,
             unknown_critical: Vec::new(),
         };
         this.read_extensions()?;
@@ -177,6 +186,14 @@ impl X509 {
                             _ => None,
                         });
                 }
+                "2.5.29.14" => {
+                    self.subject_key = Some(SubjectKeyIdentifier::from_der(value)?.0.as_bytes().to_vec());
+                }
+                "2.5.29.35" => {
+                    let identifier = AuthorityKeyIdentifier::from_der(value)?.key_identifier;
+                    self.authority_key = identifier.map(|id| id.as_bytes().to_vec());
+                }
+                "1.3.6.1.5.5.7.1.3" => self.qc_statements = Some(qc_statements(value)?),
                 "1.3.36.8.3.3" => self.admission = Some(Admission::parse(value)?),
                 _ if extension.critical => self.unknown_critical.push(extension.extn_id),
                 _ => {}
@@ -217,6 +234,12 @@ impl X509 {
             .raw_bytes()
     }
 
+    /// Is its key an RSA key?
+    pub fn is_rsa(&self) -> bool {
+        let info = self.cert.tbs_certificate().subject_public_key_info();
+        [oid::RSA_ENCRYPTION, oid::RSA_PSS].contains(&info.algorithm.oid)
+    }
+
     /// Subject as RFC 4514 text.
     pub fn subject(&self) -> String {
         self.cert.tbs_certificate().subject().to_string()
@@ -253,11 +276,7 @@ impl X509 {
 
     /// Serial number as big-endian bytes without sign padding.
     pub fn serial(&self) -> &[u8] {
-        let bytes = self.cert.tbs_certificate().serial_number().as_bytes();
-        match bytes {
-            [0, rest @ ..] if !rest.is_empty() => rest,
-            all => all,
-        }
+        crate::crl::unpadded(self.cert.tbs_certificate().serial_number().as_bytes())
     }
 
     /// Serial number in decimal, as X509IssuerSerial wants it.
@@ -286,6 +305,12 @@ impl X509 {
         (seconds(&validity.not_before), seconds(&validity.not_after))
     }
 
+    /// Is this moment (Unix seconds) inside the validity (TUC_PKI_002)?
+    pub fn is_valid_at(&self, moment: i64) -> bool {
+        let (from, to) = self.validity();
+        (from..=to).contains(&moment)
+    }
+
     /// Does it carry this policy (certificate type)?
     pub fn has_policy(&self, policy: Oid) -> bool {
         self.policies.contains(&policy)
@@ -297,6 +322,18 @@ impl X509 {
             .as_ref()
             .is_some_and(|admission| admission.oids.contains(&role))
     }
+}
+
+/// Identifiers of the statements; what they say beyond that is not ours to judge.
+fn qc_statements(der: &[u8]) -> Result<Vec<Oid>, Error> {
+    let all = tlv::find(der, 0x30).ok_or(Error::Malformed("QCStatements"))?;
+    let mut statements = Vec::new();
+    for statement in tlv::read_all(all)? {
+        let first = tlv::read_all(statement.value)?.into_iter().next();
+        let first = first.ok_or(Error::Malformed("QCStatement"))?;
+        statements.push(Oid::from_der(first.raw)?);
+    }
+    Ok(statements)
 }
 
 #[cfg(test)]

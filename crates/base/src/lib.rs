@@ -5,13 +5,14 @@
 //! * [`Code`]: one table of the error codes of the specification (gemSpec_Kon annex, VSDM, PKI).
 //! * [`id`]: newtypes for the identifiers that travel between rooms.
 //! * [`file`]: small files that are replaced whole.
-//! * [`limits`]: the size limits of every parser that sees foreign bytes, in one place.
+//! * [`limits`]: the size limits of every parser that sees foreign bytes, in one place; [`xml`] counts before one parses.
 
 mod clock;
 mod code;
 pub mod file;
 pub mod id;
 pub mod limits;
+pub mod xml;
 
 pub use clock::{Clock, SystemClock, Timestamp, VirtualClock};
 pub use code::{Code, ErrorKind, Severity};

@@ -4,6 +4,10 @@
 pub const SOAP_REQUEST_SMALL: usize = 1024 * 1024;
 /// Deepest nesting of elements in any XML we read (TAB_KON_775 asks for 30).
 pub const XML_DEPTH: usize = 64;
+/// Most attributes of one element (TAB_KON_775 asks for 20).
+pub const XML_ATTRIBUTES: usize = 256;
+/// Most namespace declarations a parser would copy, summed over all elements that declare one.
+pub const XML_NAMESPACES: usize = 4_000_000;
 /// Most XML nodes in one document.
 pub const XML_NODES: u32 = 400_000;
 /// Largest payload of one SICCT envelope; the specification asks for 3072 (SICCT 1.3, 6.1.4).
@@ -12,6 +16,8 @@ pub const SICCT_PAYLOAD: usize = 128 * 1024;
 pub const CARD_IMAGE: usize = 8 * 1024 * 1024;
 /// Largest trust list; production's is 0.65 MB.
 pub const TSL: usize = 16 * 1024 * 1024;
+/// Largest revocation list.
+pub const CRL: usize = 1024 * 1024;
 /// Largest OCSP response.
 pub const OCSP_RESPONSE: usize = 64 * 1024;
 /// Largest CETP message (4-byte length on the wire).

@@ -13,6 +13,11 @@ pub fn sha384(data: &[u8]) -> [u8; 48] {
     sha2::Sha384::digest(data).into()
 }
 
+/// SHA-512.
+pub fn sha512(data: &[u8]) -> [u8; 64] {
+    sha2::Sha512::digest(data).into()
+}
+
 /// SHA-1 over the concatenation of `parts`; only for names (OCSP CertID) and the card's key derivation.
 pub fn sha1<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> [u8; 20] {
     let mut digest = sha1::Sha1::new();

@@ -76,7 +76,8 @@ impl PublicKey {
                 let curve = curve.and_then(Curve::from_oid).ok_or(Error::Unsupported)?;
                 EcPublic::from_point(curve, bits).map(Self::Ec)
             }
-            RSA_ENCRYPTION => RsaPublic::from_pkcs1(bits).map(Self::Rsa),
+            // a key that may only be used with PSS is the same key
+            RSA_ENCRYPTION | RSA_PSS => RsaPublic::from_pkcs1(bits).map(Self::Rsa),
             _ => Err(Error::Unsupported),
         }
     }

@@ -1,7 +1,7 @@
 use crate::{Error, random_bytes};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss};
-use sha2::Sha256;
+use sha2::{Sha256, Sha512};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -59,6 +59,13 @@ impl RsaPublic {
         let hash = crate::sha256([message]);
         self.0
             .verify(Pss::<Sha256>::new(), &hash, signature)
+            .map_err(|_| Error::Verification)
+    }
+
+    /// Checks RSASSA-PSS with SHA-512, MGF1-SHA-512, salt 64 (the German trusted list).
+    pub fn verify_pss_sha512(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
+        self.0
+            .verify(Pss::<Sha512>::new(), &crate::sha512(message), signature)
             .map_err(|_| Error::Verification)
     }
 

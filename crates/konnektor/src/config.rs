@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How practice systems authenticate (ANCL_CAUT_MANDATORY, ANCL_CAUT_MODE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +59,19 @@ pub struct Config {
     /// Where the trust list is downloaded.
     #[serde(default)]
     pub tsl_url: Option<String>,
+    /// Where the trust list is downloaded from the Internet, if the TI is out of reach; in this order. Beside each lie
+    /// `.sig` and `.ocsp` (A_21182). An address may name a host by its number, for the case that names cannot be resolved.
+    #[serde(default)]
+    pub tsl_internet_urls: Vec<String>,
+    /// Where the revocation list of the VPN access services is downloaded (CERT_CRL_DOWNLOAD_ADDRESS).
+    #[serde(default)]
+    pub crl_urls: Vec<String>,
+    /// Qualified signatures (MGM_LU_SAK): without them the trusted list of the BNetzA is not looked after.
+    #[serde(default = "yes")]
+    pub lu_sak: bool,
+    /// Certificates: how they are checked and watched.
+    #[serde(default)]
+    pub certificates: CertificateSettings,
     /// Base URL of the VSDM intermediary, `https://host:port`.
     #[serde(default)]
     pub vsdm_url: Option<String>,
@@ -98,6 +112,83 @@ pub struct Config {
     /// Who may do what, until changed through administration.
     #[serde(default)]
     pub model: Model,
+}
+
+/// The `CERT_*` parameters of gemSpec_Kon 4.1.9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateSettings {
+    /// CERT_TSL_DEFAULT_GRACE_PERIOD_DAYS, 1 to 30: how long a trust list serves after its end.
+    pub tsl_grace_days: u32,
+    /// CERT_OCSP_DEFAULT_GRACE_PERIOD_NONQES, 0 to 20 minutes: how long an answer about a status serves.
+    pub ocsp_grace_minutes: u32,
+    /// CERT_OCSP_TIMEOUT_NONQES, 1 to 120 s.
+    pub ocsp_timeout_seconds: u32,
+    /// CERT_OCSP_TIMEOUT_QES, 1 to 120 s.
+    pub ocsp_timeout_qes_seconds: u32,
+    /// CERT_EXPIRATION_WARN_DAYS, 0 to 180; 0 is never.
+    pub warn_days: u32,
+    /// CERT_EXPIRATION_CARD_CHECK_DAYS, 0 to 365; 0 is never.
+    pub check_days: u32,
+    /// CERT_BNETZA_VL_UPDATE_INTERVAL, 1 to 168 h.
+    pub vl_update_hours: u32,
+}
+
+impl Default for CertificateSettings {
+    fn default() -> Self {
+        Self {
+            tsl_grace_days: 30,
+            ocsp_grace_minutes: 10,
+            ocsp_timeout_seconds: 10,
+            ocsp_timeout_qes_seconds: 10,
+            warn_days: 90,
+            check_days: 1,
+            vl_update_hours: 24,
+        }
+    }
+}
+
+impl CertificateSettings {
+    /// How OCSP responders are asked.
+    pub fn ocsp(&self) -> pki::Settings {
+        let seconds = |number: u32| Duration::from_secs(number.into());
+        pki::Settings {
+            grace: seconds(self.ocsp_grace_minutes * 60),
+            timeout: seconds(self.ocsp_timeout_seconds),
+            timeout_qes: seconds(self.ocsp_timeout_qes_seconds),
+        }
+    }
+
+    fn check(&self) -> Result<(), BadConfig> {
+        let rules = [
+            (
+                (1..=30).contains(&self.tsl_grace_days),
+                "tsl_grace_days must be 1 to 30",
+            ),
+            (
+                self.ocsp_grace_minutes <= 20,
+                "ocsp_grace_minutes must be 0 to 20",
+            ),
+            (
+                (1..=120).contains(&self.ocsp_timeout_seconds),
+                "ocsp_timeout_seconds must be 1 to 120",
+            ),
+            (
+                (1..=120).contains(&self.ocsp_timeout_qes_seconds),
+                "ocsp_timeout_qes_seconds must be 1 to 120",
+            ),
+            (self.warn_days <= 180, "warn_days must be 0 to 180"),
+            (self.check_days <= 365, "check_days must be 0 to 365"),
+            (
+                (1..=168).contains(&self.vl_update_hours),
+                "vl_update_hours must be 1 to 168",
+            ),
+        ];
+        match rules.into_iter().find(|(kept, _)| !kept) {
+            Some((_, rule)) => Err(BadConfig::Range(rule)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A terminal added by hand.
@@ -150,6 +241,10 @@ fn announcements() -> SocketAddr {
 
 fn hostname() -> String {
     "LANGLAUF".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn three() -> u32 {
@@ -223,6 +318,10 @@ impl Config {
             client_authentication: ClientAuthentication::default(),
             online: false,
             tsl_url: None,
+            tsl_internet_urls: Vec::new(),
+            crl_urls: Vec::new(),
+            lu_sak: yes(),
+            certificates: CertificateSettings::default(),
             vsdm_url: None,
             vsdm_max_seconds: thirty(),
             vsdm_offline_days: 0,
@@ -269,6 +368,7 @@ impl Config {
         if self.vsdm_max_seconds == 0 || self.card_timeout_seconds == 0 {
             return Err(BadConfig::Range("time limits must not be 0"));
         }
+        self.certificates.check()?;
         self.model.validate()?;
         Ok(())
     }

@@ -46,6 +46,14 @@ impl Event {
         }
     }
 
+    /// An operational event for the log only, which nobody subscribes to.
+    pub fn quiet(topic: &str, severity: Severity, parameters: Vec<(&'static str, String)>) -> Self {
+        Self {
+            severity,
+            ..Self::info(topic, None, parameters)
+        }
+    }
+
     /// An error as an event: type and severity are the code's.
     pub fn error(
         topic: &str,

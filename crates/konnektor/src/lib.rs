@@ -12,6 +12,7 @@ pub mod cards;
 pub mod config;
 mod delivery;
 pub mod events;
+pub mod expiry;
 mod failure;
 mod maintenance;
 pub mod metrics;
@@ -21,6 +22,8 @@ pub mod server;
 mod service;
 pub mod state;
 pub mod terminals;
+mod tls_service;
+pub mod trust;
 pub mod unlock;
 
 pub use config::{ClientAuthentication, Config};
@@ -35,7 +38,7 @@ use delivery::Deliveries;
 use events::{Event, Subscriptions};
 use metrics::Metrics;
 use model::Model;
-use pki::Trust;
+use pki::{Responders, Space, Trust};
 use state::{Condition, OperatingState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -55,7 +58,7 @@ pub struct Identities {
     pub ak_nist: Identity,
     /// ID.SAK.AUT.
     pub sak: Identity,
-    /// The trust anchor: the CA that certifies signers of trust lists.
+    /// The first trust anchor (EF.C.TSL.CA_1): the CA that certifies signers of trust lists. Later ones come with lists.
     pub trust_anchor: X509,
     /// Serial number of the gSMC-K.
     pub iccsn: String,
@@ -75,6 +78,8 @@ pub struct Inner {
     pub(crate) identities: Identities,
     pub(crate) model: RwLock<Arc<Model>>,
     pub(crate) trust: RwLock<Option<Arc<Trust>>>,
+    pub(crate) space: RwLock<Arc<Space>>,
+    pub(crate) responders: Arc<Responders>,
     pub(crate) cards: Cards,
     pub(crate) terminals: Terminals,
     pub(crate) subscriptions: Arc<Subscriptions>,
@@ -83,8 +88,8 @@ pub struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) door: password::Door,
     tasks: Mutex<Vec<AbortHandle>>,
-    /// Held while a trust list is stored and taken into use.
-    adopting: Mutex<()>,
+    /// Held while something of the trust space is judged, stored and taken into use.
+    adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -139,6 +144,12 @@ impl Konnektor {
             config.event_max_tries,
             runtime.clone(),
         );
+        let (space, space_notes) = Inner::open_space(
+            &store,
+            identities.trust_anchor.clone(),
+            config.certificates.tsl_grace_days,
+        );
+        let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let inner = Arc::new(Inner {
             config,
             clock,
@@ -146,6 +157,8 @@ impl Konnektor {
             identities,
             model: RwLock::new(Arc::new(model)),
             trust: RwLock::default(),
+            space: RwLock::new(Arc::new(space.clone())),
+            responders,
             cards: Cards::default(),
             terminals: Terminals::default(),
             subscriptions,
@@ -154,12 +167,15 @@ impl Konnektor {
             metrics: Metrics::default(),
             door: password::Door::new()?,
             tasks: Mutex::default(),
-            adopting: Mutex::default(),
+            adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
             runtime,
         });
         service::make_receipt_key(&inner.store)?;
-        inner.load_list();
+        for note in space_notes {
+            tracing::error!(%note, "trust space");
+        }
+        inner.install(space);
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
         let booted = Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new());

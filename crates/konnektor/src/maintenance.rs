@@ -1,113 +1,128 @@
-//! What the instance does without being asked: the trust list, and the conditions that follow the calendar.
+//! What the instance does without being asked: lists of the trust space, certificates that end, and the conditions that
+//! follow the calendar.
 
 use crate::events::Event;
-use crate::state::{self, Condition, TSL_GRACE_DAYS};
+use crate::state::{self, Condition};
 use crate::{Failure, Inner};
 use base::Timestamp;
-use pki::Trust;
-use pki::tsl::{Tsl, TslError};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the calendar is looked at. Conditions must be seen within a day (TAB_KON_503).
 const TICK: Duration = Duration::from_secs(3600);
-/// Age of a trust list at which a newer one is looked for (TIP1-A_4684).
+/// Longest time between two looks for newer lists (TIP1-A_4684).
 const DAILY: Duration = Duration::from_secs(86_400);
 /// How soon a device without any trust list tries again.
 const EAGER: Duration = Duration::from_secs(2);
-const DOWNLOAD: Duration = Duration::from_secs(30);
-/// Answers of OCSP responders are good for so long (CERT_OCSP_DEFAULT_GRACE_PERIOD_NONQES).
-const OCSP_GRACE: Duration = Duration::from_secs(600);
-/// CERT_OCSP_TIMEOUT_NONQES.
-const OCSP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Something that is looked for from time to time.
+struct Chore {
+    /// Longest time between two looks that found what they wanted.
+    every: Duration,
+    next: Duration,
+}
+
+impl Chore {
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            next: Duration::ZERO,
+        }
+    }
+
+    fn is_due(&self, now: Duration) -> bool {
+        self.next <= now
+    }
+
+    /// After a success somewhere in the last quarter of the interval, so that many devices started together do not ask
+    /// together for ever (TIP1-A_4685, TIP1-A_6732); after a failure at the next tick.
+    fn done(&mut self, good: bool, now: Duration) {
+        let quarter = self.every / 4;
+        let span = match good {
+            true => self.every - quarter.mul_f64(random_fraction()),
+            false => TICK.mul_f64(0.5),
+        };
+        self.next = now + span;
+    }
+}
+
+/// Between 0 and 1. Without random numbers everybody is equal, which is no disaster here.
+fn random_fraction() -> f64 {
+    crypto::random::<4>().map_or(0.5, |bytes| {
+        f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+    })
+}
 
 impl Inner {
-    /// Verifies a trust list against the anchor, stores and uses it, unless it is older than the one in use (TUC_KON_032).
-    /// What it heals is healed when this returns.
-    pub fn adopt_list(&self, xml: &str) -> Result<u64, Failure> {
-        let _one = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = self.newer_list(xml)?;
-        let sequence = list.sequence;
-        self.store.put("tsl", "current", &xml)?;
-        self.use_list(list);
-        Ok(sequence)
-    }
-
-    /// Uses the list that was stored, after a restart.
-    pub(crate) fn load_list(&self) {
-        let stored = self.store.get::<String>("tsl", "current");
-        let loaded = stored.map_err(Failure::from).and_then(|stored| match stored {
-            Some(xml) => self.newer_list(&xml).map(Some),
-            None => Ok(None),
-        });
-        match loaded {
-            Ok(Some(list)) => self.use_list(list),
-            Ok(None) => {}
-            Err(failure) => tracing::error!(detail = failure.detail(), "stored trust list not usable"),
-        }
-    }
-
-    fn newer_list(&self, xml: &str) -> Result<Tsl, Failure> {
-        let failed = |error: TslError| Failure::new(error.code(), error);
-        let list = Tsl::verify(xml, &self.identities.trust_anchor, self.clock.now()).map_err(failed)?;
-        let newest = self.trust().map(|trust| trust.list().sequence);
-        if newest.is_some_and(|newest| newest > list.sequence) {
-            let older = TslError::Format("sequence number: older than the list in use");
-            return Err(failed(older));
-        }
-        Ok(list)
-    }
-
-    fn use_list(&self, list: Tsl) {
-        let trust = Arc::new(Trust::new(list, OCSP_GRACE, OCSP_TIMEOUT));
-        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Some(trust);
-        self.check_calendar();
-    }
-
     /// The conditions that follow the calendar, as of now.
     pub(crate) fn check_calendar(&self) {
-        if let Some(trust) = self.trust() {
-            let anchor_end = self.identities.trust_anchor.validity().1;
-            let next_update = trust.list().next_update;
-            for (condition, value) in state::trust_list_conditions(next_update, anchor_end, self.clock.now())
-            {
+        let (space, now) = (self.space(), self.clock.now());
+        let grace = self.config.certificates.tsl_grace_days;
+        if let Some(list) = space.list() {
+            let anchor_end = space.anchor().validity().1;
+            for (condition, value) in state::trust_list_conditions(list.next_update, grace, anchor_end, now) {
                 self.set_condition(condition, value);
             }
+        }
+        if let Some(crl) = space.crl() {
+            for (condition, value) in state::crl_conditions(crl.next_update, now) {
+                self.set_condition(condition, value);
+            }
+        }
+        if let Some(vl) = space.vl() {
+            self.set_condition(Condition::BnetzaVlNotValid, vl.next_update < now);
         }
         self.check_terminal_certificates();
     }
 
-    /// Looks for a trust list daily, sooner after a failure, and keeps the conditions true.
+    /// Does everything in its time, for ever.
     pub(crate) async fn maintain(self: Arc<Self>) {
-        let mut updated: Option<Duration> = None;
+        let settings = self.config.certificates;
+        let mut lists = Chore::new(DAILY);
+        let mut vl = Chore::new(Duration::from_secs(3600 * u64::from(settings.vl_update_hours)));
+        let mut expiries = Chore::new(DAILY * settings.check_days);
         loop {
             let now = self.clock.elapsed();
-            if self.config.online
-                && let Some(url) = &self.config.tsl_url
-                && updated.is_none_or(|before| now.saturating_sub(before) >= DAILY)
-            {
-                let outcome = self.update_list(url).await;
-                match &outcome {
-                    Ok(()) => updated = Some(now),
-                    Err(reason) => tracing::warn!(reason, "trust list not updated"),
+            if self.config.online {
+                if lists.is_due(now) {
+                    lists.done(self.update_lists().await, now);
                 }
-                self.set_condition(Condition::TslUpdateNotSuccessful, outcome.is_err());
+                if self.config.lu_sak && vl.is_due(now) && self.trust().is_some() {
+                    let outcome = self.update_vl().await;
+                    vl.done(outcome.is_ok(), now);
+                    self.report(&outcome, Condition::BnetzaVlUpdateNotSuccessful);
+                }
             }
             self.check_calendar();
+            if settings.check_days > 0 && expiries.is_due(now) {
+                self.report_expiries().await;
+                expiries.done(true, now);
+            }
             let eager = self.trust().is_none() && self.config.tsl_url.is_some();
             self.clock.sleep(if eager { EAGER } else { TICK }).await;
         }
     }
 
-    async fn update_list(&self, url: &str) -> Result<(), String> {
-        let fetching = pki::http::fetch("GET", url, None, Vec::new(), base::limits::TSL);
-        let fetched = self.clock.timeout(DOWNLOAD, fetching).await;
-        let bytes = fetched
-            .ok_or("no answer in 30 s")?
-            .map_err(|error| error.to_string())?;
-        let xml = String::from_utf8(bytes).map_err(|error| error.to_string())?;
-        self.adopt_list(&xml).map_err(|failure| failure.detail())?;
-        Ok(())
+    /// Trust list, then revocation list (TIP1-A_4684). True if all is as it should be.
+    async fn update_lists(&self) -> bool {
+        let outcome = self.update_list().await;
+        self.report(&outcome, Condition::TslUpdateNotSuccessful);
+        let crl = self.update_crl().await;
+        if let Err(failure) = &crl {
+            tracing::warn!(reason = failure.detail(), "revocation list not updated");
+        }
+        outcome.is_ok() && crl.is_ok()
+    }
+
+    fn report(&self, outcome: &Result<(), Failure>, condition: Condition) {
+        if let Err(failure) = outcome {
+            tracing::warn!(
+                code = failure.code().number(),
+                reason = failure.detail(),
+                "list not updated"
+            );
+        }
+        self.set_condition(condition, outcome.is_err());
     }
 
     /// Sets a condition and tells everybody if that changed it.
@@ -133,30 +148,37 @@ impl Inner {
     fn parameters(&self, condition: &Condition) -> Vec<(&'static str, String)> {
         use Condition as C;
         let next_update = || {
-            let list = self.trust().map(|trust| trust.list().next_update.to_string());
+            let list = self.space().list().map(|list| list.next_update.to_string());
             ("NextUpdateTSL", list.unwrap_or_default())
         };
-        let grace = ("GracePeriodTSL", TSL_GRACE_DAYS.to_string());
+        let grace = (
+            "GracePeriodTSL",
+            self.config.certificates.tsl_grace_days.to_string(),
+        );
+        let shown = |end: Option<Timestamp>| end.map(|end| end.to_string()).unwrap_or_default();
+        let space = self.space();
         match condition {
-            C::CardTerminalNotAvailable(id) | C::CardTerminalCertificateExpiresSoon(id) => {
-                vec![("CtID", id.to_string())]
-            }
+            C::CardTerminalNotAvailable(id)
+            | C::CardTerminalCertificateExpiresSoon(id)
+            | C::CardTerminalSoftwareOutOfDate(id) => vec![("CtID", id.to_string())],
             C::TslUpdateNotSuccessful => {
-                let issued = self.trust().map(|trust| trust.list().issued.to_string());
-                vec![("LastUpdateTSL", issued.unwrap_or_default())]
+                vec![("LastUpdateTSL", shown(space.list().map(|list| list.issued)))]
             }
             C::TslExpiring => vec![next_update()],
             C::TslOutOfDateWithinGracePeriod | C::TslOutOfDateBeyondGracePeriod => {
                 vec![next_update(), grace]
             }
             C::TslTrustAnchorExpiring | C::TslTrustAnchorOutOfDate => {
-                let end = Timestamp::from_second(self.identities.trust_anchor.validity().1);
-                vec![(
-                    "ExpiringDateTrustAnchor",
-                    end.map(|end| end.to_string()).unwrap_or_default(),
-                )]
+                let end = Timestamp::from_second(space.anchor().validity().1);
+                vec![("ExpiringDateTrustAnchor", shown(end.ok()))]
             }
-            C::SecurityLogNotWritable => Vec::new(),
+            C::BnetzaVlUpdateNotSuccessful => {
+                vec![("LastUpdateBNetzAVL", shown(space.vl().map(|vl| vl.issued)))]
+            }
+            C::BnetzaVlNotValid => vec![("NextUpdateBNetzAVL", shown(space.vl().map(|vl| vl.next_update)))],
+            C::CrlExpiring => vec![("ExpiringDateCRL", shown(space.crl().map(|crl| crl.next_update)))],
+            C::CrlOutOfDate => vec![("NextUpdateCRL", shown(space.crl().map(|crl| crl.next_update)))],
+            _ => Vec::new(),
         }
     }
 }

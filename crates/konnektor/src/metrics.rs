@@ -164,9 +164,17 @@ impl Inner {
                 metrics.end(object, place, certificate.validity().1);
             }
         }
-        metrics.end("trust anchor", "", own.trust_anchor.validity().1);
-        if let Some(trust) = self.trust() {
-            metrics.end("trust list", "", trust.list().next_update.as_second());
+        let space = self.space();
+        metrics.end("trust anchor", "", space.anchor().validity().1);
+        let lists = [
+            ("trust list", space.list().map(|list| list.next_update)),
+            ("revocation list", space.crl().map(|crl| crl.next_update)),
+            ("trusted list", space.vl().map(|vl| vl.next_update)),
+        ];
+        for (name, end) in lists {
+            if let Some(end) = end {
+                metrics.end(name, "", end.as_second());
+            }
         }
         metrics.open.clear();
         let (cards, model) = (self.cards.all(), self.model());

@@ -70,13 +70,42 @@ pub enum AdminAction {
         /// JSON file, as `model` prints it.
         file: PathBuf,
     },
-    /// The trust list in use.
-    TrustList,
-    /// Imports a trust list.
-    ImportTrustList {
-        /// The XML file.
+    /// The trust space: anchor, lists and what is left of them, status services.
+    Trust,
+    /// Imports a list by hand.
+    Import {
+        /// `list` (trust list, also one that has ended), `revocation-list` or `trusted-list`.
+        kind: String,
+        /// XML file; of a revocation list the DER file.
         file: PathBuf,
     },
+    /// Changes the trust anchor by a cross certificate.
+    ImportCross {
+        /// PEM file: the new anchor, certified by the anchor in use.
+        cross: PathBuf,
+        /// PEM file: the new anchor.
+        anchor: PathBuf,
+        /// Trust list signed under the new anchor.
+        list: PathBuf,
+    },
+    /// Looks for newer lists now.
+    UpdateLists,
+    /// Takes up the trust list before the one in use and sets that aside.
+    StepBack,
+    /// CAs imported for encryption to people outside the TI.
+    Authorities,
+    /// Imports such a CA.
+    ImportAuthority {
+        /// PEM file.
+        file: PathBuf,
+    },
+    /// Forgets such a CA.
+    ForgetAuthority {
+        /// Its SHA-256, as `authorities` shows it.
+        id: String,
+    },
+    /// When certificates end; who subscribed is told, as every day.
+    Certificates,
     /// The newest entries of the log.
     Log {
         /// How many.
@@ -97,49 +126,65 @@ pub enum AdminAction {
 }
 
 impl AdminAction {
-    fn request(self) -> Result<(String, String, String)> {
+    fn request(self) -> Result<(String, String, Vec<u8>)> {
         let read = |file: &Path| std::fs::read_to_string(file).with_context(|| file.display().to_string());
         let (method, path, body) = match self {
-            Self::State => ("GET", "state".into(), String::new()),
-            Self::Terminals => ("GET", "terminals".into(), String::new()),
-            Self::Discover { target } => (
-                "POST",
-                format!("terminals/discover?address={target}"),
-                String::new(),
-            ),
+            Self::State => ("GET", "state".into(), Vec::new()),
+            Self::Terminals => ("GET", "terminals".into(), Vec::new()),
+            Self::Discover { target } => ("POST", format!("terminals/discover?address={target}"), Vec::new()),
             Self::AddTerminal { id, target } => (
                 "POST",
                 "terminals".into(),
-                serde_json::json!({ "id": id, "address": target }).to_string(),
+                serde_json::json!({ "id": id, "address": target })
+                    .to_string()
+                    .into(),
             ),
             Self::Pair { id, fingerprint } => (
                 "POST",
                 format!("terminals/{id}/pair"),
-                serde_json::json!({ "fingerprint": fingerprint }).to_string(),
+                serde_json::json!({ "fingerprint": fingerprint })
+                    .to_string()
+                    .into(),
             ),
             Self::Correlation { id, correlation } => (
                 "PUT",
                 format!("terminals/{id}/correlation"),
-                serde_json::json!({ "correlation": correlation }).to_string(),
+                serde_json::json!({ "correlation": correlation })
+                    .to_string()
+                    .into(),
             ),
-            Self::RemoveTerminal { id } => ("DELETE", format!("terminals/{id}"), String::new()),
-            Self::Cards => ("GET", "cards".into(), String::new()),
-            Self::SmbPins => ("GET", "smb-pins".into(), String::new()),
+            Self::RemoveTerminal { id } => ("DELETE", format!("terminals/{id}"), Vec::new()),
+            Self::Cards => ("GET", "cards".into(), Vec::new()),
+            Self::SmbPins => ("GET", "smb-pins".into(), Vec::new()),
             Self::SmbPin { iccsn } => {
                 // not an argument: those are in the shell's history and in the list of processes
                 let mut pin = String::new();
                 std::io::stdin().read_line(&mut pin)?;
                 let body = serde_json::json!({ "pin": pin.trim() }).to_string();
-                ("PUT", format!("smb-pins/{iccsn}"), body)
+                ("PUT", format!("smb-pins/{iccsn}"), body.into())
             }
-            Self::ForgetSmbPin { iccsn } => ("DELETE", format!("smb-pins/{iccsn}"), String::new()),
-            Self::Model => ("GET", "model".into(), String::new()),
-            Self::SetModel { file } => ("PUT", "model".into(), read(&file)?),
-            Self::TrustList => ("GET", "trust-list".into(), String::new()),
-            Self::ImportTrustList { file } => ("PUT", "trust-list".into(), read(&file)?),
-            Self::Log { count } => ("GET", format!("log?count={count}"), String::new()),
-            Self::Metrics => return Ok(("GET".into(), "/metrics".into(), String::new())),
-            Self::Call { method, path, body } => return Ok((method, path, body.unwrap_or_default())),
+            Self::ForgetSmbPin { iccsn } => ("DELETE", format!("smb-pins/{iccsn}"), Vec::new()),
+            Self::Model => ("GET", "model".into(), Vec::new()),
+            Self::SetModel { file } => ("PUT", "model".into(), read(&file)?.into()),
+            Self::Trust => ("GET", "trust".into(), Vec::new()),
+            Self::Import { kind, file } => {
+                let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+                ("PUT", format!("trust/{kind}"), bytes)
+            }
+            Self::ImportCross { cross, anchor, list } => {
+                let (cross, anchor, list) = (read(&cross)?, read(&anchor)?, read(&list)?);
+                let body = serde_json::json!({ "cross": cross, "anchor": anchor, "list": list });
+                ("PUT", "trust/cross".into(), body.to_string().into())
+            }
+            Self::UpdateLists => ("POST", "trust/update".into(), Vec::new()),
+            Self::StepBack => ("POST", "trust/step-back".into(), Vec::new()),
+            Self::Authorities => ("GET", "authorities".into(), Vec::new()),
+            Self::ImportAuthority { file } => ("POST", "authorities".into(), read(&file)?.into()),
+            Self::ForgetAuthority { id } => ("DELETE", format!("authorities/{id}"), Vec::new()),
+            Self::Certificates => ("GET", "certificates".into(), Vec::new()),
+            Self::Log { count } => ("GET", format!("log?count={count}"), Vec::new()),
+            Self::Metrics => return Ok(("GET".into(), "/metrics".into(), Vec::new())),
+            Self::Call { method, path, body } => return Ok((method, path, body.unwrap_or_default().into())),
         };
         Ok((method.into(), format!("/api/v1/{path}"), body))
     }

@@ -25,7 +25,7 @@ use testti::cards::{self, Holder, Options as CardOptions};
 use testti::person::Person;
 use testti::services::Ledger;
 use testti::vsdm::Vsdm;
-use testti::{SavedKeys, TestPki};
+use testti::{Publisher, SavedKeys, TestPki};
 use tokio::net::{TcpListener, UdpSocket};
 
 /// How a world is set up.
@@ -76,6 +76,8 @@ pub struct Addresses {
     pub test_ti: SocketAddr,
     /// The VSDM intermediary, HTTPS.
     pub vsdm: SocketAddr,
+    /// The TSL service for the trusted list, HTTPS.
+    pub tsl_service: SocketAddr,
 }
 
 /// A running world.
@@ -93,6 +95,8 @@ pub struct World {
     pub pki: TestPki,
     /// The book behind the OCSP responder.
     pub ledger: Ledger,
+    /// Who publishes trust lists, revocation lists and trusted lists.
+    pub publisher: Publisher,
     /// A practice system with the right to call.
     pub practice: Practice,
     /// CAs of the Konnektor's server certificate.
@@ -162,6 +166,7 @@ impl World {
         std::fs::create_dir_all(folder.join("cards"))?;
         let ti = listen(options.fixed_ports, 9000).await?;
         let vsdm_listener = listen(options.fixed_ports, 9001).await?;
+        let tls_listener = listen(options.fixed_ports, 9002).await?;
         let sicct = listen(options.fixed_ports, 4742).await?;
         let page = listen(options.fixed_ports, 8600).await?;
         let https = listen(options.fixed_ports, 8443).await?;
@@ -175,6 +180,7 @@ impl World {
             announcements: announcements.local_addr()?,
             test_ti: ti.local_addr()?,
             vsdm: vsdm_listener.local_addr()?,
+            tsl_service: tls_listener.local_addr()?,
         };
         // the Konnektor binds it itself
         drop(announcements);
@@ -291,14 +297,42 @@ impl World {
             &["localhost"],
             &[localhost],
         )?;
+        let tsl_service = pki.component(
+            Curve::BrainpoolP256r1,
+            &profile::ZD_TLS_S,
+            asn1::oid::ROLE_TSL_TI,
+            "tsl.langlauf.test",
+            &["localhost"],
+            &[localhost],
+        )?;
+        for identity in [&intermediary, &tsl_service] {
+            identity
+                .chain
+                .first()
+                .into_iter()
+                .for_each(|der| ledger.register(der));
+        }
         let institution_ca = X509::parse(&pki.smcb_ca.certificate)?;
         spawn(
             "VSDM",
             Box::pin(vsdm.clone().serve(vsdm_listener, intermediary, institution_ca)),
         );
-        let location = format!("http://{}/TSL.xml", addresses.test_ti);
-        let list = pki.trust_list(10_001, clock.now(), &location)?;
-        let router = testti::services::router(ledger.clone(), Arc::new(Mutex::new(list)));
+        let publisher = Publisher::new(
+            &pki,
+            clock.clone(),
+            &format!("http://{}", addresses.test_ti),
+            &format!("https://{}", addresses.tsl_service),
+        )?;
+        ledger.register(&pki.tsl.certificate);
+        let router = testti::services::router(ledger.clone(), publisher.clone());
+        spawn(
+            "TSL service",
+            Box::pin(testti::services::serve_files(
+                tls_listener,
+                tsl_service,
+                publisher.clone(),
+            )),
+        );
         spawn("test TI", Box::pin(async move { axum::serve(ti, router).await }));
 
         let mac = "02-4C-4C-00-00-01".parse()?;
@@ -330,7 +364,7 @@ impl World {
         write_client_files(folder, &client, &konnektor_cas, pki.anchors())?;
         write_private(
             &vault.path("trust-anchor"),
-            pem::encode("CERTIFICATE", &pki.tsl_ca.certificate)?.as_bytes(),
+            pem::encode("CERTIFICATE", &pki.tsl.ca.certificate)?.as_bytes(),
         )?;
         let random_text = || Ok(hex::encode(crypto::random::<12>()?));
         let admin_password = read_or_make(&folder.join("admin-password.txt"), random_text)?;
@@ -349,7 +383,9 @@ impl World {
             admin_password_file: Some("admin-password.txt".into()),
             client_authentication: options.client_authentication,
             online: true,
-            tsl_url: Some(location),
+            tsl_url: Some(format!("http://{}/TSL.xml", addresses.test_ti)),
+            tsl_internet_urls: vec![format!("http://{}/internet/TSL.xml", addresses.test_ti)],
+            crl_urls: vec![format!("http://{}/internet/VPN.crl", addresses.test_ti)],
             vsdm_url: Some(format!("https://{}", addresses.vsdm)),
             keep_alive_seconds: 5,
             announcements: addresses.announcements,
@@ -396,6 +432,7 @@ impl World {
             vsdm,
             pki,
             ledger,
+            publisher,
             practice,
             authorities: konnektor_cas,
             admin_password,

@@ -101,7 +101,7 @@ fn a_konnektor_of_its_own_is_paired_and_read_by_commands() {
     let call = |arguments: &[&'static str]| run(&admin(arguments));
     let wait =
         |arguments: &[&'static str], wanted: &str| until(&admin(arguments), |text| text.contains(wanted));
-    wait(&["trust-list"], "next_update");
+    wait(&["trust"], "usable_days_left");
     assert!(call(&["state"]).1.contains("\"version\""));
     assert!(call(&["metrics"]).1.contains("langlauf_condition"));
     let (found, error) = call(&["call", "GET", "/api/v1/nothing"]);

@@ -1,8 +1,10 @@
-//! The smallest HTTP client the trust space needs: plain HTTP inside the TI, bounded in size. Time is the caller's.
+//! The smallest HTTP client the trust space needs, bounded in size: plain HTTP, or over a connection of the caller's.
+//! Time is the caller's.
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Why there is no answer.
@@ -25,7 +27,7 @@ pub enum HttpError {
     TooBig(usize),
 }
 
-/// Sends a request and returns the body of a successful answer.
+/// Sends a request over plain HTTP and returns the body of a successful answer.
 pub async fn fetch(
     method: &str,
     url: &str,
@@ -39,6 +41,19 @@ pub async fn fetch(
         return Err(HttpError::Address(format!("{url}: only http here")));
     }
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80))).await?;
+    exchange(stream, method, url, content_type, body, limit).await
+}
+
+/// Sends a request over a connection that exists, TLS for instance, and returns the body of a successful answer.
+pub async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: &str,
+    url: &str,
+    content_type: Option<&str>,
+    body: Vec<u8>,
+    limit: usize,
+) -> Result<Vec<u8>, HttpError> {
+    let uri: http::Uri = url.parse().map_err(|_| HttpError::Address(url.into()))?;
     let protocol = |error: hyper::Error| HttpError::Protocol(error.to_string());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await

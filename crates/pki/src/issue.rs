@@ -1,6 +1,6 @@
 //! A certification authority for X.509: the profiles of gemSpec_PKI as a table, and the bytes they become.
 
-use asn1::{Admission, oid, tlv};
+use asn1::{Admission, X509, oid, tlv};
 use base::Timestamp;
 use crypto::{Key, PublicKey, SoftKey, sha1};
 use der::Encode;
@@ -93,6 +93,8 @@ pub struct Profile {
     pub has_status: bool,
     /// Is it a CA?
     pub is_ca: bool,
+    /// Does it claim to be qualified (QCStatements)?
+    pub qualified: bool,
 }
 
 use Usage::{
@@ -116,6 +118,7 @@ const fn end_entity(
         extended,
         has_status,
         is_ca: false,
+        qualified: false,
     }
 }
 
@@ -131,6 +134,7 @@ pub mod profile {
         extended: &[],
         has_status: false,
         is_ca: true,
+        qualified: false,
     };
     pub const OCSP_SIGNER: Profile = Profile {
         policy: None,
@@ -139,6 +143,7 @@ pub mod profile {
         extended: &[oid::KP_OCSP_SIGNING],
         has_status: false,
         is_ca: false,
+        qualified: false,
     };
     pub const TSL_SIGNER: Profile = Profile {
         policy: None,
@@ -147,6 +152,7 @@ pub mod profile {
         extended: &[oid::KP_TSL_SIGNING],
         has_status: true,
         is_ca: false,
+        qualified: false,
     };
     const BOTH: &[Oid] = &[oid::KP_SERVER_AUTH, oid::KP_CLIENT_AUTH];
     pub const NK_VPN: Profile = end_entity(oid::NK_VPN, AUTH, BOTH, true);
@@ -160,7 +166,21 @@ pub mod profile {
     pub const SMC_B_OSIG: Profile = end_entity(oid::SMC_B_OSIG, SIGN, &[], true);
     pub const HBA_AUT: Profile = end_entity(oid::HBA_AUT, AUTH, &[oid::KP_CLIENT_AUTH], true);
     pub const HBA_ENC: Profile = end_entity(oid::HBA_ENC, ENC, &[], true);
-    pub const HBA_QES: Profile = end_entity(oid::HBA_QES, SIGN, &[], true);
+    pub const HBA_QES: Profile = Profile {
+        qualified: true,
+        ..end_entity(oid::HBA_QES, SIGN, &[], true)
+    };
+    pub const ZD_TLS_S: Profile = end_entity(oid::ZD_TLS_S, AUTH, &[oid::KP_SERVER_AUTH], true);
+    /// Signs the revocation list of the VPN access services.
+    pub const CRL_SIGNER: Profile = Profile {
+        policy: None,
+        usage_ec: &[CrlSign],
+        usage_rsa: &[CrlSign],
+        extended: &[],
+        has_status: false,
+        is_ca: false,
+        qualified: false,
+    };
     pub const EGK_AUT: Profile = end_entity(oid::EGK_AUT, AUTH, &[oid::KP_CLIENT_AUTH], true);
     pub const EGK_ENC: Profile = end_entity(oid::EGK_ENC, ENC, &[], true);
     /// A practice system's certificate for client authentication: not of the TI.
@@ -171,6 +191,7 @@ pub mod profile {
         extended: &[oid::KP_CLIENT_AUTH],
         has_status: false,
         is_ca: false,
+        qualified: false,
     };
 }
 
@@ -369,11 +390,74 @@ impl Authority {
             let access = tlv::nest(0x30, [oid::AD_OCSP.to_der()?, location]);
             out.push(extension("1.3.6.1.5.5.7.1.1", false, &tlv::nest(0x30, [access]))?);
         }
+        if profile.qualified {
+            let statement = tlv::nest(0x30, [oid::QC_COMPLIANCE.to_der()?]);
+            out.push(extension(
+                "1.3.6.1.5.5.7.1.3",
+                false,
+                &tlv::nest(0x30, [statement]),
+            )?);
+        }
         if let Some(admission) = &request.admission {
             out.push(extension("1.3.36.8.3.3", false, &admission.to_der()?)?);
         }
         Ok(out)
     }
+}
+
+/// One entry of a revocation list: issuer's certificate, certificate, since when.
+pub type Revocation<'a> = (&'a X509, &'a X509, Timestamp);
+
+/// Makes an indirect revocation list: every entry names the issuer of its certificate.
+pub fn revocation_list(
+    signer: &X509,
+    key: &SoftKey,
+    revoked: &[Revocation<'_>],
+    number: u32,
+    this_update: Timestamp,
+    next_update: Timestamp,
+) -> Result<Vec<u8>, IssueError> {
+    let algorithm = tlv::nest(0x30, [oid::ECDSA_WITH_SHA256.to_der()?]);
+    let mut entries = Vec::new();
+    for (issuer, certificate, since) in revoked {
+        let name = tlv::encode(0xA4, &issuer.subject_der()?);
+        let named = extension("2.5.29.29", true, &tlv::nest(0x30, [name]))?;
+        let serial = positive(certificate.serial());
+        entries.push(tlv::nest(0x30, [serial, time(*since), tlv::nest(0x30, [named])]));
+    }
+    let indirect = tlv::nest(0x30, [tlv::encode(0x84, &[0xFF])]);
+    let extensions = [
+        extension("2.5.29.20", false, &positive(&number.to_be_bytes()))?,
+        extension("2.5.29.28", true, &indirect)?,
+    ];
+    let mut parts = vec![
+        tlv::encode(0x02, &[1]),
+        algorithm.clone(),
+        signer.subject_der()?,
+        time(this_update),
+        time(next_update),
+    ];
+    if !entries.is_empty() {
+        parts.push(tlv::nest(0x30, entries));
+    }
+    parts.push(tlv::nest(0xA0, [tlv::nest(0x30, extensions)]));
+    let tbs = tlv::nest(0x30, parts);
+    let signature = key.sign(key.scheme(), &tbs)?;
+    let bits = [&[0x00], &signature[..]].concat();
+    Ok(tlv::nest(0x30, [tbs, algorithm, tlv::encode(0x03, &bits)]))
+}
+
+/// A non-negative INTEGER in the shortest form.
+fn positive(bytes: &[u8]) -> Vec<u8> {
+    let skip = bytes.iter().take_while(|byte| **byte == 0).count();
+    let number = bytes
+        .get(skip.min(bytes.len().saturating_sub(1))..)
+        .unwrap_or_default();
+    let padded = match number.first() {
+        Some(first) if first & 0x80 == 0 => number.to_vec(),
+        _ => [&[0], number].concat(),
+    };
+    tlv::encode(0x02, &padded)
 }
 
 /// The bits that identify a key: the point, or the PKCS#1 structure.
@@ -412,7 +496,6 @@ fn time(moment: Timestamp) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use asn1::X509;
     use crypto::{Curve, EcPrivate};
 
     #[test]

@@ -26,35 +26,60 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatusError {
     /// Not an OCSP answer.
-    #[error("answer unreadable: {0}")]
+    #[error("the status service answers something unreadable: {0}")]
     Format(#[from] asn1::Error),
     /// The responder refuses.
-    #[error("responder refuses: {0:?}")]
+    #[error("the status service is overloaded or out of order: it answers {0:?}")]
     Refused(ocsp::ResponseStatus),
     /// About another certificate.
-    #[error("answer is about another certificate")]
+    #[error("the status service answers about another certificate")]
     Other,
     /// The signer is not in the trust list.
-    #[error("signer of the answer is not in the trust list")]
+    #[error("who signed the status answer is not trusted for that")]
     Signer,
     /// The signature is wrong.
-    #[error("signature of the answer wrong")]
+    #[error("the signature of the status answer is wrong")]
     Signature,
-    /// Too old, or from the future.
-    #[error("answer is too old or from the future")]
-    Time,
+    /// Too old.
+    #[error("the status answer is of {0}, too old to count")]
+    Old(Timestamp),
+    /// From the future.
+    #[error("the status answer is dated in the future ({0}): a wrong clock, here or there")]
+    Future(Timestamp),
     /// The nonce is not ours.
-    #[error("nonce differs")]
+    #[error("the status answer belongs to another question (nonce)")]
     Nonce,
     /// The hash of the certificate is absent.
-    #[error("certificate hash missing")]
+    #[error("the status service does not prove that it knows the certificate (CertHash missing)")]
     HashMissing,
     /// The responder knows another certificate with this number.
-    #[error("certificate hash differs")]
+    #[error("the status service knows another certificate with this number (CertHash differs)")]
     HashMismatch,
+    /// There is no address to ask.
+    #[error("neither the certificate nor the trust list says where its status can be asked")]
+    NoAddress,
     /// Nobody answered.
-    #[error("responder unreachable: {0}")]
-    Unreachable(String),
+    #[error("status service {url} does not answer: {reason}")]
+    Unreachable {
+        /// Whom we asked.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It failed so often that it is left alone for a while.
+    #[error(
+        "status service {url} failed {failures} times in a row and is asked again at {until}; last: {reason}"
+    )]
+    Paused {
+        /// Whom we did not ask.
+        url: String,
+        /// How often it failed.
+        failures: u32,
+        /// When it is asked again.
+        until: Timestamp,
+        /// What happened last.
+        reason: String,
+    },
 }
 
 impl StatusError {
@@ -63,11 +88,24 @@ impl StatusError {
         match self {
             StatusError::HashMissing => Code::CERT_HASH_MISSING,
             StatusError::HashMismatch => Code::CERT_HASH_MISMATCH,
-            StatusError::Signature | StatusError::Signer => Code::OCSP_SIGNATURE,
-            StatusError::Time => Code::OCSP_TIME,
-            StatusError::Unreachable(_) => Code::OCSP_UNREACHABLE,
-            _ => Code::STATUS_UNKNOWN,
+            StatusError::Signature => Code::OCSP_SIGNATURE,
+            StatusError::Signer => Code::OCSP_CERT_MISSING,
+            StatusError::Nonce => Code::OCSP_NONCE,
+            StatusError::Refused(_) => Code::OCSP_STATUS,
+            StatusError::NoAddress => Code::OCSP_ADDRESS_MISSING,
+            StatusError::Unreachable { .. } | StatusError::Paused { .. } => Code::OCSP_UNREACHABLE,
+            StatusError::Format(_) | StatusError::Other | StatusError::Old(_) | StatusError::Future(_) => {
+                Code::OCSP_FAILED
+            }
         }
+    }
+
+    /// Is it the service that failed, and not its answer that is wrong? Only then may the failure be tolerated.
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            StatusError::Unreachable { .. } | StatusError::Paused { .. } | StatusError::Refused(_)
+        )
     }
 }
 
@@ -80,26 +118,42 @@ pub fn cert_id(certificate: &X509, issuer: &X509) -> Result<CertId, asn1::Error>
     )
 }
 
+/// What an answer is judged by.
+pub struct Rules<'a> {
+    /// Is this a responder we believe?
+    pub trusted: &'a dyn Fn(&X509) -> bool,
+    /// The nonce we sent.
+    pub nonce: Option<&'a [u8]>,
+    /// The moment of the judgement.
+    pub now: Timestamp,
+    /// How old an answer may be.
+    pub max_age: Duration,
+    /// Must it prove that it knows the certificate (all but those of insured persons)?
+    pub need_hash: bool,
+}
+
+/// An answer that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// What it says.
+    pub status: Status,
+    /// When the responder said so.
+    pub produced: Timestamp,
+}
+
 /// Judges an answer about `certificate`.
-///
-/// `responders` are the OCSP signers of the trust list; `max_age` is how old the answer may be at `now`.
-#[allow(clippy::too_many_arguments)] // each is a fact of its own
 pub fn judge(
     answer: &[u8],
     certificate: &X509,
     issuer: &X509,
-    responders: &[X509],
-    nonce: Option<&[u8]>,
-    now: Timestamp,
-    max_age: Duration,
-    need_hash: bool,
-) -> Result<Status, StatusError> {
+    rules: &Rules<'_>,
+) -> Result<Judged, StatusError> {
     let answer = ocsp::decode_response(answer)?.map_err(StatusError::Refused)?;
     let signer = answer
         .certificates
         .iter()
         .filter_map(|der| X509::parse(der).ok())
-        .find(|signer| responders.contains(signer))
+        .find(|signer| (rules.trusted)(signer))
         .ok_or(StatusError::Signer)?;
     let key = signer
         .spki()
@@ -110,7 +164,7 @@ pub fn judge(
     key.verify(scheme, &answer.signed, &answer.signature)
         .map_err(|_| StatusError::Signature)?;
     // a responder may leave the nonce out, but not change it
-    if let (Some(sent), Some(returned)) = (nonce, answer.nonce())
+    if let (Some(sent), Some(returned)) = (rules.nonce, answer.nonce())
         && sent != returned.as_slice()
     {
         return Err(StatusError::Nonce);
@@ -122,43 +176,41 @@ pub fn judge(
         .iter()
         .find(|single| single.cert_id.same(&wanted))
         .ok_or(StatusError::Other)?;
-    check_times(&answer.data, single, now, max_age)?;
+    check_times(&answer.data, single, rules)?;
     match (&single.status, single.cert_hash()) {
-        (CertStatus::Good(_), None) if need_hash => return Err(StatusError::HashMissing),
+        (CertStatus::Good(_), None) if rules.need_hash => return Err(StatusError::HashMissing),
         (CertStatus::Good(_), Some(hash)) if hash != sha256([certificate.der()]) => {
             return Err(StatusError::HashMismatch);
         }
         _ => {}
     }
-    Ok(match &single.status {
+    let status = match &single.status {
         CertStatus::Good(_) => Status::Good,
         CertStatus::Revoked(info) => Status::Revoked(timestamp(&info.time)),
         CertStatus::Unknown(_) => Status::Unknown,
+    };
+    Ok(Judged {
+        status,
+        produced: timestamp(&answer.data.produced_at),
     })
 }
 
-fn check_times(
-    data: &ResponseData,
-    single: &SingleResponse,
-    now: Timestamp,
-    max_age: Duration,
-) -> Result<(), StatusError> {
+fn check_times(data: &ResponseData, single: &SingleResponse, rules: &Rules<'_>) -> Result<(), StatusError> {
     let later = |time: Timestamp, by: Duration| time.checked_add(by).unwrap_or(Timestamp::MAX);
-    let produced = timestamp(&data.produced_at);
-    let this = timestamp(&single.this_update);
-    let from_future = [produced, this]
-        .into_iter()
-        .any(|time| time > later(now, CLOCK_TOLERANCE));
-    let too_old = later(later(produced, max_age), CLOCK_TOLERANCE) < now;
+    let (produced, this) = (timestamp(&data.produced_at), timestamp(&single.this_update));
+    for time in [produced, this] {
+        if time > later(rules.now, CLOCK_TOLERANCE) {
+            return Err(StatusError::Future(time));
+        }
+    }
     let over = single
         .next_update
         .as_ref()
-        .is_some_and(|next| later(timestamp(next), CLOCK_TOLERANCE) < now);
-    if from_future || too_old || over {
-        Err(StatusError::Time)
-    } else {
-        Ok(())
+        .is_some_and(|next| later(timestamp(next), CLOCK_TOLERANCE) < rules.now);
+    if over || later(later(produced, rules.max_age), CLOCK_TOLERANCE) < rules.now {
+        return Err(StatusError::Old(produced));
     }
+    Ok(())
 }
 
 fn timestamp(time: &GeneralizedTime) -> Timestamp {

@@ -57,6 +57,7 @@ impl CetpEvent {
             return Err(bad("length"));
         }
         let xml = std::str::from_utf8(xml).map_err(|_| bad("encoding"))?;
+        base::xml::check(xml).map_err(|error| bad(&error.to_string()))?;
         let document = roxmltree::Document::parse(xml).map_err(|_| bad("XML"))?;
         let event = document.root_element();
         let message = crate::descend(event, ns::EVT, "Message")?;

@@ -8,8 +8,9 @@ pub struct Envelope<'i> {
 }
 
 impl<'i> Envelope<'i> {
-    /// Reads an envelope: SOAP 1.1, no document type definition, bounded in nodes and depth.
+    /// Reads an envelope: SOAP 1.1, no document type definition, bounded in nodes, depth, attributes and namespaces.
     pub fn parse(text: &'i str) -> Result<Self, Malformed> {
+        base::xml::check(text).map_err(|error| Malformed(error.to_string()))?;
         let options = ParsingOptions {
             nodes_limit: limits::XML_NODES,
             ..Default::default()
@@ -19,33 +20,6 @@ impl<'i> Envelope<'i> {
             .map_err(|error| Malformed(format!("XML: {error}")))?;
         if !has_name(document.root_element(), ns::SOAP, "Envelope") {
             return Err(Malformed("SOAP 1.1 envelope expected".into()));
-        }
-        let mut depth = 0usize;
-        let mut node = Some(document.root());
-        let mut deep = false;
-        // one walk down the first children and along the siblings
-        while let Some(current) = node {
-            deep |= depth > limits::XML_DEPTH;
-            node = current.first_child().inspect(|_| depth += 1).or_else(|| {
-                let mut up = Some(current);
-                while let Some(here) = up {
-                    if let Some(next) = here.next_sibling() {
-                        return Some(next);
-                    }
-                    depth = depth.saturating_sub(1);
-                    up = here.parent();
-                }
-                None
-            });
-            if deep {
-                break;
-            }
-        }
-        if deep {
-            return Err(Malformed(format!(
-                "nested deeper than {} elements",
-                limits::XML_DEPTH
-            )));
         }
         Ok(Self { document })
     }

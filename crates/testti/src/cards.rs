@@ -610,7 +610,7 @@ fn qualified(card: &mut Builder, personal: &Personal<'_>, options: &Options) -> 
     card.file(folder, "EF.SSEC", (0xD005, 0x05), 46, &ssec, &[READ])?;
     let key = brainpool()?;
     let certificate = personal.pki.personal(
-        personal.ca,
+        &personal.pki.qes_ca,
         &profile::HBA_QES,
         personal.subject.clone(),
         PublicKey::Ec(key.public()),
@@ -634,7 +634,7 @@ fn qualified(card: &mut Builder, personal: &Personal<'_>, options: &Options) -> 
         let key = RsaPrivate::generate(2048)?;
         let public = PublicKey::Rsa(key.public());
         let certificate = personal.pki.personal(
-            personal.ca,
+            &personal.pki.qes_ca,
             &profile::HBA_QES,
             personal.subject.clone(),
             public,
@@ -855,7 +855,7 @@ pub fn gsmc_k(
         "EF.C.TSL.CA_1",
         (0xC514, 0x14),
         3000,
-        &pki.tsl_ca.certificate,
+        &pki.tsl.ca.certificate,
         &[READ],
     )?;
     Ok(card.finish())

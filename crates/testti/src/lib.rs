@@ -3,19 +3,23 @@
 //! * [`TestPki`]: roots on two curves with cross certificates, all CAs, the trust list, the CV certificate tree.
 //! * [`cards`]: the personaliser: complete eGK, HBA, SMC-B, gSMC-KT and gSMC-K under that tree.
 //! * [`person`]: insured persons and their data as XML.
-//! * [`services`]: trust list and OCSP over HTTP.
+//! * [`Publisher`]: trust list, revocation list and trusted list, also with mistakes in them, and new trust anchors.
+//! * [`services`]: all that and OCSP over HTTP; responders that are slow, overloaded or lie.
 //! * [`vsdm`]: Intermediär, update flags and the services that change an eGK over a true secure channel.
 //!
 //! Everything is generated; nothing here is ever shipped or trusted outside.
 
 pub mod cards;
+mod https;
 mod object_system;
 pub mod person;
 mod pki_tree;
+mod publisher;
 pub mod services;
 pub mod vsdm;
 
-pub use pki_tree::{KonnektorIdentities, SavedKeys, TestPki};
+pub use pki_tree::{KonnektorIdentities, ListSigner, SavedKeys, TestPki};
+pub use publisher::Publisher;
 
 /// Why the test TI could not be set up.
 #[derive(Debug, thiserror::Error)]

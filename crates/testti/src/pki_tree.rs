@@ -44,11 +44,17 @@ pub struct TestPki {
     pub egk_ca: Authority,
     /// Certifies VPN concentrators.
     pub vpn_ca: Authority,
+    /// Issues qualified certificates; it stands in the trusted list, not in the trust list.
+    pub qes_ca: Authority,
     /// Signs OCSP answers.
     pub ocsp_signer: (X509, SoftKey),
-    /// The trust anchor: certifies signers of trust lists.
-    pub tsl_ca: Authority,
-    tsl_signer: (Vec<u8>, SoftKey),
+    /// Signs the revocation list of the VPN access services.
+    pub crl_signer: (X509, SoftKey),
+    /// Signs the trusted list for qualified signatures.
+    pub vl_signer: (X509, SoftKey),
+    /// The first trust anchor and its signer of trust lists.
+    pub tsl: ListSigner,
+    root: Authority,
     roots: Vec<Vec<u8>>,
     crosses: Vec<Vec<u8>>,
     /// Root of the card world.
@@ -65,6 +71,17 @@ pub struct TestPki {
     /// The same in the calendar of cards.
     pub cvc_validity: (CvcDate, CvcDate),
     ocsp_url: String,
+}
+
+/// A trust anchor with the signer it has certified.
+#[derive(Debug, Clone)]
+pub struct ListSigner {
+    /// The anchor: TSL signer CA.
+    pub ca: Authority,
+    /// The signer's certificate.
+    pub certificate: Vec<u8>,
+    /// The signer's key.
+    pub key: SoftKey,
 }
 
 /// The Konnektor's own identities (gSMC-K), on both curves.
@@ -197,6 +214,10 @@ impl TestPki {
         };
         let ocsp = signer(&mut maker, &component_ca, "OCSP Signer 1", &profile::OCSP_SIGNER)?;
         let tsl_signer = signer(&mut maker, &tsl_ca, "TSL Signing Unit 1", &profile::TSL_SIGNER)?;
+        let crl_signer = signer(&mut maker, &vpn_ca, "VPNK CRL-Signer 1", &profile::CRL_SIGNER)?;
+        let qes_ca = maker.authority(None, "HBA-qCA", bp, ocsp_url, validity)?;
+        let vl_ca = maker.authority(None, "VL-CA", bp, ocsp_url, validity)?;
+        let vl_signer = signer(&mut maker, &vl_ca, "Trusted List Signer 1", &profile::TSL_SIGNER)?;
 
         let chat = |flags| Chat {
             kind: ListKind::Ti,
@@ -237,9 +258,16 @@ impl TestPki {
             hba_ca,
             egk_ca,
             vpn_ca,
+            qes_ca,
             ocsp_signer: (X509::parse(&ocsp.0)?, ocsp.1),
-            tsl_ca,
-            tsl_signer,
+            crl_signer: (X509::parse(&crl_signer.0)?, crl_signer.1),
+            vl_signer: (X509::parse(&vl_signer.0)?, vl_signer.1),
+            tsl: ListSigner {
+                ca: tsl_ca,
+                certificate: tsl_signer.0,
+                key: tsl_signer.1,
+            },
+            root,
             cvc_links: vec![
                 cvc_old.certificate.clone(),
                 cvc_root.certificate.clone(),
@@ -266,22 +294,42 @@ impl TestPki {
         &self.crosses
     }
 
-    /// A signed trust list.
-    pub fn trust_list(&self, sequence: u64, issued: Timestamp, location: &str) -> Result<String, Error> {
-        let date = |error: jiff::Error| Error::Date(error.to_string());
-        let next = issued
-            .checked_add(Duration::from_secs(30 * 86_400))
-            .map_err(date)?;
-        let whole_second = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+    /// A further trust anchor with a signer, as it is made when the one in use approaches its end.
+    pub fn list_signer(&self, number: u32, from: Timestamp, to: Timestamp) -> Result<ListSigner, Error> {
+        let organisation = "Langlauf TEST-ONLY NOT-VALID";
+        let key = || Ok::<_, Error>(SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1)?));
+        let name = Name::new(organisation, &format!("LANGLAUF.TSL-CA{number} TEST-ONLY"));
+        let ca = self.root.subordinate(name, key()?, from, to)?;
+        let signer = key()?;
+        let certificate = ca.issue(&Request {
+            profile: &profile::TSL_SIGNER,
+            subject: Name::new(organisation, &format!("TSL Signing Unit {number}")),
+            key: signer.public(),
+            admission: None,
+            dns: &[],
+            addresses: &[],
+            from,
+            to,
+        })?;
+        Ok(ListSigner {
+            ca,
+            certificate,
+            key: signer,
+        })
+    }
+
+    /// What a trust list says in ordinary times. `http` and `https` are where the TSL service is, `http://host:port`.
+    pub fn list_contents(&self, http: &str, https: &str) -> tsl::Contents {
         let components = vec![
             oid::AK_AUT,
             oid::NK_VPN,
             oid::SMKT_AUT,
             oid::SAK_AUT,
             oid::FD_TLS_S,
+            oid::ZD_TLS_S,
         ];
         let ca = |authority: &Authority, types: Vec<Oid>| (authority.certificate.clone(), types);
-        let contents = tsl::Contents {
+        tsl::Contents {
             cas: vec![
                 ca(&self.component_ca, components.clone()),
                 ca(&self.component_ca_nist, components),
@@ -289,24 +337,21 @@ impl TestPki {
                     &self.smcb_ca,
                     vec![oid::SMC_B_AUT, oid::SMC_B_ENC, oid::SMC_B_OSIG],
                 ),
-                ca(&self.hba_ca, vec![oid::HBA_AUT, oid::HBA_ENC, oid::HBA_QES]),
+                ca(&self.hba_ca, vec![oid::HBA_AUT, oid::HBA_ENC]),
                 ca(&self.egk_ca, vec![oid::EGK_AUT, oid::EGK_ENC]),
                 ca(&self.vpn_ca, vec![oid::VPNK_VPN]),
             ],
             responders: vec![self.ocsp_signer.0.der().to_vec()],
+            crl_signers: vec![self.crl_signer.0.der().to_vec()],
             cvcs: self.cvc_links.clone(),
+            vl: Some((
+                vec![self.vl_signer.0.der().to_vec()],
+                vec![format!("{https}/VL.xml")],
+            )),
             ocsp: self.ocsp_url.clone(),
-            location: location.into(),
-        };
-        let (signer, key) = &self.tsl_signer;
-        Ok(tsl::write(
-            &contents,
-            sequence,
-            whole_second(issued),
-            whole_second(next),
-            signer,
-            key,
-        )?)
+            location: format!("{http}/TSL.xml"),
+            ..tsl::Contents::default()
+        }
     }
 
     /// One certificate of a component with a fresh key.

@@ -1,18 +1,21 @@
-//! Trust list and OCSP over HTTP, and the book of all certificates they answer about.
+//! Lists and OCSP over HTTP, and the book of all certificates that are answered about.
 
-use crate::TestPki;
+use crate::{Publisher, TestPki};
 use asn1::X509;
+use asn1::ocsp::ResponseStatus;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use base::{Clock, Timestamp, limits};
-use crypto::SoftKey;
+use crypto::{Curve, EcPrivate, SoftKey};
+use pki::issue::Authority;
 use pki::status::{self, Statement, Status};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Every certificate the test TI has issued, and those it has revoked.
 #[derive(Clone)]
@@ -31,8 +34,37 @@ struct Shared {
 struct Entries {
     certificates: Vec<(asn1::ocsp::CertId, Vec<u8>)>,
     revoked: HashMap<Vec<u8>, Timestamp>,
-    /// Does the responder answer at all?
-    silent: bool,
+    fault: Option<OcspFault>,
+    asked: u64,
+}
+
+/// What is wrong with the responder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OcspFault {
+    /// It does not answer at all.
+    Down,
+    /// It answers after so long.
+    Slow(Duration),
+    /// It says `tryLater`.
+    Overloaded,
+    /// It sends something that is no OCSP answer.
+    Garbage,
+    /// It signs with a key that no list knows.
+    StrangeSigner,
+    /// Its signature is wrong.
+    BadSignature,
+    /// It answers about another certificate.
+    OtherCertificate,
+    /// It does not prove that it knows the certificate.
+    NoHash,
+    /// It knows another certificate under this number.
+    WrongHash,
+    /// It sends an answer to somebody else's question.
+    WrongNonce,
+    /// Its answer is an hour old.
+    Stale,
+    /// Its answer is an hour from the future.
+    Future,
 }
 
 impl Ledger {
@@ -45,7 +77,8 @@ impl Ledger {
             &pki.hba_ca,
             &pki.egk_ca,
             &pki.vpn_ca,
-            &pki.tsl_ca,
+            &pki.tsl.ca,
+            &pki.qes_ca,
         ];
         let issuers = authorities
             .into_iter()
@@ -103,14 +136,33 @@ impl Ledger {
         }
     }
 
-    /// Makes the responder silent, or lets it answer again.
-    pub fn set_silent(&self, silent: bool) {
-        self.entries().silent = silent;
+    /// Gives the responder a fault, or takes it away.
+    pub fn set_fault(&self, fault: Option<OcspFault>) {
+        self.entries().fault = fault;
     }
 
-    fn answer(&self, request: &[u8]) -> Option<Vec<u8>> {
-        let (wanted, nonce) = asn1::ocsp::decode_request(request).ok()?;
+    /// How often the responder was asked.
+    pub fn asked(&self) -> u64 {
+        self.entries().asked
+    }
+
+    fn answer(&self, request: &[u8], fault: Option<OcspFault>) -> Option<Vec<u8>> {
+        let (mut wanted, mut nonce) = asn1::ocsp::decode_request(request).ok()?;
         let entries = self.entries();
+        match fault {
+            Some(OcspFault::OtherCertificate) => {
+                wanted = vec![
+                    entries
+                        .certificates
+                        .iter()
+                        .find(|(id, _)| !wanted.iter().any(|w| w.same(id)))?
+                        .0
+                        .clone(),
+                ];
+            }
+            Some(OcspFault::WrongNonce) => nonce = Some(vec![0; 16]),
+            _ => {}
+        }
         let statements = wanted.into_iter().map(|cert_id| {
             let found = entries
                 .certificates
@@ -124,48 +176,84 @@ impl Ledger {
                     .get(der)
                     .map_or(Status::Good, |time| Status::Revoked(*time)),
             };
+            let certificate = match fault {
+                Some(OcspFault::NoHash) => None,
+                Some(OcspFault::WrongHash) => Some(b"another certificate".to_vec()),
+                _ => found,
+            };
             Statement {
                 cert_id,
                 status,
-                certificate: found,
+                certificate,
             }
         });
-        let (signer, key) = &self.shared.signer;
-        status::answer(
-            statements.collect(),
-            nonce.as_deref(),
-            self.shared.clock.now(),
-            signer,
-            key,
-        )
-        .ok()
+        let hour = Duration::from_secs(3600);
+        let now = self.shared.clock.now();
+        let now = match fault {
+            Some(OcspFault::Stale) => now.checked_sub(hour).ok()?,
+            Some(OcspFault::Future) => now.checked_add(hour).ok()?,
+            _ => now,
+        };
+        let (mut signer, mut key) = self.shared.signer.clone();
+        if fault == Some(OcspFault::StrangeSigner) {
+            let strange = SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).ok()?);
+            let name = pki::issue::Name::new("Somebody", "OCSP");
+            let (from, to) = signer.validity();
+            let time = |seconds| Timestamp::from_second(seconds).ok();
+            let made = Authority::root(name, strange.clone(), "", time(from)?, time(to)?).ok()?;
+            (signer, key) = (X509::parse(&made.certificate).ok()?, strange);
+        }
+        if fault == Some(OcspFault::BadSignature) {
+            key = SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).ok()?);
+        }
+        status::answer(statements.collect(), nonce.as_deref(), now, &signer, &key).ok()
     }
 }
 
-/// The trust list as it is published now.
-pub type PublishedList = Arc<Mutex<String>>;
-
-/// Routes: `/TSL.xml`, `/ocsp`.
-pub fn router(ledger: Ledger, list: PublishedList) -> Router {
-    let tsl = async |State(list): State<PublishedList>| {
-        let text = list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        ([(header::CONTENT_TYPE, "application/xml")], text)
-    };
-    Router::new()
-        .route("/TSL.xml", get(tsl).with_state(list))
+/// Routes: the publisher's files, and `/ocsp`.
+pub fn router(ledger: Ledger, publisher: Publisher) -> Router {
+    files(publisher)
         .route("/ocsp", post(ocsp).with_state(ledger))
         .layer(axum::extract::DefaultBodyLimit::max(limits::OCSP_RESPONSE))
 }
 
+fn files(publisher: Publisher) -> Router {
+    let file = async |State(publisher): State<Publisher>, uri: Uri| match publisher.file(uri.path()) {
+        Some(bytes) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    };
+    Router::new().fallback(file).with_state(publisher)
+}
+
+/// Serves the publisher's files over HTTPS, as the TSL service does with the trusted list.
+pub async fn serve_files(
+    listener: tokio::net::TcpListener,
+    identity: crypto::tls::Identity,
+    publisher: Publisher,
+) -> std::io::Result<()> {
+    crate::https::serve(listener, &identity, None, files(publisher)).await
+}
+
 async fn ocsp(State(ledger): State<Ledger>, request: Bytes) -> Response {
-    if ledger.entries().silent {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let fault = {
+        let mut entries = ledger.entries();
+        entries.asked += 1;
+        entries.fault
+    };
+    let kind = [(header::CONTENT_TYPE, "application/ocsp-response")];
+    let refuse = |status| match asn1::ocsp::encode_refusal(status) {
+        Ok(refusal) => (kind.clone(), refusal).into_response(),
+        Err(_) => StatusCode::BAD_REQUEST.into_response(),
+    };
+    match fault {
+        Some(OcspFault::Down) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(OcspFault::Slow(span)) => ledger.shared.clock.sleep(span).await,
+        Some(OcspFault::Overloaded) => return refuse(ResponseStatus::TryLater),
+        Some(OcspFault::Garbage) => return (kind, "garbage").into_response(),
+        _ => {}
     }
-    match ledger.answer(&request) {
-        Some(answer) => ([(header::CONTENT_TYPE, "application/ocsp-response")], answer).into_response(),
-        None => match asn1::ocsp::encode_refusal(asn1::ocsp::ResponseStatus::MalformedRequest) {
-            Ok(refusal) => ([(header::CONTENT_TYPE, "application/ocsp-response")], refusal).into_response(),
-            Err(_) => StatusCode::BAD_REQUEST.into_response(),
-        },
+    match ledger.answer(&request, fault) {
+        Some(answer) => (kind, answer).into_response(),
+        None => refuse(ResponseStatus::MalformedRequest),
     }
 }

@@ -17,13 +17,10 @@ use card::{Command, Expect, Response};
 use crypto::card::{SessionKeys, SessionStrength};
 use crypto::hmac_sha256;
 use crypto::tls::{ClientCertificate, PeerVerifier};
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use soap::cm::{CommandItem, Localization, ServiceRequest, Step, UpdateFlag, UpdateFlags};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 /// SK.VSD.AES256 in the MF.
 const KEY_VSD: u8 = 0x19;
@@ -356,28 +353,10 @@ impl Vsdm {
             }
         };
         let verifier = PeerVerifier::clients(Arc::new(judge), ClientCertificate::Required);
-        let key = crypto::tls::certified(&identity).map_err(std::io::Error::other)?;
-        let config = rustls::ServerConfig::builder_with_provider(crypto::tls::provider())
-            .with_safe_default_protocol_versions()
-            .map_err(std::io::Error::other)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
-        let acceptor = TlsAcceptor::from(Arc::new(config));
         let router = Router::new()
             .route("/{provider}/{service}/2.0", post(exchange))
             .with_state(self);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    // a broken connection is the caller's to notice
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                }
-            });
-        }
+        crate::https::serve(listener, &identity, Some(verifier), router).await
     }
 }
 

@@ -37,11 +37,7 @@ fn send(card: &Mutex<VirtualCard>, hex: &str) -> Response {
 async fn an_unlocked_egk_shows_protected_data_and_takes_a_log_record() {
     let clock = SystemClock::new();
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
-    let trust = pki::CvcTrust::new(
-        pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap())
-            .unwrap()
-            .cvcs,
-    );
+    let trust = pki::CvcTrust::new(list(&pki, &clock).cvcs);
     assert_eq!(trust.len(), 4);
     let (egk_iccsn, smcb_iccsn, hba_iccsn) = (
         "80276009990000000001".parse().unwrap(),
@@ -96,7 +92,7 @@ fn smcb_iccsn_bytes() -> &'static [u8; 10] {
 async fn cross_certificates_lead_to_another_root() {
     let clock = SystemClock::new();
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
-    let list = pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap()).unwrap();
+    let list = list(&pki, &clock);
     let trust = pki::CvcTrust::new(list.cvcs.clone());
     let old = list
         .cvcs
@@ -143,7 +139,7 @@ fn roots_are_cross_certified() {
 async fn a_security_module_card_opens_a_trusted_channel() {
     let clock = SystemClock::new();
     let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
-    let list = pki::tsl::Tsl::read(&pki.trust_list(1, clock.now(), "http://x").unwrap()).unwrap();
+    let list = list(&pki, &clock);
     let trust = pki::CvcTrust::new(list.cvcs);
     let holder = Holder {
         name: "Praxis".into(),
@@ -432,4 +428,9 @@ async fn the_published_hba_is_a_working_card() {
         0x6983,
         "expired by the card's clock of today"
     );
+}
+
+fn list(pki: &testti::TestPki, clock: &std::sync::Arc<dyn base::Clock>) -> pki::tsl::Tsl {
+    let publisher = testti::Publisher::new(pki, clock.clone(), "http://x", "https://x").unwrap();
+    pki::tsl::Tsl::read(&publisher.publish().unwrap()).unwrap()
 }

@@ -4,14 +4,15 @@
 //! * [`sign_enveloped`], [`verify_enveloped`]: one enveloped signature over a whole document (TSL, registration).
 //!
 //! roxmltree reads (and refuses document type definitions); it drops prefixes but keeps positions, so prefixes come
-//! from the source text. Rules against wrapping: exactly one signature, a direct child of the root; one reference,
-//! to the whole document; a fixed list of transforms; what was verified is handed back, not a mere "true".
+//! from the source text. Rules against wrapping: exactly one signature, a direct child of the root; one reference to
+//! the whole document and at most one to the signature's own XAdES properties; a fixed list of transforms; what was
+//! verified is handed back, not a mere "true".
 
 mod c14n;
 mod dsig;
 
 pub use c14n::{Mode, canonicalize};
-pub use dsig::{Verified, sign_enveloped, verify_enveloped};
+pub use dsig::{Properties, Verified, sign_enveloped, verify_enveloped};
 
 /// Why a document was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum Error {
     /// Not readable XML, or XML with a document type definition.
     #[error("not readable XML: {0}")]
     Xml(#[from] roxmltree::Error),
+    /// More elements, attributes or namespaces than any document needs.
+    #[error("{0}")]
+    Immodest(#[from] base::xml::Immodest),
     /// Nested deeper than any document of the TI.
     #[error("XML nested too deep")]
     TooDeep,

@@ -191,6 +191,7 @@ pub fn read_file_image(xml: &str) -> Result<FileImage, BadImage> {
     if xml.len() > base::limits::CARD_IMAGE {
         return Err(BadImage::TooBig);
     }
+    base::xml::check(xml)?;
     let options = roxmltree::ParsingOptions {
         nodes_limit: base::limits::XML_NODES,
         ..Default::default()

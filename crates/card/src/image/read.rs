@@ -33,6 +33,9 @@ pub enum BadImage {
         /// What is wrong.
         source: BadRule,
     },
+    /// More elements, attributes or namespaces than any image needs.
+    #[error(transparent)]
+    Immodest(#[from] base::xml::Immodest),
     /// Nested deeper than any card.
     #[error("card image nested too deep")]
     TooDeep,
@@ -43,6 +46,7 @@ pub fn read(xml: &str) -> Result<ObjectSystem, BadImage> {
     if xml.len() > base::limits::CARD_IMAGE {
         return Err(BadImage::TooBig);
     }
+    base::xml::check(xml)?;
     let options = roxmltree::ParsingOptions {
         nodes_limit: base::limits::XML_NODES,
         ..Default::default()

@@ -8,7 +8,7 @@ use crate::state::Function;
 use asn1::X509;
 use base::{Code, Timestamp};
 use card::{AID_ESIGN, CardKind, Channel};
-use pki::Purpose;
+use pki::{CheckError, Purpose};
 use soap::{CallContext, CertRef, CertificateData, Crypt, Expiration, Status, Verification};
 
 /// Where a certificate lies: application and short file identifiers for RSA and ECC.
@@ -22,7 +22,8 @@ fn place(kind: CardKind, reference: CertRef) -> Option<(&'static [u8], u8, u8)> 
     }
 }
 
-async fn read(card: &Card, reference: CertRef, crypt: Crypt) -> Result<Option<X509>, Failure> {
+/// One certificate of a card; `None` if the card does not have it. The caller holds the card.
+pub(crate) async fn read(card: &Card, reference: CertRef, crypt: Crypt) -> Result<Option<X509>, Failure> {
     let (aid, rsa, ecc) = place(card.found.kind, reference).ok_or(Code::BAD_CERT_REF)?;
     let channel: &dyn Channel = &card.channel;
     channel.select_mf().await?;
@@ -177,15 +178,7 @@ impl Call<'_> {
             })
             .transpose()?;
         let now = self.inner.clock.now();
-        let trust = self
-            .inner
-            .trust()
-            .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
-        let outcome = match at {
-            // for a moment in the past no responder can be asked about today's status
-            Some(at) if at < now => trust.check_offline(&certificate, &Purpose::ANY, at),
-            _ => trust.check(&certificate, &Purpose::ANY, &*self.inner.clock).await,
-        };
+        let outcome = self.verify_by_trust(&certificate, at.unwrap_or(now)).await?;
         let own_roles = certificate
             .admission
             .as_ref()
@@ -204,6 +197,37 @@ impl Call<'_> {
                 soap::verification_response(&Status::Ok, result, Some(&fault), &roles)
             }
         })
+    }
+
+    /// By the trusted list if the certificate claims to be qualified, by an imported CA if that issued it, else by the
+    /// trust list (TUC_KON_037).
+    async fn verify_by_trust(
+        &self,
+        certificate: &X509,
+        at: Timestamp,
+    ) -> Result<Result<(), CheckError>, Failure> {
+        let (inner, clock) = (self.inner, &*self.inner.clock);
+        for authority in inner.imported_authorities()? {
+            // of a foreign CA nobody here knows who tells the status: none is asked for (TIP1-A_5433)
+            if pki::signed_by(certificate, &authority) {
+                let valid = certificate.is_valid_at(at.as_second()) && authority.is_valid_at(at.as_second());
+                return Ok(if valid { Ok(()) } else { Err(CheckError::Time) });
+            }
+        }
+        let trust = inner
+            .trust()
+            .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
+        let qualified = certificate.qc_statements.is_some();
+        let verdict = match (qualified, inner.config.online) {
+            (true, true) => trust.check_qualified(certificate, at, clock).await,
+            (true, false) => trust.check_qualified_offline(certificate, at, clock.now()),
+            (false, true) => trust.check_at(certificate, &Purpose::ANY, at, clock).await,
+            (false, false) => trust.check_offline(certificate, &Purpose::ANY, at),
+        };
+        Ok(verdict.and_then(|verdict| match verdict.status {
+            pki::StatusEvidence::NotAsked => Err(CheckError::NotOnline),
+            _ => Ok(()),
+        }))
     }
 }
 

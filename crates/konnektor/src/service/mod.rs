@@ -7,6 +7,7 @@ mod event;
 mod online;
 mod vsd;
 
+pub(crate) use certificate::read as read_certificate;
 pub use vsd::RECEIPT_KEY;
 pub(crate) use vsd::make_receipt_key;
 

@@ -1,7 +1,7 @@
 //! The online check of an eGK: update flags, updates relayed between service and card, and the receipt about it.
 
-use crate::Inner;
 use crate::cards::Card;
+use crate::{Inner, tls_service};
 use ::card::{AID_ESIGN, Channel, Command, Expect, Response};
 use asn1::X509;
 use base::id::Iccsn;
@@ -19,7 +19,6 @@ use soap::cm::{self, Answer, Step, UpdateFlags};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// Most packages of one update: a service that never ends is cut off.
 const MAX_PACKAGES: usize = 50;
@@ -223,40 +222,16 @@ impl Connection {
     async fn open(inner: &Arc<Inner>, source: &Card) -> Result<Self, BackEnd> {
         let unreachable = |error: String| BackEnd::Unreachable(error);
         let url = inner.config.vsdm_url.as_deref().unwrap_or_default();
-        let uri: http::Uri = url.parse().map_err(|_| unreachable(format!("address {url}")))?;
-        let host = uri
-            .host()
-            .ok_or_else(|| unreachable(format!("address {url}")))?
-            .to_owned();
-        let port = uri.port_u16().unwrap_or(443);
-        let trust = inner
-            .trust()
-            .ok_or_else(|| unreachable("no trust list yet".into()))?;
-        let clock = inner.clock.clone();
-        let judge: crypto::tls::Judge = Arc::new(move |chain: &[&[u8]]| {
-            let der = chain.first().ok_or("no certificate")?;
-            let certificate = X509::parse(der).map_err(|error| error.to_string())?;
-            let checked = trust.check_offline(&certificate, &Purpose::INTERMEDIARY, clock.now());
-            checked.map(|_| ()).map_err(|error| error.to_string())
-        });
+        let (host, port) = tls_service::address(url).ok_or_else(|| unreachable(format!("address {url}")))?;
         let key = CardKey::open(inner, source).await.map_err(unreachable)?;
-        let chain = vec![key.certificate.der().to_vec()];
-        let tls = crypto::tls::client_config_with_key(&chain, Arc::new(key), judge);
-        let tls = tls.map_err(|error| unreachable(error.to_string()))?;
-        let connecting = async {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            let name =
-                rustls::pki_types::ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
-            tokio_rustls::TlsConnector::from(tls).connect(name, stream).await
-        };
+        let identity = (
+            vec![key.certificate.der().to_vec()],
+            Arc::new(key) as Arc<dyn Key>,
+        );
         // a service that does not answer must leave time for reading the card without it
         let limit = Duration::from_secs(inner.config.vsdm_max_seconds.div_ceil(3));
-        let stream = inner
-            .clock
-            .timeout(limit, connecting)
-            .await
-            .ok_or_else(|| unreachable(format!("no connection in {limit:?}")))?
-            .map_err(|error| unreachable(error.to_string()))?;
+        let stream = tls_service::connect(inner, url, &Purpose::INTERMEDIARY, Some(identity), limit).await;
+        let stream = stream.map_err(|failure| unreachable(failure.detail()))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| unreachable(error.to_string()))?;
         tokio::spawn(async move {

@@ -201,7 +201,7 @@ async fn an_insurers_service_in_trouble_never_hinders_reading() {
 async fn status_unknown_and_revoked() {
     let morning = Morning::before().await.unwrap();
     let world = &morning.world;
-    world.ledger.set_silent(true);
+    world.ledger.set_fault(Some(testti::services::OcspFault::Down));
     // the walk's own online read ends with 5 here, so walk as far as it goes
     let walk = langlauf::demo::Walk::new(world, &*morning.clock, true, &|_| ());
     assert!(walk.run().await.is_err());
@@ -212,7 +212,7 @@ async fn status_unknown_and_revoked() {
             .unwrap()
             .contains("<E>5</E>")
     );
-    world.ledger.set_silent(false);
+    world.ledger.set_fault(None);
     let image = std::fs::read_to_string(morning.folder.path().join("cards/eGK Loipengruen.xml")).unwrap();
     let system = card::image::read(&image).unwrap();
     let id = system.find("EF.C.CH.AUT.E256").unwrap();

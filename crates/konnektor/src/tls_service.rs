@@ -1,0 +1,86 @@
+//! TLS to services of the TI (TUC_KON_110): the server's certificate is judged by the trust space before anything is
+//! said, its status too; a definite "revoked" or "unknown" ends the connection, an outage of the responder does not
+//! (TIP1-A_7254).
+
+use crate::{Failure, Inner};
+use asn1::X509;
+use base::Code;
+use crypto::Key;
+use pki::{Purpose, StatusCheck};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// How long connecting, and how long an answer may take where nobody waits at a counter.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Whom we are towards a service.
+pub(crate) type ClientIdentity = (Vec<Vec<u8>>, Arc<dyn Key>);
+
+/// Connects to the service at `url`. `limit` bounds everything.
+pub(crate) async fn connect(
+    inner: &Arc<Inner>,
+    url: &str,
+    purpose: &'static Purpose,
+    identity: Option<ClientIdentity>,
+    limit: Duration,
+) -> Result<TlsStream<TcpStream>, Failure> {
+    let failed = |reason: String| Failure::new(Code::TLS_SERVER, format!("{url}: {reason}"));
+    let (host, port) = address(url).ok_or_else(|| failed("not an https address".into()))?;
+    let trust = inner.trust().ok_or_else(|| failed("no trust list yet".into()))?;
+    let (clock, judging) = (inner.clock.clone(), trust.clone());
+    let judge: crypto::tls::Judge = Arc::new(move |chain: &[&[u8]]| {
+        let der = chain.first().ok_or("no certificate")?;
+        let certificate = X509::parse(der).map_err(|error| error.to_string())?;
+        let checked = judging.check_offline(&certificate, purpose, clock.now());
+        checked.map(|_| ()).map_err(|error| error.to_string())
+    });
+    let tls = match identity {
+        Some((chain, key)) => crypto::tls::client_config_with_key(&chain, key, judge),
+        None => crypto::tls::client_config(None, judge),
+    };
+    let tls = tls.map_err(|error| failed(error.to_string()))?;
+    let connecting = async {
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        let name = rustls::pki_types::ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+        tokio_rustls::TlsConnector::from(tls).connect(name, stream).await
+    };
+    let stream = inner.clock.timeout(limit, connecting).await;
+    let stream = stream.ok_or_else(|| failed(format!("no connection in {limit:?}")))?;
+    let stream = stream.map_err(|error| failed(error.to_string()))?;
+    if purpose.status != StatusCheck::None {
+        let (_, session) = stream.get_ref();
+        let der = session.peer_certificates().and_then(<[_]>::first);
+        let certificate = der.and_then(|der| X509::parse(der).ok());
+        let certificate = certificate.ok_or_else(|| failed("no certificate".into()))?;
+        let verdict = trust.check(&certificate, purpose, &*inner.clock).await;
+        let verdict = verdict.map_err(|error| Failure::new(error.code(), error).within(Code::TLS_SERVER))?;
+        for warning in verdict.warnings {
+            tracing::warn!(url, %warning, "certificate of a service");
+        }
+    }
+    Ok(stream)
+}
+
+/// Host and port of an https address.
+pub(crate) fn address(url: &str) -> Option<(String, u16)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let https = uri.scheme_str() == Some("https");
+    https.then(|| Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(443))))?
+}
+
+/// One file from a service of the TI.
+pub(crate) async fn fetch(
+    inner: &Arc<Inner>,
+    url: &str,
+    purpose: &'static Purpose,
+    limit: usize,
+) -> Result<Vec<u8>, Failure> {
+    let stream = connect(inner, url, purpose, None, LIMIT).await?;
+    let fetching = pki::http::exchange(stream, "GET", url, None, Vec::new(), limit);
+    let failed = |reason: String| Failure::new(Code::TLS_SERVER, format!("{url}: {reason}"));
+    let bytes = inner.clock.timeout(LIMIT, fetching).await;
+    let bytes = bytes.ok_or_else(|| failed(format!("no answer in {LIMIT:?}")))?;
+    bytes.map_err(|error| failed(error.to_string()))
+}

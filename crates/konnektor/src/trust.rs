@@ -1,0 +1,421 @@
+//! The trust space of the instance: fetching lists (TUC_KON_031, 032, 040), having [`pki::Space`] judge them, storing and
+//! using them. What is refused changes nothing; what is adopted is stored before it is used.
+
+use crate::events::Event;
+use crate::state::{Condition, Other};
+use crate::{Failure, Inner, tls_service};
+use asn1::X509;
+use base::{Code, Severity, Timestamp, limits};
+use pki::space::{Note, Offer, Record};
+use pki::tsl::{SignerError, TslError};
+use pki::{CheckError, How, Purpose, Space, Trust};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long a download may take.
+const DOWNLOAD: Duration = Duration::from_secs(30);
+/// Tries per address (TUC_PKI_016).
+const TRIES: u32 = 3;
+
+/// What became of a list that was offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Sequence number of the list in use now.
+    pub sequence: u64,
+    /// Was it in use already?
+    pub unchanged: bool,
+    /// What is worth telling.
+    pub notes: Vec<String>,
+}
+
+/// A list with what came beside it.
+struct Download {
+    xml: String,
+    /// OCSP answer about its signer (A_21181).
+    stapled: Option<Vec<u8>>,
+}
+
+impl Inner {
+    /// Opens the stored trust space at the start; what cannot be read is reported and its forerunner used.
+    pub(crate) fn open_space(store: &store::Store, initial: X509, grace_days: u32) -> (Space, Vec<Note>) {
+        let grace = Duration::from_secs(u64::from(grace_days) * 86_400);
+        let stored = store.get::<Record>("trust", "space");
+        let (record, problem) = match stored {
+            Ok(record) => (record.unwrap_or_default(), None),
+            Err(error) => (Record::default(), Some(error)),
+        };
+        let (space, mut notes) = Space::open(record, initial, grace);
+        notes.extend(problem.map(|error| Note::Unreadable {
+            what: "trust space",
+            reason: error.to_string(),
+        }));
+        (space, notes)
+    }
+
+    /// The trust space as it is.
+    pub fn space(&self) -> Arc<Space> {
+        self.space.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Judges a trust list, stores and uses it (TUC_KON_032). What it heals is healed when this returns.
+    pub async fn adopt_list(&self, xml: &str, how: How) -> Result<Adopted, Failure> {
+        self.adopt(xml, how, None).await
+    }
+
+    async fn adopt(&self, xml: &str, how: How, stapled: Option<&[u8]>) -> Result<Adopted, Failure> {
+        let _one = self.adopting.lock().await;
+        let failed = |error: TslError| Failure::new(error.code(), format!("trust list: {error}"));
+        let offer = self
+            .space()
+            .offer_list(xml, how, self.clock.now())
+            .map_err(failed)?;
+        if !offer.unchanged && how == How::Automatic && self.config.online {
+            self.check_list_signer(&offer, stapled).await?;
+        }
+        self.take_offer(offer)
+    }
+
+    /// Changes the trust space by a cross certificate (A_17837, A_17345).
+    pub async fn adopt_by_cross(&self, cross: &X509, anchor: &X509, xml: &str) -> Result<Adopted, Failure> {
+        let _one = self.adopting.lock().await;
+        let offer = self.space().offer_cross(cross, anchor, xml, self.clock.now());
+        let offer = offer.map_err(|error| Failure::new(error.code(), error).within(Code::CROSS_IMPORT))?;
+        self.take_offer(offer)
+    }
+
+    /// Takes up the trust list before the one in use and sets that aside. `false` if there is none.
+    pub async fn step_back(&self) -> Result<bool, Failure> {
+        let _one = self.adopting.lock().await;
+        let Some(space) = self.space().step_back() else {
+            return Ok(false);
+        };
+        self.use_space(space)?;
+        Ok(true)
+    }
+
+    fn take_offer(&self, offer: Offer) -> Result<Adopted, Failure> {
+        let mut notes: Vec<String> = offer.notes.iter().map(ToString::to_string).collect();
+        if !offer.unchanged {
+            notes.extend(self.losses(&offer.space));
+            self.use_space(offer.space)?;
+            let parameters = vec![("Hinweise", notes.join("; "))];
+            self.log(&Event::quiet("CERT/TSL/UPDATED", Severity::Info, parameters));
+            let trouble = offer.notes.iter().any(Note::is_trouble);
+            self.set_condition(Condition::OtherErrorState(Other::TrustListEntryRefused), trouble);
+        }
+        for note in &notes {
+            tracing::warn!(note, "trust list");
+        }
+        let sequence = self.space().list().map_or(0, |list| list.sequence);
+        Ok(Adopted {
+            sequence,
+            unchanged: offer.unchanged,
+            notes,
+        })
+    }
+
+    /// Stores a space, then uses it.
+    fn use_space(&self, space: Space) -> Result<(), Failure> {
+        self.store.put("trust", "space", space.record())?;
+        self.install(space);
+        Ok(())
+    }
+
+    /// Uses a space that is stored.
+    pub(crate) fn install(&self, space: Space) {
+        let trust = space.list().map(|list| {
+            let trust = Trust::new(list.clone(), space.list_grace(), self.responders.clone());
+            let trust = trust.with_crl(space.crl().cloned()).with_vl(space.vl().cloned());
+            Arc::new(trust)
+        });
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        *self.space.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(space);
+        self.check_calendar();
+    }
+
+    /// TUC_PKI_001, step 4: the status of the signer, asked where the list in use says and judged by its responders.
+    /// A list in use that has ended itself says nothing any more; then only a definite "revoked" counts.
+    async fn check_list_signer(&self, offer: &Offer, stapled: Option<&[u8]>) -> Result<(), Failure> {
+        let Some(trust) = self.trust() else { return Ok(()) };
+        let (signer, anchor) = (&offer.signer, &offer.anchor);
+        let url = offer.signer_ocsp.as_deref();
+        let checked = trust
+            .check_status(signer, anchor, url, stapled, &*self.clock)
+            .await;
+        let ended = trust.list().next_update < self.clock.now();
+        match checked {
+            Ok(()) => Ok(()),
+            Err(error @ (CheckError::Revoked(_) | CheckError::Unknown)) => {
+                let failure = Failure::new(error.code(), format!("signer of the trust list: {error}"));
+                Err(failure.within(TslError::from(SignerError::Status).code()))
+            }
+            Err(error) if ended => {
+                tracing::warn!(%error, "status of the trust list's signer unknown; the list in use has ended, so the new one is taken");
+                Ok(())
+            }
+            Err(error) => Err(Failure::new(
+                error.code(),
+                format!("signer of the trust list: {error}"),
+            )),
+        }
+    }
+
+    /// Certificates in use here that are good now and would not be with this space: reported, for a list may take a CA
+    /// away on purpose.
+    fn losses(&self, space: &Space) -> Vec<String> {
+        let (Some(before), Some(list)) = (self.trust(), space.list()) else {
+            return Vec::new();
+        };
+        let after = Trust::new(list.clone(), space.list_grace(), self.responders.clone());
+        let now = self.clock.now();
+        let in_use = self.certificates_in_use();
+        let lost = in_use.iter().filter(|(_, certificate)| {
+            let good = |trust: &Trust| trust.check_offline(certificate, &Purpose::KNOWN, now).is_ok();
+            good(&before) && !good(&after)
+        });
+        lost.map(|(what, _)| format!("{what} is not trusted any more with the new trust list"))
+            .collect()
+    }
+
+    /// Certificates this instance lives on: its own, of terminals, of cards in them.
+    fn certificates_in_use(&self) -> Vec<(String, X509)> {
+        let own = &self.identities;
+        let mut all: Vec<(String, X509)> = [&own.ak_brainpool, &own.ak_nist, &own.sak]
+            .into_iter()
+            .filter_map(|identity| X509::parse(identity.chain.first()?).ok())
+            .map(|certificate| ("the Konnektor's own certificate".to_owned(), certificate))
+            .collect();
+        for terminal in self.terminals.all() {
+            let session = terminal.session.as_ref();
+            let certificate = session.and_then(|session| X509::parse(session.certificate()).ok());
+            let id = &terminal.record.config.id;
+            all.extend(certificate.map(|certificate| (format!("terminal {id}"), certificate)));
+        }
+        for card in self.cards.all() {
+            let place = format!("{} in {}", card.found.kind.as_str(), card.ct_id);
+            all.extend(card.found.aut.clone().map(|certificate| (place, certificate)));
+        }
+        all
+    }
+
+    /// CAs an administrator has imported for encryption to people outside the TI (CERT_IMPORTED_CA_LIST, TIP1-A_5433).
+    pub fn imported_authorities(&self) -> Result<Vec<X509>, Failure> {
+        let stored = self.store.all::<String>("imported-ca")?;
+        let parsed = stored
+            .iter()
+            .filter_map(|(_, text)| X509::parse(&hex::decode(text).ok()?).ok());
+        Ok(parsed.collect())
+    }
+
+    /// Imports a CA; its SHA-256 is its name here.
+    pub fn import_authority(&self, certificate: &X509) -> Result<String, Failure> {
+        if !certificate.is_ca {
+            return Err(Failure::new(Code::SYNTAX, "not the certificate of a CA"));
+        }
+        let id = hex::encode(crypto::sha256([certificate.der()]));
+        self.store
+            .put("imported-ca", &id, &hex::encode(certificate.der()))?;
+        Ok(id)
+    }
+
+    /// Forgets an imported CA; absence is no error.
+    pub fn forget_authority(&self, id: &str) -> Result<(), Failure> {
+        if hex::decode(id).map_or(0, |bytes| bytes.len()) != 32 {
+            return Err(Failure::new(Code::SYNTAX, "a SHA-256 in hexadecimal expected"));
+        }
+        Ok(self.store.delete("imported-ca", id)?)
+    }
+
+    /// Looks for newer lists at once. The failure of the trust list comes first.
+    pub async fn update_now(self: &Arc<Self>) -> Result<(), Failure> {
+        let list = self.update_list().await;
+        let crl = self.update_crl().await;
+        let vl = match self.config.lu_sak {
+            true => self.update_vl().await,
+            false => Ok(()),
+        };
+        self.set_condition(Condition::TslUpdateNotSuccessful, list.is_err());
+        self.set_condition(Condition::BnetzaVlUpdateNotSuccessful, vl.is_err());
+        list.and(crl).and(vl)
+    }
+
+    /// Looks for a newer trust list: inside the TI, else on the Internet (TIP1-A_4693, A_20536).
+    pub(crate) async fn update_list(&self) -> Result<(), Failure> {
+        let Some(url) = &self.config.tsl_url else {
+            return Ok(());
+        };
+        let mut failures = Vec::new();
+        // the hash first: most days there is nothing new, and if it cannot be had that is no obstacle (A_17781)
+        let hash = self.fetch(&sibling(url, "sha2"), 256).await;
+        let hash = hash.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_ascii_lowercase());
+        if hash.is_ok_and(|hash| self.space().list_hash() == Some(hash.as_str())) {
+            return Ok(());
+        }
+        let mut addresses = vec![url.clone()];
+        if let Some(list) = self.space().list() {
+            addresses.extend(list.addresses.iter().filter(|known| *known != url).cloned());
+            addresses.dedup();
+        }
+        for address in &addresses {
+            match self.download(address).await {
+                Ok(download) => match self.adopt(&download.xml, How::Automatic, None).await {
+                    Ok(_) => return Ok(()),
+                    Err(failure) => failures.push(failure),
+                },
+                Err(failure) => failures.push(failure),
+            }
+        }
+        for address in &self.config.tsl_internet_urls {
+            match self.download_from_internet(address).await {
+                Ok(download) => {
+                    let stapled = download.stapled.as_deref();
+                    match self.adopt(&download.xml, How::Automatic, stapled).await {
+                        Ok(_) => return Ok(()),
+                        Err(failure) => failures.push(failure),
+                    }
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        // a list that was refused says more than one that could not be had
+        let refused = failures
+            .iter()
+            .position(|failure| failure.code() != Code::TSL_DOWNLOAD);
+        let detail: Vec<String> = failures.iter().map(Failure::detail).collect();
+        let code = refused
+            .and_then(|position| failures.get(position))
+            .map(Failure::code);
+        Err(Failure::new(
+            code.unwrap_or(Code::TSL_DOWNLOAD),
+            detail.join("; "),
+        ))
+    }
+
+    async fn download(&self, url: &str) -> Result<Download, Failure> {
+        let bytes = self.fetch(url, limits::TSL).await?;
+        Ok(Download {
+            xml: text(bytes)?,
+            stapled: None,
+        })
+    }
+
+    /// From the Internet the detached signature is checked before anything of the list is read (A_21185).
+    async fn download_from_internet(&self, url: &str) -> Result<Download, Failure> {
+        let signature = self.fetch(&sibling(url, "sig"), pki::detached::LIMIT).await?;
+        let bytes = self.fetch(url, limits::TSL).await?;
+        let space = self.space();
+        let now = self.clock.now();
+        let announced = space.announced().filter(|announced| announced.from <= now);
+        let mut anchors = vec![space.anchor()];
+        anchors.extend(announced.map(|announced| &announced.certificate));
+        pki::detached::verify(&bytes, &signature, &anchors, now)
+            .map_err(|error| Failure::new(error.code(), format!("{url}: {error}")))?;
+        Ok(Download {
+            xml: text(bytes)?,
+            stapled: self
+                .fetch(&sibling(url, "ocsp"), limits::OCSP_RESPONSE)
+                .await
+                .ok(),
+        })
+    }
+
+    /// One file over HTTP, tried a few times.
+    async fn fetch(&self, url: &str, limit: usize) -> Result<Vec<u8>, Failure> {
+        let mut reason = String::new();
+        for _ in 0..TRIES {
+            let fetching = pki::http::fetch("GET", url, None, Vec::new(), limit);
+            match self.clock.timeout(DOWNLOAD, fetching).await {
+                Some(Ok(bytes)) => return Ok(bytes),
+                Some(Err(error)) => reason = error.to_string(),
+                None => reason = format!("no answer in {} s", DOWNLOAD.as_secs()),
+            }
+        }
+        Err(Failure::new(Code::TSL_DOWNLOAD, format!("{url}: {reason}")))
+    }
+
+    /// Judges a revocation list, stores and uses it (TUC_KON_040).
+    pub async fn adopt_crl(&self, der: &[u8]) -> Result<Timestamp, Failure> {
+        let _one = self.adopting.lock().await;
+        let space = self.space().offer_crl(der, self.clock.now());
+        let space = space.map_err(|error| {
+            self.log(&Event::quiet(
+                "CERT/CRL/INVALID",
+                Severity::Error,
+                vec![("Bedeutung", error.to_string())],
+            ));
+            Failure::new(error.code(), error).within(Code::CRL_INVALID)
+        })?;
+        let end = space.crl().map(|crl| crl.next_update).unwrap_or_default();
+        if space.record() != self.space().record() {
+            self.use_space(space)?;
+            self.log(&Event::quiet("CERT/CRL/UPDATED", Severity::Info, Vec::new()));
+        }
+        Ok(end)
+    }
+
+    /// Looks for a newer revocation list; plain HTTP, it must work without a tunnel (TIP1-A_4694).
+    pub(crate) async fn update_crl(&self) -> Result<(), Failure> {
+        let mut last = None;
+        for url in &self.config.crl_urls {
+            let outcome = match self.fetch(url, limits::CRL).await {
+                Ok(der) => self.adopt_crl(&der).await.map(|_| ()),
+                Err(failure) => Err(failure.within(Code::CRL_DOWNLOAD)),
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+
+    /// Judges a trusted list for qualified signatures, stores and uses it (TUC_KON_031).
+    pub async fn adopt_vl(&self, xml: &str) -> Result<u64, Failure> {
+        let _one = self.adopting.lock().await;
+        let space = self.space().offer_vl(xml, self.clock.now());
+        let space = space.map_err(|error| Failure::new(error.code(), error).within(Code::VL_IMPORT))?;
+        let sequence = space.vl().map_or(0, |vl| vl.sequence);
+        if space.record() != self.space().record() {
+            self.use_space(space)?;
+            self.log(&Event::quiet(
+                "CERT/BNETZA_VL/UPDATED",
+                Severity::Info,
+                Vec::new(),
+            ));
+        }
+        Ok(sequence)
+    }
+
+    /// Looks for a newer trusted list where the trust list says, over TLS with the role of the TSL service.
+    pub(crate) async fn update_vl(self: &Arc<Self>) -> Result<(), Failure> {
+        let space = self.space();
+        let service = space.list().and_then(|list| list.vl.as_ref());
+        let mut last = None;
+        for url in service.map(|vl| vl.addresses.as_slice()).unwrap_or_default() {
+            let outcome = match tls_service::fetch(self, url, &Purpose::TSL_SERVICE, limits::TSL).await {
+                Ok(bytes) => match text(bytes) {
+                    Ok(xml) => self.adopt_vl(&xml).await.map(|_| ()),
+                    Err(failure) => Err(failure),
+                },
+                Err(failure) => Err(failure.within(Code::VL_UPDATE)),
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        last.map_or(Ok(()), Err)
+    }
+}
+
+/// The file beside `url` with another ending.
+fn sibling(url: &str, ending: &str) -> String {
+    match url.rsplit_once('.') {
+        Some((stem, last)) if !last.contains('/') => format!("{stem}.{ending}"),
+        _ => format!("{url}.{ending}"),
+    }
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| Failure::new(Code::TSL_FORMAT, error))
+}

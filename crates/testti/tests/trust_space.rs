@@ -1,0 +1,700 @@
+//! The trust space and those who publish for it: what is believed, what is refused, and that every refusal heals.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use asn1::X509;
+use base::{Clock, Timestamp, VirtualClock};
+use pki::space::{Note, Record};
+use pki::tsl::{DnssecAnchor, SignerError, Tsl, TslError};
+use pki::{CheckError, How, Purpose, Responders, Space, Trust};
+use std::sync::Arc;
+use std::time::Duration;
+use testti::{ListSigner, Publisher, SavedKeys, TestPki};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const GRACE: Duration = Duration::from_secs(30 * 86_400);
+
+struct Ti {
+    clock: VirtualClock,
+    pki: TestPki,
+    publisher: Publisher,
+}
+
+impl Ti {
+    fn new() -> Self {
+        let clock = VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+        let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://ocsp").unwrap();
+        let publisher = Publisher::new(&pki, clock.shared(), "http://ti", "https://ti").unwrap();
+        Self {
+            clock,
+            pki,
+            publisher,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn in_days(&self, days: u32) -> Timestamp {
+        self.now().checked_add(DAY * days).unwrap()
+    }
+
+    fn pass(&self, days: u32) {
+        self.clock.advance(DAY * days);
+    }
+
+    fn anchor(&self) -> X509 {
+        X509::parse(&self.pki.tsl.ca.certificate).unwrap()
+    }
+
+    fn signer(&self, number: u32) -> ListSigner {
+        self.pki
+            .list_signer(number, self.now(), self.in_days(8 * 365))
+            .unwrap()
+    }
+
+    fn list(&self) -> String {
+        String::from_utf8(self.publisher.file("/TSL.xml").unwrap()).unwrap()
+    }
+
+    /// A device that was just made and has the list of today.
+    fn device(&self) -> Space {
+        let (space, _) = Space::open(Record::default(), self.anchor(), GRACE);
+        self.adopt(&space, &self.list()).unwrap().0
+    }
+
+    fn adopt(&self, space: &Space, xml: &str) -> Result<(Space, Vec<Note>), TslError> {
+        let offer = space.offer_list(xml, How::Automatic, self.now())?;
+        // whatever is adopted must be there after a restart too
+        let stored = serde_json::to_string(offer.space.record()).unwrap();
+        let (again, notes) = Space::open(serde_json::from_str(&stored).unwrap(), self.anchor(), GRACE);
+        assert_eq!(notes, []);
+        assert_eq!(
+            again.list().map(|list| list.sequence),
+            offer.space.list().map(|list| list.sequence)
+        );
+        assert_eq!(again.anchor(), offer.space.anchor());
+        Ok((again, offer.notes))
+    }
+}
+
+/// Would a card certified by the test TI be read?
+fn reads_cards(ti: &Ti, space: &Space, card: &X509) -> bool {
+    let Some(list) = space.list() else { return false };
+    let trust = Trust::new(list.clone(), GRACE, Arc::new(Responders::default()));
+    trust.check_offline(card, &Purpose::EGK_OFFLINE, ti.now()).is_ok()
+}
+
+fn egk(ti: &Ti) -> X509 {
+    let person = testti::person::Person::example();
+    let options = testti::cards::Options {
+        rsa: false,
+        ..testti::cards::Options::default()
+    };
+    let number = "80276009990000000001".parse().unwrap();
+    let system = testti::cards::egk(&ti.pki, &number, &person, ti.now(), &options).unwrap();
+    let id = system.find("EF.C.CH.AUT.E256").unwrap();
+    match &system.node(id).unwrap().body {
+        card::image::Body::Transparent { bytes, .. } => X509::parse_file(bytes).unwrap(),
+        _ => panic!("file"),
+    }
+}
+
+#[test]
+fn numbers_and_replays() {
+    let ti = Ti::new();
+    let first = ti.list();
+    let space = ti.device();
+    ti.pass(1);
+    let second = ti.publisher.publish().unwrap();
+    let (space, _) = ti.adopt(&space, &second).unwrap();
+    // the same list again is no news and no mistake
+    assert!(
+        space
+            .offer_list(&second, How::Automatic, ti.now())
+            .unwrap()
+            .unchanged
+    );
+    // an old one, from a replayed download or by hand
+    for how in [How::Automatic, How::ByHand] {
+        let refused = space.offer_list(&first, how, ti.now());
+        assert!(matches!(
+            refused,
+            Err(TslError::Sequence {
+                offered: 10_001,
+                current: 10_002
+            })
+        ));
+    }
+    // too old for anybody but an administrator
+    ti.pass(61);
+    let (fresh, _) = Space::open(Record::default(), ti.anchor(), GRACE);
+    assert!(matches!(
+        fresh.offer_list(&second, How::Automatic, ti.now()),
+        Err(TslError::TooOld(_))
+    ));
+    assert!(fresh.offer_list(&second, How::ByHand, ti.now()).is_ok());
+}
+
+/// A list is verified again after a restart as of the day it was adopted: whatever has ended since, the device starts.
+#[test]
+fn a_restart_after_the_signer_has_ended() {
+    let ti = Ti::new();
+    let short = ti.pki.list_signer(2, ti.now(), ti.in_days(20)).unwrap();
+    let anchor = X509::parse(&short.ca.certificate).unwrap();
+    ti.publisher.announce(short, ti.now());
+    ti.publisher.switch();
+    let xml = ti.publisher.publish().unwrap();
+    let (space, _) = Space::open(Record::default(), anchor.clone(), GRACE);
+    let space = space.offer_list(&xml, How::Automatic, ti.now()).unwrap().space;
+    ti.pass(25);
+    assert!(Tsl::verify(&xml, &[&anchor], ti.now()).is_err());
+    let (again, notes) = Space::open(space.record().clone(), anchor, GRACE);
+    assert_eq!((notes.len(), again.list().unwrap().sequence), (0, 10_002));
+    assert!(reads_cards(&ti, &again, &egk(&ti)));
+}
+
+#[test]
+fn an_announced_anchor_takes_over_when_it_has_proven_itself() {
+    let ti = Ti::new();
+    let space = ti.device();
+    let next = ti.signer(2);
+    let subject = X509::parse(&next.ca.certificate).unwrap().subject();
+    ti.publisher.announce(next, ti.in_days(10));
+    let (space, notes) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    assert!(matches!(notes.as_slice(), [Note::Announced { .. }]), "{notes:?}");
+    // too early: the new anchor counts for nothing before its moment
+    ti.pass(9);
+    ti.publisher.switch();
+    let early = ti.publisher.publish().unwrap();
+    assert!(matches!(
+        ti.adopt(&space, &early),
+        Err(TslError::Signer(SignerError::Chain))
+    ));
+    // at its moment it does, and is the anchor from then on
+    ti.pass(1);
+    let (space, notes) = ti.adopt(&space, &early).unwrap();
+    assert_eq!(notes, [Note::Activated(subject.clone())]);
+    assert_eq!(space.anchor().subject(), subject);
+    assert!(space.announced().is_none());
+    // what the old one signs later is refused
+    let old = {
+        let edition = pki::tsl::Edition {
+            sequence: 20_000,
+            issued: ti.now(),
+            next_update: ti.in_days(30),
+        };
+        let contents = ti.pki.list_contents("http://ti", "https://ti");
+        pki::tsl::write(&contents, &edition, &ti.pki.tsl.certificate, &ti.pki.tsl.key).unwrap()
+    };
+    assert!(matches!(
+        ti.adopt(&space, &old),
+        Err(TslError::Signer(SignerError::Chain))
+    ));
+}
+
+/// A list of otherwise good content in which the entry of the new anchor is wrong, in every way one can think of: the
+/// entry is refused and reported, the list is used, and the next good list heals it.
+#[test]
+fn a_wrong_announcement_is_refused_and_healed() {
+    let ti = Ti::new();
+    let card = egk(&ti);
+    let mut space = ti.device();
+    let (ended, _) = (ti.pki.list_signer(7, ti.now(), ti.in_days(5)).unwrap(), ());
+    let good = ti.signer(8);
+    let entry = |der: &[u8], from: Timestamp| (der.to_vec(), from);
+    let raw = |identity: &str| {
+        format!(
+            "<TSPService><ServiceInformation><ServiceTypeIdentifier>http://uri.etsi.org/TrstSvc/Svctype/\
+             TSLServiceCertChange</ServiceTypeIdentifier><ServiceName><Name xml:lang=\"DE\">x</Name></ServiceName>\
+             <ServiceDigitalIdentity><DigitalId>{identity}</DigitalId></ServiceDigitalIdentity><ServiceStatus>\
+             http://uri.etsi.org/TrstSvc/Svcstatus/inaccord</ServiceStatus><StatusStartingTime>2026-02-01T00:00:00Z\
+             </StatusStartingTime></ServiceInformation></TSPService>"
+        )
+    };
+    type Mistake<'a> = Box<dyn Fn(&mut pki::tsl::Contents) + 'a>;
+    let moment = ti.in_days(31);
+    let mistakes: Vec<(&str, u16, Mistake<'_>)> = vec![
+        ("two entries", 1003, {
+            let good = good.ca.certificate.clone();
+            Box::new(move |contents| contents.announced = vec![entry(&good, moment), entry(&good, moment)])
+        }),
+        ("garbage instead of a certificate", 1004, {
+            let text = raw("<X509Certificate>bm90IGEgY2VydGlmaWNhdGU=</X509Certificate>");
+            Box::new(move |contents| contents.raw.clone_from(&text))
+        }),
+        ("no certificate but a name", 1004, {
+            let text = raw("<X509SubjectName>CN=GEM.TSL-CA9</X509SubjectName>");
+            Box::new(move |contents| contents.raw.clone_from(&text))
+        }),
+        ("the signer instead of its CA", 1021, {
+            let der = good.certificate.clone();
+            Box::new(move |contents| contents.announced = vec![entry(&der, moment)])
+        }),
+        ("ended before it begins", 1021, {
+            let der = ended.ca.certificate.clone();
+            Box::new(move |contents| contents.announced = vec![entry(&der, moment)])
+        }),
+    ];
+    for (what, code, mistake) in &mistakes {
+        ti.pass(1);
+        let xml = ti.publisher.publish_with(mistake).unwrap();
+        let (next, notes) = ti.adopt(&space, &xml).unwrap();
+        let [Note::AnnouncementRefused { code: found, .. }] = notes.as_slice() else {
+            panic!("{what}: {notes:?}");
+        };
+        assert_eq!(found.number(), *code, "{what}");
+        assert!(next.announced().is_none(), "{what}");
+        assert!(reads_cards(&ti, &next, &card), "{what}");
+        space = next;
+    }
+    // the next good list heals: its announcement is kept
+    ti.publisher.announce(good, moment);
+    ti.pass(1);
+    let (space, notes) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    assert!(matches!(notes.as_slice(), [Note::Announced { .. }]));
+    assert!(space.announced().is_some());
+}
+
+/// A well-formed announcement of an anchor nobody will ever sign under: its moment passes, lists go on being signed
+/// under the old one. The device says so and goes on, and the next announcement replaces the wrong one.
+#[test]
+fn an_announced_anchor_that_never_signs() {
+    let ti = Ti::new();
+    let card = egk(&ti);
+    let space = ti.device();
+    let wrong = ti.signer(66);
+    let from = ti.in_days(5);
+    let der = wrong.ca.certificate;
+    let xml = ti
+        .publisher
+        .publish_with(|contents| contents.announced.push((der, from)))
+        .unwrap();
+    let (mut space, _) = ti.adopt(&space, &xml).unwrap();
+    for _ in 0..6 {
+        ti.pass(14);
+        let (next, notes) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+        assert!(matches!(notes.as_slice(), [Note::Unproven { .. }]), "{notes:?}");
+        assert!(reads_cards(&ti, &next, &card));
+        space = next;
+    }
+    let right = ti.signer(2);
+    ti.publisher.announce(right, ti.in_days(3));
+    let (space, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    ti.pass(4);
+    ti.publisher.switch();
+    let (space, notes) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    assert!(matches!(notes.as_slice(), [Note::Activated(_)]), "{notes:?}");
+    assert!(reads_cards(&ti, &space, &card));
+}
+
+fn dnssec(key_tag: u16) -> DnssecAnchor {
+    DnssecAnchor {
+        zone: "telematik.".into(),
+        key_tag,
+        algorithm: 8,
+        digest_type: 2,
+        digest: vec![key_tag as u8; 32],
+    }
+}
+
+/// 25 May 2020 again: the anchor for signed names is changed through the trust list, and the entry is wrong.
+#[test]
+fn may_2020() {
+    let ti = Ti::new();
+    let tags = |space: &Space| {
+        space
+            .dnssec_anchors()
+            .map(|anchor| anchor.key_tag)
+            .collect::<Vec<_>>()
+    };
+    ti.publisher.change(|contents| contents.dnssec = vec![dnssec(1)]);
+    ti.pass(1);
+    let (space, _) = ti.adopt(&ti.device(), &ti.publisher.publish().unwrap()).unwrap();
+    let space = space.prove_dnssec(&dnssec(1));
+    assert_eq!(tags(&space), [1]);
+    // broken entries are refused with a report; the proven anchor stays in use
+    let broken = [
+        DnssecAnchor {
+            digest: vec![2; 31],
+            ..dnssec(2)
+        },
+        DnssecAnchor {
+            zone: "telematik".into(),
+            ..dnssec(2)
+        },
+        DnssecAnchor {
+            digest_type: 1,
+            ..dnssec(2)
+        },
+        DnssecAnchor {
+            algorithm: 1,
+            ..dnssec(2)
+        },
+    ];
+    let mut space = space;
+    for wrong in broken {
+        ti.pass(1);
+        let xml = ti
+            .publisher
+            .publish_with(|contents| contents.dnssec = vec![wrong])
+            .unwrap();
+        let (next, notes) = ti.adopt(&space, &xml).unwrap();
+        assert!(matches!(notes.as_slice(), [Note::DnssecRefused(_)]), "{notes:?}");
+        assert_eq!(tags(&next), [1]);
+        space = next;
+    }
+    // a well-formed one that fits no key of the zone stands beside the proven one, so names go on being resolved
+    ti.pass(1);
+    let xml = ti
+        .publisher
+        .publish_with(|contents| contents.dnssec = vec![dnssec(9)])
+        .unwrap();
+    let (space, notes) = ti.adopt(&space, &xml).unwrap();
+    assert_eq!((notes, tags(&space)), (vec![Note::DnssecOffered(9)], vec![1, 9]));
+    // no entry at all is no change
+    ti.pass(1);
+    let xml = ti
+        .publisher
+        .publish_with(|contents| contents.dnssec.clear())
+        .unwrap();
+    let (space, _) = ti.adopt(&space, &xml).unwrap();
+    assert_eq!(tags(&space), [1, 9]);
+    // the next good list heals without a person; the old anchor goes only when a name was resolved with the new one
+    ti.publisher.change(|contents| contents.dnssec = vec![dnssec(2)]);
+    ti.pass(1);
+    let (space, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    assert_eq!(tags(&space), [1, 2]);
+    let space = space.prove_dnssec(&dnssec(2));
+    assert_eq!(tags(&space), [2]);
+}
+
+#[test]
+fn a_hollow_list_needs_a_person() {
+    let ti = Ti::new();
+    let space = ti.device();
+    ti.pass(1);
+    let hollow = ti
+        .publisher
+        .publish_with(|contents| contents.responders.clear())
+        .unwrap();
+    assert!(matches!(
+        ti.adopt(&space, &hollow),
+        Err(TslError::Hollow("OCSP responders"))
+    ));
+    let (healed, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    assert!(!healed.list().unwrap().responders.is_empty());
+    let by_hand = space.offer_list(&hollow, How::ByHand, ti.now()).unwrap().space;
+    assert!(by_hand.list().unwrap().responders.is_empty());
+    // and back again: the hollow list is set aside and stays so
+    let back = by_hand.step_back().unwrap();
+    assert_eq!(back.list().unwrap().sequence, 10_001);
+    assert!(matches!(
+        back.offer_list(&hollow, How::Automatic, ti.now()),
+        Err(TslError::SetAside)
+    ));
+}
+
+/// From a trust space under an RSA anchor to one under elliptic curves, and nothing but the right cross certificate
+/// opens the way.
+#[test]
+fn a_cross_certificate_changes_the_trust_space() {
+    use crypto::{Key, RsaPrivate, SoftKey};
+    use pki::issue::{Authority, Name, Request, profile};
+    let ti = Ti::new();
+    let key = SoftKey::Rsa(RsaPrivate::generate(2048).unwrap());
+    let name = Name::new("Langlauf TEST-ONLY", "TSL-CA1 RSA");
+    let (from, to) = (ti.now(), ti.in_days(8 * 365));
+    let rsa = Authority::root(name, key, "http://ocsp", from, to).unwrap();
+    let signer_key = SoftKey::Rsa(RsaPrivate::generate(2048).unwrap());
+    let request = Request {
+        profile: &profile::TSL_SIGNER,
+        subject: Name::new("Langlauf TEST-ONLY", "TSL Signing Unit RSA"),
+        key: signer_key.public(),
+        admission: None,
+        dns: &[],
+        addresses: &[],
+        from,
+        to,
+    };
+    let signer = rsa.issue(&request).unwrap();
+    let edition = pki::tsl::Edition {
+        sequence: 400,
+        issued: ti.now(),
+        next_update: ti.in_days(30),
+    };
+    let contents = ti.pki.list_contents("http://ti", "https://ti");
+    let old_list = pki::tsl::write(&contents, &edition, &signer, &signer_key).unwrap();
+    let old_anchor = X509::parse(&rsa.certificate).unwrap();
+    let (space, _) = Space::open(Record::default(), old_anchor, GRACE);
+    let space = space
+        .offer_list(&old_list, How::Automatic, ti.now())
+        .unwrap()
+        .space;
+
+    let anchor = ti.anchor();
+    let cross = rsa
+        .cross(&ti.pki.tsl.ca.name, &ti.pki.tsl.ca.key().public(), from, to)
+        .unwrap();
+    let cross = X509::parse(&cross).unwrap();
+    let new_list = ti.list();
+    assert!(space.offer_list(&new_list, How::ByHand, ti.now()).is_err());
+    // a cross certificate for another key, one by somebody else, a list of somebody else
+    let other = ti.signer(5);
+    let wrong_key = rsa
+        .cross(&ti.pki.tsl.ca.name, &other.key.public(), from, to)
+        .unwrap();
+    let wrong_key = X509::parse(&wrong_key).unwrap();
+    assert!(
+        space
+            .offer_cross(&wrong_key, &anchor, &new_list, ti.now())
+            .is_err()
+    );
+    let by_other = other
+        .ca
+        .cross(&ti.pki.tsl.ca.name, &ti.pki.tsl.ca.key().public(), from, to)
+        .unwrap();
+    let by_other = X509::parse(&by_other).unwrap();
+    assert!(
+        space
+            .offer_cross(&by_other, &anchor, &new_list, ti.now())
+            .is_err()
+    );
+    assert!(space.offer_cross(&cross, &anchor, &old_list, ti.now()).is_err());
+
+    let moved = space
+        .offer_cross(&cross, &anchor, &new_list, ti.now())
+        .unwrap()
+        .space;
+    assert_eq!(moved.anchor(), &anchor);
+    assert_eq!(moved.list().unwrap().sequence, 10_001);
+    let (again, notes) = Space::open(
+        moved.record().clone(),
+        X509::parse(&rsa.certificate).unwrap(),
+        GRACE,
+    );
+    assert_eq!((notes.len(), again.anchor()), (0, &anchor));
+}
+
+#[test]
+fn a_ca_that_was_revoked() {
+    let ti = Ti::new();
+    let before = egk(&ti);
+    let space = ti.device();
+    ti.pass(10);
+    let moment = ti.now();
+    ti.publisher.change(|contents| {
+        let ca = ti.pki.egk_ca.certificate.clone();
+        contents.cas.retain(|(der, _)| *der != ca);
+        contents.revoked.push((ca, moment));
+    });
+    let (space, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    let trust = Trust::new(
+        space.list().unwrap().clone(),
+        GRACE,
+        Arc::new(Responders::default()),
+    );
+    let check = |certificate: &X509| trust.check_offline(certificate, &Purpose::EGK_OFFLINE, ti.now());
+    assert!(check(&before).is_ok(), "issued before the revocation");
+    let late = {
+        use crypto::{Curve, EcPrivate, PublicKey};
+        use pki::issue::{Name, Request, profile};
+        let key = PublicKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap().public());
+        let request = Request {
+            profile: &profile::EGK_AUT,
+            subject: Name::new("Kasse", "Spät"),
+            key,
+            admission: None,
+            dns: &[],
+            addresses: &[],
+            from: ti.now(),
+            to: ti.in_days(365),
+        };
+        X509::parse(&ti.pki.egk_ca.issue(&request).unwrap()).unwrap()
+    };
+    assert_eq!(check(&late), Err(CheckError::IssuerRevoked(moment)));
+}
+
+#[test]
+fn the_revocation_list() {
+    let ti = Ti::new();
+    let space = ti.device();
+    let concentrator = {
+        use crypto::{Curve, EcPrivate, PublicKey};
+        use pki::issue::{Name, Request, profile};
+        let key = PublicKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap().public());
+        let request = Request {
+            profile: &profile::VPNK_VPN,
+            subject: Name::new("VPN", "konzentrator"),
+            key,
+            admission: None,
+            dns: &[],
+            addresses: &[],
+            from: ti.now(),
+            to: ti.in_days(365),
+        };
+        X509::parse(&ti.pki.vpn_ca.issue(&request).unwrap()).unwrap()
+    };
+    let first = ti.publisher.file("/internet/VPN.crl").unwrap();
+    let space = space.offer_crl(&first, ti.now()).unwrap();
+    assert_eq!(space.crl().unwrap().revoked(&concentrator), None);
+    ti.pass(1);
+    ti.publisher.revoke(concentrator.clone());
+    let moment = ti.now();
+    ti.publisher.publish_crl().unwrap();
+    let second = ti.publisher.file("/internet/VPN.crl").unwrap();
+    let space = space.offer_crl(&second, ti.now()).unwrap();
+    assert_eq!(space.crl().unwrap().revoked(&concentrator), Some(moment));
+    // its serial number under another issuer is another certificate
+    let namesake = X509::parse(&ti.pki.tsl.certificate).unwrap();
+    assert_eq!(space.crl().unwrap().revoked(&namesake), None);
+    assert_eq!(
+        space.offer_crl(&first, ti.now()).unwrap_err().code().number(),
+        1043
+    );
+    let mut changed = second.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    assert_eq!(
+        space.offer_crl(&changed, ti.now()).unwrap_err().code().number(),
+        1057
+    );
+    ti.pass(7);
+    assert_eq!(
+        space.offer_crl(&second, ti.now()).unwrap_err().code().number(),
+        1054
+    );
+    // openssl reads it as we do
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("crl");
+    std::fs::write(&path, &second).unwrap();
+    let output = std::process::Command::new("openssl")
+        .args(["crl", "-inform", "DER", "-noout", "-text", "-in"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("Certificate Issuer"),
+        "{text}"
+    );
+    let serial: String = hex::encode_upper(concentrator.serial());
+    assert!(text.contains(&serial), "{text}");
+}
+
+#[test]
+fn qualified_certificates() {
+    let ti = Ti::new();
+    let certificate = {
+        use crypto::{Curve, EcPrivate, PublicKey};
+        use pki::issue::{Name, Request, profile};
+        let key = PublicKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap().public());
+        move |ti: &Ti| {
+            let request = Request {
+                profile: &profile::HBA_QES,
+                subject: Name::new("Ärztekammer", "Dr. Spur"),
+                key: key.clone(),
+                admission: None,
+                dns: &[],
+                addresses: &[],
+                from: ti.now(),
+                to: ti.in_days(365),
+            };
+            X509::parse(&ti.pki.qes_ca.issue(&request).unwrap()).unwrap()
+        }
+    };
+    let trust = |space: &Space| {
+        Trust::new(
+            space.list().unwrap().clone(),
+            GRACE,
+            Arc::new(Responders::default()),
+        )
+        .with_vl(space.vl().cloned())
+    };
+    let space = ti.device();
+    let early = certificate(&ti);
+    let check = |space: &Space, certificate: &X509| {
+        trust(space)
+            .check_qualified_offline(certificate, ti.now(), ti.now())
+            .map(|verdict| verdict.list)
+            .map_err(|error| error.code().number())
+    };
+    assert_eq!(check(&space, &early), Err(1060), "no trusted list yet");
+    let vl = |ti: &Ti| String::from_utf8(ti.publisher.file("/VL.xml").unwrap()).unwrap();
+    let space = space.offer_vl(&vl(&ti), ti.now()).unwrap();
+    assert!(check(&space, &early).is_ok());
+    // not claimed to be qualified; of a CA that is in the trust list only
+    let other = egk(&ti);
+    assert_eq!(check(&space, &other), Err(1048));
+    ti.pass(30);
+    ti.publisher.withdraw_qualification();
+    ti.pass(1);
+    ti.publisher.publish_vl().unwrap();
+    let (space, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    let space = space.offer_vl(&vl(&ti), ti.now()).unwrap();
+    assert!(check(&space, &early).is_ok(), "issued while the CA was qualified");
+    let late = certificate(&ti);
+    assert_eq!(check(&space, &late), Err(1062));
+    // a list with a changed letter, and one that is over
+    let changed = vl(&ti).replace("withdrawn", "granted");
+    assert_eq!(
+        space.offer_vl(&changed, ti.now()).unwrap_err().code().number(),
+        1013
+    );
+    ti.pass(200);
+    assert_eq!(
+        space.offer_vl(&vl(&ti), ti.now()).unwrap_err().code().number(),
+        1060
+    );
+    assert_eq!(check(&space, &early), Err(1060));
+}
+
+/// Bombs of every kind: refused, in bounded memory, before anything of them is believed.
+#[test]
+fn bombs() {
+    let anchor = Ti::new().anchor();
+    let now = "2026-01-02T00:00:00Z".parse().unwrap();
+    let refuse = |xml: String| {
+        let before = peak();
+        assert!(Tsl::verify(&xml, &[&anchor], now).is_err());
+        assert!(Tsl::read(&xml).is_err());
+        let grown = peak().saturating_sub(before);
+        assert!(grown < 1_000_000, "{grown} KiB for {} bytes", xml.len());
+    };
+    let root = "<TrustServiceStatusList xmlns=\"http://uri.etsi.org/02231/v2#\">";
+    refuse(format!(
+        "{root}{}{}</TrustServiceStatusList>",
+        "<a>".repeat(100_000),
+        "</a>".repeat(100_000)
+    ));
+    refuse(format!(
+        "{root}{}</TrustServiceStatusList>",
+        "<a/>".repeat(1_000_000)
+    ));
+    refuse(format!(
+        "<!DOCTYPE x [<!ENTITY a \"{}\"><!ENTITY b \"{}\">]>{root}&b;</TrustServiceStatusList>",
+        "x".repeat(1000),
+        "&a;".repeat(1000)
+    ));
+    refuse(format!(
+        "{root}{}</TrustServiceStatusList>",
+        "x".repeat(100_000_000)
+    ));
+    refuse(format!(
+        "{root}{}",
+        (0..60_000)
+            .map(|n| format!("<a xmlns:n{n}=\"u{n}\">"))
+            .collect::<String>()
+    ));
+    refuse(format!(
+        "{root}<a {}/></TrustServiceStatusList>",
+        (0..200_000).map(|n| format!("b{n}=\"\" ")).collect::<String>()
+    ));
+}
+
+/// Peak memory of this process in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
