@@ -6,6 +6,7 @@ use asn1::X509;
 use base::Code;
 use base::id::{CtId, Mac};
 use crypto::tls::Identity;
+use pki::space::Origin;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -217,6 +218,10 @@ pub struct IdentityFiles {
     pub sak: PathBuf,
     /// Certificate of the CA that certifies signers of trust lists.
     pub trust_anchor: PathBuf,
+    /// Certificates of the TI's roots: they vouch for a trust anchor whose announcement was missed. Without them such a
+    /// device needs a person with the lists in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roots: Option<PathBuf>,
     /// Serial number of the gSMC-K.
     pub iccsn: String,
 }
@@ -293,11 +298,22 @@ impl IdentityFiles {
         let [anchor] = anchor.as_slice() else {
             return Err(failed(&self.trust_anchor, &"one certificate expected"));
         };
+        let roots = match &self.roots {
+            None => Vec::new(),
+            Some(path) => crypto::pem::decode_all("CERTIFICATE", &text(path)?)
+                .map_err(|error| failed(path, &error))?
+                .iter()
+                .map(|der| X509::parse(der).map_err(|error| failed(path, &error)))
+                .collect::<Result<_, _>>()?,
+        };
         Ok(Identities {
             ak_brainpool: identity(&self.ak_brainpool)?,
             ak_nist: identity(&self.ak_nist)?,
             sak: identity(&self.sak)?,
-            trust_anchor: X509::parse(anchor).map_err(|error| failed(&self.trust_anchor, &error))?,
+            origin: Origin {
+                anchor: X509::parse(anchor).map_err(|error| failed(&self.trust_anchor, &error))?,
+                roots,
+            },
             iccsn: self.iccsn.clone(),
         })
     }

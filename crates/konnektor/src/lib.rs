@@ -30,7 +30,6 @@ pub use config::{ClientAuthentication, Config};
 pub use failure::Failure;
 pub use service::RECEIPT_KEY;
 
-use asn1::X509;
 use base::{Clock, Severity};
 use cards::Cards;
 use crypto::tls::Identity;
@@ -58,8 +57,8 @@ pub struct Identities {
     pub ak_nist: Identity,
     /// ID.SAK.AUT.
     pub sak: Identity,
-    /// The first trust anchor (EF.C.TSL.CA_1): the CA that certifies signers of trust lists. Later ones come with lists.
-    pub trust_anchor: X509,
+    /// The first trust anchor and the roots.
+    pub origin: pki::space::Origin,
     /// Serial number of the gSMC-K.
     pub iccsn: String,
 }
@@ -146,7 +145,7 @@ impl Konnektor {
         );
         let (space, space_notes) = Inner::open_space(
             &store,
-            identities.trust_anchor.clone(),
+            identities.origin.clone(),
             config.certificates.tsl_grace_days,
         );
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
@@ -241,6 +240,16 @@ impl Inner {
     /// The trust space, once there is one.
     pub fn trust(&self) -> Option<Arc<Trust>> {
         self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the status services are doing.
+    pub fn responders(&self) -> &Responders {
+        &self.responders
+    }
+
+    /// All conditions with their value and since when it holds.
+    pub fn conditions(&self) -> Vec<(Condition, bool, base::Timestamp)> {
+        self.state.all()
     }
 
     /// An event into the log, without personal data.

@@ -6,7 +6,7 @@ use crate::state::{Condition, Other};
 use crate::{Failure, Inner, tls_service};
 use asn1::X509;
 use base::{Code, Severity, Timestamp, limits};
-use pki::space::{Note, Offer, Record};
+use pki::space::{Note, Offer, Origin, Record};
 use pki::tsl::{SignerError, TslError};
 use pki::{CheckError, How, Purpose, Space, Trust};
 use std::sync::{Arc, PoisonError};
@@ -37,14 +37,14 @@ struct Download {
 
 impl Inner {
     /// Opens the stored trust space at the start; what cannot be read is reported and its forerunner used.
-    pub(crate) fn open_space(store: &store::Store, initial: X509, grace_days: u32) -> (Space, Vec<Note>) {
+    pub(crate) fn open_space(store: &store::Store, origin: Origin, grace_days: u32) -> (Space, Vec<Note>) {
         let grace = Duration::from_secs(u64::from(grace_days) * 86_400);
         let stored = store.get::<Record>("trust", "space");
         let (record, problem) = match stored {
             Ok(record) => (record.unwrap_or_default(), None),
             Err(error) => (Record::default(), Some(error)),
         };
-        let (space, mut notes) = Space::open(record, initial, grace);
+        let (space, mut notes) = Space::open(record, Arc::new(origin), grace);
         notes.extend(problem.map(|error| Note::Unreadable {
             what: "trust space",
             reason: error.to_string(),

@@ -2,6 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use asn1::X509;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use crypto::tls::Identity;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -152,8 +154,7 @@ pub fn issued_by(authorities: Arc<Vec<X509>>) -> crypto::tls::Judge {
 
 /// The value of HTTP's `Authorization` for a user and password.
 pub fn basic(user: &str, password: &str) -> String {
-    use base64::Engine;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    let encoded = STANDARD.encode(format!("{user}:{password}"));
     format!("Basic {encoded}")
 }
 
@@ -206,6 +207,10 @@ pub enum Operation<'a> {
         handle: &'a str,
         reference: &'a str,
         crypt: &'a str,
+    },
+    VerifyCertificate {
+        der: &'a [u8],
+        at: Option<&'a str>,
     },
     EjectCard {
         handle: &'a str,
@@ -276,6 +281,18 @@ impl Operation<'_> {
                      <Z:CertRefList><Z:CertRef>{reference}</Z:CertRef></Z:CertRefList><Z:Crypt>{crypt}</Z:Crypt>\
                      </Z:ReadCardCertificate>",
                     soap::ns::CERT
+                );
+                ("/ws/CertificateService", body)
+            }
+            Operation::VerifyCertificate { der, at } => {
+                let at = at.map(|at| format!("<Z:VerificationTime>{at}</Z:VerificationTime>"));
+                let body = format!(
+                    "<Z:VerifyCertificate xmlns:Z=\"{}\" xmlns:CERTCMN=\"{}\" {conn}>{CONTEXT}\
+                     <CERTCMN:X509Certificate>{}</CERTCMN:X509Certificate>{}</Z:VerifyCertificate>",
+                    soap::ns::CERT,
+                    soap::ns::CERTCMN,
+                    STANDARD.encode(der),
+                    at.unwrap_or_default()
                 );
                 ("/ws/CertificateService", body)
             }

@@ -366,6 +366,10 @@ impl World {
             &vault.path("trust-anchor"),
             pem::encode("CERTIFICATE", &pki.tsl.ca.certificate)?.as_bytes(),
         )?;
+        let roots = pki.anchors().iter().map(|der| pem::encode("CERTIFICATE", der));
+        let roots: Vec<_> = roots.collect::<Result<_, _>>()?;
+        let roots: String = roots.iter().map(|text| text.as_str()).collect();
+        write_private(&vault.path("roots"), roots.as_bytes())?;
         let random_text = || Ok(hex::encode(crypto::random::<12>()?));
         let admin_password = read_or_make(&folder.join("admin-password.txt"), random_text)?;
         let practice_password = read_or_make(&folder.join("practice-password.txt"), random_text)?;
@@ -377,6 +381,7 @@ impl World {
                 ak_nist: file("ak-nist"),
                 sak: file("sak"),
                 trust_anchor: file("trust-anchor"),
+                roots: Some(file("roots")),
                 iccsn: GSMC_K.into(),
             },
             admin_certificates: [fingerprint(&administrator)].into(),

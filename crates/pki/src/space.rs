@@ -47,6 +47,9 @@ pub enum Note {
         /// What is wrong.
         reason: String,
     },
+    /// The announcement of this anchor was missed; a root the device was made with vouches for it.
+    #[error("trust anchor {0} was never announced here, but a root of the TI vouches for it")]
+    FoundByRoot(String),
     /// The announced anchor should be in use by now, but the list is still signed under the old one.
     #[error(
         "the trust list is still signed under the old trust anchor although {subject} was to replace it on {from}"
@@ -79,10 +82,11 @@ pub enum Note {
 impl Note {
     /// Is something wrong, or is it merely news?
     pub fn is_trouble(&self) -> bool {
-        !matches!(
+        let news = matches!(
             self,
-            Note::Announced { .. } | Note::Activated(_) | Note::DnssecOffered(_)
-        )
+            Note::Announced { .. } | Note::Activated(_) | Note::FoundByRoot(_) | Note::DnssecOffered(_)
+        );
+        !news
     }
 }
 
@@ -135,11 +139,21 @@ impl<'de> Deserialize<'de> for Der {
     }
 }
 
+/// What a device was made with.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The first trust anchor (EF.C.TSL.CA_1).
+    pub anchor: X509,
+    /// Roots of the TI: they vouch for a trust anchor whose announcement was missed. May be empty; then such a device
+    /// needs a person with the lists in between.
+    pub roots: Vec<X509>,
+}
+
 /// The trust space: the record and what was read from it.
 #[derive(Debug, Clone)]
 pub struct Space {
     record: Record,
-    initial: X509,
+    origin: Arc<Origin>,
     anchor: X509,
     announced: Option<Announcement>,
     list: Option<Arc<Tsl>>,
@@ -166,9 +180,9 @@ pub struct Offer {
 }
 
 impl Space {
-    /// Reads a stored record. `initial` is the anchor the device was made with; `list_grace` is
-    /// CERT_TSL_DEFAULT_GRACE_PERIOD_DAYS. Of each object the newest generation that can be read is used.
-    pub fn open(record: Record, initial: X509, list_grace: Duration) -> (Self, Vec<Note>) {
+    /// Reads a stored record. `list_grace` is CERT_TSL_DEFAULT_GRACE_PERIOD_DAYS. Of each object the newest generation
+    /// that can be read is used.
+    pub fn open(record: Record, origin: Arc<Origin>, list_grace: Duration) -> (Self, Vec<Note>) {
         let mut notes = Vec::new();
         let mut unreadable = |what, reason: &dyn std::fmt::Display| {
             notes.push(Note::Unreadable {
@@ -176,7 +190,7 @@ impl Space {
                 reason: reason.to_string(),
             });
         };
-        let mut anchor = initial.clone();
+        let mut anchor = origin.anchor.clone();
         for stored in &record.anchors {
             match X509::parse(&stored.0) {
                 Ok(certificate) => {
@@ -233,7 +247,7 @@ impl Space {
         }
         let space = Self {
             record,
-            initial,
+            origin,
             anchor,
             announced,
             list,
@@ -301,10 +315,20 @@ impl Space {
         if let Some(announced) = due {
             anchors.insert(0, &announced.certificate);
         }
-        let signed = Tsl::verify(xml, &anchors, now)?;
-        let activates = due.is_some() && signed.anchor == 0;
-        let (anchor, signer_ocsp) = match due {
-            Some(announced) if activates => (announced.certificate.clone(), announced.ocsp.clone()),
+        let mut found = None;
+        let signed = match Tsl::verify(xml, &anchors, now) {
+            Err(TslError::Signer(SignerError::Chain)) => {
+                let candidate = self.find_by_root(xml, now).ok_or(SignerError::Chain)?;
+                let signed = Tsl::verify(xml, &[&candidate], now)?;
+                found = Some(candidate);
+                signed
+            }
+            other => other?,
+        };
+        let activates = found.is_none() && due.is_some() && signed.anchor == 0;
+        let (anchor, signer_ocsp) = match (&found, due) {
+            (Some(found), _) => (found.clone(), None),
+            (None, Some(announced)) if activates => (announced.certificate.clone(), announced.ocsp.clone()),
             _ => (self.anchor.clone(), self.ocsp_of_anchor()),
         };
         let sha256 = hex::encode(crypto::sha256([xml]));
@@ -324,7 +348,10 @@ impl Space {
 
         let mut next = self.clone();
         let mut notes = Vec::new();
-        if activates {
+        if found.is_some() {
+            next.activate(anchor.clone());
+            notes.push(Note::FoundByRoot(anchor.subject()));
+        } else if activates {
             next.activate(anchor.clone());
             notes.push(Note::Activated(anchor.subject()));
         } else if let Some(announced) = due {
@@ -392,10 +419,10 @@ impl Space {
         // the anchor that the rejected list had brought goes with it
         if let Some(position) = record.anchors.iter().position(|anchor| *anchor == before) {
             record.anchors.drain(..position);
-        } else if before.0 == self.initial.der() {
+        } else if before.0 == self.origin.anchor.der() {
             record.anchors.clear();
         }
-        let (space, notes) = Self::open(record, self.initial.clone(), self.list_grace);
+        let (space, notes) = Self::open(record, self.origin.clone(), self.list_grace);
         let readable = notes.iter().all(|note| !matches!(note, Note::Unreadable { .. }));
         (readable && space.list.is_some()).then_some(space)
     }
@@ -453,6 +480,34 @@ impl Space {
             .dnssec_proven
             .retain(|known| known == anchor || offered.contains(known));
         next
+    }
+
+    /// The anchor of a list whose signer nobody here knows, if a root vouches for it. Where its certificate comes from
+    /// does not matter, so the list itself, not believed yet, may bring it. It must bear the name of a TSL signer CA as
+    /// the anchor in use does, for a root certifies other CAs too, and must not be older.
+    fn find_by_root(&self, xml: &str, now: Timestamp) -> Option<X509> {
+        const UNIT: &str = "2.5.4.11";
+        let unit = self.anchor.subject_attribute(UNIT);
+        let list = Tsl::read(xml).ok()?;
+        let candidates = list.cas.into_iter().map(|ca| ca.certificate);
+        // one that is announced for later counts for nothing before its moment
+        let early = self.announced.as_ref().filter(|announced| announced.from > now);
+        let early = early.map(|announced| &announced.certificate);
+        let mut fitting = candidates.filter(|candidate| {
+            let same_kind = !unit.is_empty() && candidate.subject_attribute(UNIT) == unit;
+            let younger = candidate.validity().0 >= self.anchor.validity().0;
+            let vouched = |root: &X509| {
+                root.is_valid_at(now.as_second()) && crate::check::verify_signature(candidate, root).is_ok()
+            };
+            same_kind
+                && younger
+                && *candidate != self.anchor
+                && Some(candidate) != early
+                && check_anchor(candidate, now).is_ok()
+                && self.origin.roots.iter().any(vouched)
+        });
+        // of several the one that signed: it is tried by verifying the list
+        fitting.find(|candidate| Tsl::verify(xml, &[candidate], now).is_ok())
     }
 
     fn ocsp_of_anchor(&self) -> Option<String> {

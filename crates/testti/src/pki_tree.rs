@@ -18,6 +18,9 @@ const FLAGS_DEVICE_CA: [u8; 7] = [0x80, 0, 0, 0, 0, 0, 0x03];
 /// An eGK has no rights, so its CA has none to pass on.
 const FLAGS_EGK_CA: [u8; 7] = [0x80, 0, 0, 0, 0, 0, 0];
 
+/// By this the certificate of a trust anchor is told from those of other CAs below a root (Tab_PKI_213).
+const TSL_UNIT: &str = "TSL-Signer-CA der Telematikinfrastruktur";
+
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Private keys of the whole tree by name, PKCS#8 in hex: what must be stored to have the same TI again.
@@ -148,6 +151,10 @@ impl Maker<'_> {
             "Langlauf TEST-ONLY NOT-VALID",
             &format!("LANGLAUF.{name} TEST-ONLY"),
         );
+        let subject = match name {
+            "TSL-CA" => subject.with("OU", TSL_UNIT),
+            _ => subject,
+        };
         let mut made = match issuer {
             None => Authority::root(subject, key, ocsp, validity.0, validity.1)?,
             Some(issuer) => issuer.subordinate(subject, key, validity.0, validity.1)?,
@@ -298,7 +305,8 @@ impl TestPki {
     pub fn list_signer(&self, number: u32, from: Timestamp, to: Timestamp) -> Result<ListSigner, Error> {
         let organisation = "Langlauf TEST-ONLY NOT-VALID";
         let key = || Ok::<_, Error>(SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1)?));
-        let name = Name::new(organisation, &format!("LANGLAUF.TSL-CA{number} TEST-ONLY"));
+        let name =
+            Name::new(organisation, &format!("LANGLAUF.TSL-CA{number} TEST-ONLY")).with("OU", TSL_UNIT);
         let ca = self.root.subordinate(name, key()?, from, to)?;
         let signer = key()?;
         let certificate = ca.issue(&Request {

@@ -24,7 +24,6 @@ pub struct Ledger {
 }
 
 struct Shared {
-    issuers: Vec<X509>,
     signer: (X509, SoftKey),
     clock: Arc<dyn Clock>,
     entries: Mutex<Entries>,
@@ -32,6 +31,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Entries {
+    issuers: Vec<X509>,
     certificates: Vec<(asn1::ocsp::CertId, Vec<u8>)>,
     revoked: HashMap<Vec<u8>, Timestamp>,
     fault: Option<OcspFault>,
@@ -84,11 +84,14 @@ impl Ledger {
             .into_iter()
             .filter_map(|ca| X509::parse(&ca.certificate).ok())
             .collect();
-        let shared = Shared {
+        let entries = Entries {
             issuers,
+            ..Entries::default()
+        };
+        let shared = Shared {
             signer: pki.ocsp_signer.clone(),
             clock,
-            entries: Mutex::default(),
+            entries: Mutex::new(entries),
         };
         Self {
             shared: Arc::new(shared),
@@ -99,21 +102,29 @@ impl Ledger {
         self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A CA that the book did not know from the start.
+    pub fn add_issuer(&self, authority: &Authority) {
+        if let Ok(certificate) = X509::parse(&authority.certificate) {
+            self.entries().issuers.push(certificate);
+        }
+    }
+
     /// Enters a certificate. One that none of our CAs issued is ignored.
     pub fn register(&self, der: &[u8]) {
         let Ok(certificate) = X509::parse_file(der) else {
             return;
         };
         let issuer = certificate.issuer_der().unwrap_or_default();
-        let mut named = self
-            .shared
+        let mut entries = self.entries();
+        let mut named = entries
             .issuers
             .iter()
             .filter(|ca| ca.subject_der().is_ok_and(|name| name == issuer));
-        if let Some(ca) = named.find(|ca| pki::signed_by(&certificate, ca))
-            && let Ok(id) = status::cert_id(&certificate, ca)
-        {
-            self.entries().certificates.push((id, certificate.der().to_vec()));
+        let id = named
+            .find(|ca| pki::signed_by(&certificate, ca))
+            .and_then(|ca| status::cert_id(&certificate, ca).ok());
+        if let Some(id) = id {
+            entries.certificates.push((id, certificate.der().to_vec()));
         }
     }
 

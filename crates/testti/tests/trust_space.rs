@@ -3,7 +3,7 @@
 
 use asn1::X509;
 use base::{Clock, Timestamp, VirtualClock};
-use pki::space::{Note, Record};
+use pki::space::{Note, Origin, Record};
 use pki::tsl::{DnssecAnchor, SignerError, Tsl, TslError};
 use pki::{CheckError, How, Purpose, Responders, Space, Trust};
 use std::sync::Arc;
@@ -47,6 +47,14 @@ impl Ti {
         X509::parse(&self.pki.tsl.ca.certificate).unwrap()
     }
 
+    fn origin(&self) -> Arc<Origin> {
+        let roots = self.pki.anchors().iter().map(|der| X509::parse(der).unwrap());
+        Arc::new(Origin {
+            anchor: self.anchor(),
+            roots: roots.collect(),
+        })
+    }
+
     fn signer(&self, number: u32) -> ListSigner {
         self.pki
             .list_signer(number, self.now(), self.in_days(8 * 365))
@@ -59,7 +67,7 @@ impl Ti {
 
     /// A device that was just made and has the list of today.
     fn device(&self) -> Space {
-        let (space, _) = Space::open(Record::default(), self.anchor(), GRACE);
+        let (space, _) = Space::open(Record::default(), self.origin(), GRACE);
         self.adopt(&space, &self.list()).unwrap().0
     }
 
@@ -67,7 +75,7 @@ impl Ti {
         let offer = space.offer_list(xml, How::Automatic, self.now())?;
         // whatever is adopted must be there after a restart too
         let stored = serde_json::to_string(offer.space.record()).unwrap();
-        let (again, notes) = Space::open(serde_json::from_str(&stored).unwrap(), self.anchor(), GRACE);
+        let (again, notes) = Space::open(serde_json::from_str(&stored).unwrap(), self.origin(), GRACE);
         assert_eq!(notes, []);
         assert_eq!(
             again.list().map(|list| list.sequence),
@@ -76,6 +84,14 @@ impl Ti {
         assert_eq!(again.anchor(), offer.space.anchor());
         Ok((again, offer.notes))
     }
+}
+
+/// A device that was made without roots.
+fn only(anchor: X509) -> Arc<Origin> {
+    Arc::new(Origin {
+        anchor,
+        roots: Vec::new(),
+    })
 }
 
 /// Would a card certified by the test TI be read?
@@ -128,7 +144,7 @@ fn numbers_and_replays() {
     }
     // too old for anybody but an administrator
     ti.pass(61);
-    let (fresh, _) = Space::open(Record::default(), ti.anchor(), GRACE);
+    let (fresh, _) = Space::open(Record::default(), ti.origin(), GRACE);
     assert!(matches!(
         fresh.offer_list(&second, How::Automatic, ti.now()),
         Err(TslError::TooOld(_))
@@ -145,11 +161,11 @@ fn a_restart_after_the_signer_has_ended() {
     ti.publisher.announce(short, ti.now());
     ti.publisher.switch();
     let xml = ti.publisher.publish().unwrap();
-    let (space, _) = Space::open(Record::default(), anchor.clone(), GRACE);
+    let (space, _) = Space::open(Record::default(), only(anchor.clone()), GRACE);
     let space = space.offer_list(&xml, How::Automatic, ti.now()).unwrap().space;
     ti.pass(25);
     assert!(Tsl::verify(&xml, &[&anchor], ti.now()).is_err());
-    let (again, notes) = Space::open(space.record().clone(), anchor, GRACE);
+    let (again, notes) = Space::open(space.record().clone(), only(anchor), GRACE);
     assert_eq!((notes.len(), again.list().unwrap().sequence), (0, 10_002));
     assert!(reads_cards(&ti, &again, &egk(&ti)));
 }
@@ -189,6 +205,69 @@ fn an_announced_anchor_takes_over_when_it_has_proven_itself() {
     };
     assert!(matches!(
         ti.adopt(&space, &old),
+        Err(TslError::Signer(SignerError::Chain))
+    ));
+}
+
+/// Two changes while the device is off: nobody it knows has signed the list of today. A root vouches for the anchor; a
+/// device without roots takes the list in between from a person, also when that has ended.
+#[test]
+fn a_missed_announcement() {
+    let ti = Ti::new();
+    let bare = |record: Record| Space::open(record, only(ti.anchor()), GRACE).0;
+    let device = ti.device();
+    ti.publisher.announce(ti.signer(2), ti.in_days(5));
+    ti.pass(5);
+    ti.publisher.publish().unwrap();
+    let first = ti.list();
+    ti.publisher.switch();
+    ti.pass(1);
+    ti.publisher.announce(ti.signer(3), ti.in_days(80));
+    let between = ti.publisher.publish().unwrap();
+    ti.pass(80);
+    ti.publisher.switch();
+    let today = ti.publisher.publish().unwrap();
+
+    let (space, notes) = ti.adopt(&device, &today).unwrap();
+    assert!(matches!(notes.as_slice(), [Note::FoundByRoot(_)]), "{notes:?}");
+    assert!(space.anchor().subject().contains("TSL-CA3"));
+
+    let mut space = bare(device.record().clone());
+    let refused = space.offer_list(&today, How::Automatic, ti.now());
+    assert!(matches!(refused, Err(TslError::Signer(SignerError::Chain))));
+    for list in [&first, &between, &today] {
+        space = space.offer_list(list, How::ByHand, ti.now()).unwrap().space;
+    }
+    assert!(space.anchor().subject().contains("TSL-CA3"));
+    // the certificate of another CA below the same root vouches for nothing
+    let component = &ti.pki.component_ca;
+    let forged = ListSigner {
+        ca: component.clone(),
+        ..ti.signer(4)
+    };
+    let certificate = component
+        .issue(&pki::issue::Request {
+            profile: &pki::issue::profile::TSL_SIGNER,
+            subject: pki::issue::Name::new("Forger", "TSL Signing Unit"),
+            key: crypto::Key::public(&forged.key),
+            admission: None,
+            dns: &[],
+            addresses: &[],
+            from: ti.now(),
+            to: ti.in_days(100),
+        })
+        .unwrap();
+    ti.publisher.announce(
+        ListSigner {
+            certificate,
+            ..forged
+        },
+        ti.now(),
+    );
+    ti.publisher.switch();
+    let forged = ti.publisher.publish().unwrap();
+    assert!(matches!(
+        ti.adopt(&device, &forged),
         Err(TslError::Signer(SignerError::Chain))
     ));
 }
@@ -426,7 +505,7 @@ fn a_cross_certificate_changes_the_trust_space() {
     let contents = ti.pki.list_contents("http://ti", "https://ti");
     let old_list = pki::tsl::write(&contents, &edition, &signer, &signer_key).unwrap();
     let old_anchor = X509::parse(&rsa.certificate).unwrap();
-    let (space, _) = Space::open(Record::default(), old_anchor, GRACE);
+    let (space, _) = Space::open(Record::default(), only(old_anchor), GRACE);
     let space = space
         .offer_list(&old_list, How::Automatic, ti.now())
         .unwrap()
@@ -470,7 +549,7 @@ fn a_cross_certificate_changes_the_trust_space() {
     assert_eq!(moved.list().unwrap().sequence, 10_001);
     let (again, notes) = Space::open(
         moved.record().clone(),
-        X509::parse(&rsa.certificate).unwrap(),
+        only(X509::parse(&rsa.certificate).unwrap()),
         GRACE,
     );
     assert_eq!((notes.len(), again.anchor()), (0, &anchor));
@@ -697,4 +776,97 @@ fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A thousand days of a device's life, day by day, from many seeds: lists every fortnight, four changes of the trust
+/// anchor (each announced four weeks before, one on the last day of the old anchor, two within one grace period),
+/// mistakes in single lists, and the download out of order for twenty days at any time. There is no day on which a card
+/// cannot be read, and at the end the device has the newest anchor.
+#[test]
+fn a_thousand_days() {
+    const CHANGES: [i32; 4] = [150, 170, 500, 900];
+    let seeds = std::env::var("TRUST_SEEDS").map_or(4, |text| text.parse().unwrap());
+    for seed in 0_u64..seeds {
+        // a small generator: the same seed is the same life
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let ti = Ti::new();
+        let card = egk(&ti);
+        let mut space = ti.device();
+        let outages: Vec<i32> = (0..6).map(|_| random(980) as i32).collect();
+        // the anchor that begins on day 150 ends on day 170, and so on: each change is on the last allowed day
+        let anchors: Vec<_> = CHANGES
+            .iter()
+            .enumerate()
+            .map(|(position, day)| {
+                let end = CHANGES.get(position + 1).copied().unwrap_or(2000);
+                (*day, ti.in_days(*day as u32), ti.in_days(end as u32))
+            })
+            .collect();
+        let mut anchors = anchors.into_iter();
+        let mut next = anchors.next();
+        let mut announced = false;
+        let mut number = 1;
+        for day in 1..=1000 {
+            ti.pass(1);
+            if let Some((begin, from, to)) = next {
+                let lead = if begin == 170 { 20 } else { 28 };
+                if !announced && day >= begin - lead {
+                    number += 1;
+                    let made = ti.now();
+                    ti.publisher
+                        .announce(ti.pki.list_signer(number, made, to).unwrap(), from);
+                    announced = true;
+                }
+                if day == begin {
+                    ti.publisher.switch();
+                    announced = false;
+                    next = anchors.next();
+                    if let Some((170, from, to)) = next {
+                        // one list names one anchor only: the next is announced when this one has begun
+                        number += 1;
+                        ti.publisher
+                            .announce(ti.pki.list_signer(number, ti.now(), to).unwrap(), from);
+                        announced = true;
+                    }
+                }
+            }
+            let urgent = CHANGES.contains(&day);
+            if day % 14 == 0 || urgent {
+                match random(8) {
+                    0 => ti.publisher.publish_with(|contents| contents.responders.clear()),
+                    1 => ti.publisher.publish_with(|contents| {
+                        let twice = contents.announced.clone();
+                        contents.announced.extend(twice);
+                        contents.raw = "<TSPService/>".into();
+                    }),
+                    _ => ti.publisher.publish(),
+                }
+                .unwrap();
+            }
+            // a list that was refused is followed by a good one within two days
+            if day % 14 == 2 {
+                ti.publisher.publish().unwrap();
+            }
+            let broken = outages.iter().any(|begin| (*begin..begin + 20).contains(&day));
+            let known = hex::encode(crypto::sha256([ti.list()]));
+            if !broken && space.list_hash() != Some(known.as_str()) {
+                match ti.adopt(&space, &ti.list()) {
+                    Ok((adopted, _)) => space = adopted,
+                    Err(TslError::Hollow(_)) => {}
+                    Err(error) => panic!("seed {seed}, day {day}, outages {outages:?}: {error}"),
+                }
+            }
+            assert!(
+                reads_cards(&ti, &space, &card),
+                "seed {seed}, day {day}, outages {outages:?}"
+            );
+        }
+        assert!(space.anchor().subject().contains("TSL-CA5"), "seed {seed}");
+    }
 }

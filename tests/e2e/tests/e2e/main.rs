@@ -21,4 +21,5 @@ mod soak;
 mod terminal_page;
 mod terminals_come_and_go;
 mod tls_peers;
+mod trust_space;
 mod updates_by_itself;
