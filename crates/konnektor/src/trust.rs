@@ -134,7 +134,8 @@ impl Inner {
     }
 
     /// TUC_PKI_001, step 4: the status of the signer, asked where the list in use says and judged by its responders.
-    /// A list in use that has ended itself says nothing any more; then only a definite "revoked" counts.
+    /// If the list or the anchor in use has ended, the way back must not hang on a responder; then only a definite
+    /// "revoked" counts.
     async fn check_list_signer(&self, offer: &Offer, stapled: Option<&[u8]>) -> Result<(), Failure> {
         let Some(trust) = self.trust() else { return Ok(()) };
         let (signer, anchor) = (&offer.signer, &offer.anchor);
@@ -142,7 +143,8 @@ impl Inner {
         let checked = trust
             .check_status(signer, anchor, url, stapled, &*self.clock)
             .await;
-        let ended = trust.list().next_update < self.clock.now();
+        let now = self.clock.now();
+        let ended = trust.list().next_update < now || !self.space().anchor().is_valid_at(now.as_second());
         match checked {
             Ok(()) => Ok(()),
             Err(error @ (CheckError::Revoked(_) | CheckError::Unknown)) => {
@@ -150,7 +152,7 @@ impl Inner {
                 Err(failure.within(TslError::from(SignerError::Status).code()))
             }
             Err(error) if ended => {
-                tracing::warn!(%error, "status of the trust list's signer unknown; the list in use has ended, so the new one is taken");
+                tracing::warn!(%error, "status of the trust list's signer unknown; what is in use has ended, so the new one is taken");
                 Ok(())
             }
             Err(error) => Err(Failure::new(

@@ -86,7 +86,7 @@ pub struct World {
     pub addresses: Addresses,
     /// The terminal.
     pub terminal: VirtualTerminal,
-    konnektor: Option<Konnektor>,
+    device: Option<Device>,
     /// The Konnektor's configuration file; `langlauf konnektor` runs another process from it.
     pub config: PathBuf,
     /// The insurers' services.
@@ -109,9 +109,36 @@ pub struct World {
 impl Drop for World {
     fn drop(&mut self) {
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
-        if let Some(konnektor) = &self.konnektor {
-            konnektor.stop();
-        }
+    }
+}
+
+/// The Konnektor of this process, switched on.
+struct Device {
+    konnektor: Konnektor,
+    tasks: [tokio::task::JoinHandle<()>; 2],
+}
+
+impl Device {
+    fn start(config: &Path, clock: Arc<dyn Clock>, https: TcpListener, admin: TcpListener) -> Result<Self> {
+        let konnektor = Konnektor::open(config, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
+        let (one, other) = (konnektor.clone(), konnektor.clone());
+        let log = |ended: std::io::Result<()>, name: &str| {
+            if let Err(error) = ended {
+                tracing::error!(%error, "{name} ended");
+            }
+        };
+        let tasks = [
+            tokio::spawn(async move { log(one.serve(https).await, "Konnektor") }),
+            tokio::spawn(async move { log(other.serve_admin(admin).await, "administration") }),
+        ];
+        Ok(Self { konnektor, tasks })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.konnektor.stop();
     }
 }
 
@@ -408,18 +435,10 @@ impl World {
         settings.extend(options.settings.clone());
         let text = format!("{CONFIG_HEAD}{settings}");
         write_private(&config_path, text.as_bytes())?;
-        let mut konnektor = None;
-        if options.konnektor {
-            let started = Konnektor::open(&config_path, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
-            let served = started.clone();
-            spawn("Konnektor", Box::pin(async move { served.serve(https).await }));
-            let served = started.clone();
-            spawn(
-                "administration",
-                Box::pin(async move { served.serve_admin(admin).await }),
-            );
-            konnektor = Some(started);
-        }
+        let device = match options.konnektor {
+            true => Some(Device::start(&config_path, clock, https, admin)?),
+            false => None,
+        };
         let login = match options.client_authentication {
             ClientAuthentication::Password => Some((PRACTICE_USER.to_owned(), practice_password)),
             _ => None,
@@ -432,7 +451,7 @@ impl World {
         Ok(Self {
             addresses,
             terminal,
-            konnektor,
+            device,
             config: config_path,
             vsdm,
             pki,
@@ -447,9 +466,31 @@ impl World {
 
     /// The Konnektor of this process.
     pub fn konnektor(&self) -> Result<&Konnektor> {
-        self.konnektor
-            .as_ref()
-            .context("this world was started without a Konnektor")
+        let device = self.device.as_ref();
+        let device = device.context("this world was started without a Konnektor")?;
+        Ok(&device.konnektor)
+    }
+
+    /// Pulls the Konnektor's plug and puts it in again; everything around it goes on.
+    pub async fn power_cut(&mut self, clock: Arc<dyn Clock>) -> Result<()> {
+        self.device = None;
+        let bind = async |address: SocketAddr| {
+            loop {
+                match TcpListener::bind(address).await {
+                    // the listener of before is gone when its task has been dropped
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                        tokio::task::yield_now().await
+                    }
+                    other => return other,
+                }
+            }
+        };
+        let (https, admin) = (
+            bind(self.addresses.konnektor).await?,
+            bind(self.addresses.admin).await?,
+        );
+        self.device = Some(Device::start(&self.config, clock, https, admin)?);
+        Ok(())
     }
 
     /// Waits until `condition` holds, at most `limit`.

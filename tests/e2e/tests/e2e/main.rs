@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )] // tests
 
+mod a_thousand_days;
 mod access_by_password;
 mod administration;
 mod an_unchanged_practice_system;
