@@ -5,6 +5,8 @@ use crate::config::TerminalConfig;
 use crate::events::Event;
 use crate::model::Model;
 use crate::password::{self, Login};
+use crate::protocol::{Level, Log};
+use crate::state::Function;
 use crate::terminals::Correlation;
 use crate::{Failure, Inner, Konnektor, VERSION};
 use axum::extract::rejection::{
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Page;
 use terminal::Product;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -133,9 +136,12 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/authorities", get(authorities).post(import_authority))
         .route("/api/v1/authorities/{id}", delete(forget_authority))
         .route("/api/v1/certificates", get(certificates))
-        .route("/api/v1/log", get(log))
+        .route("/api/v1/state/reset", post(reset_condition))
+        .route("/api/v1/logs/{log}", get(log))
+        .route("/api/v1/logs/{log}/export", get(export_log))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(base::limits::TSL))
+        .layer(axum::middleware::from_fn_with_state(admin.clone(), permit))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))
         .with_state(admin)
 }
@@ -674,17 +680,76 @@ async fn certificates(State(admin): State<Admin>) -> Json<Vec<crate::expiry::Wat
 struct LogQuery {
     #[serde(default = "hundred")]
     count: u32,
+    /// Only entries before this number.
+    before: Option<i64>,
+    /// Only this severity and worse.
+    severity: Option<Level>,
 }
 
 fn hundred() -> u32 {
     100
 }
 
-async fn log(State(admin): State<Admin>, Query(query): Query<LogQuery>) -> Result<Response, Failure> {
+async fn log(
+    State(admin): State<Admin>,
+    Path(log): Path<Log>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Failure> {
     if query.count > MAX_LOG {
         return Err(Failure::new(Code::SYNTAX, format!("at most {MAX_LOG} entries")));
     }
-    Ok(Json(admin.inner.store.log_tail(query.count)?).into_response())
+    let page = Page {
+        count: query.count,
+        before: query.before,
+        severities: match query.severity {
+            None | Some(Level::Info) => &[],
+            Some(Level::Warning) => &["Warning", "Error", "Fatal"],
+            Some(Level::Error) => &["Error", "Fatal"],
+            Some(Level::Fatal) => &["Fatal"],
+        },
+    };
+    Ok(Json(admin.inner.read_log(log, &page)?).into_response())
+}
+
+/// A whole log, a line of JSON for each entry, the oldest first.
+async fn export_log(State(admin): State<Admin>, Path(log): Path<Log>) -> Result<Response, Failure> {
+    let page = Page {
+        count: u32::MAX,
+        before: None,
+        severities: &[],
+    };
+    let mut text = String::new();
+    for entry in admin.inner.read_log(log, &page)?.iter().rev() {
+        let line = serde_json::to_string(entry).map_err(|error| Failure::new(Code::INTERNAL, error))?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    audit(&admin.inner, "log exported");
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+}
+
+#[derive(Deserialize)]
+struct ResetQuery {
+    condition: String,
+}
+
+async fn reset_condition(
+    State(admin): State<Admin>,
+    Query(query): Query<ResetQuery>,
+) -> Result<StatusCode, Failure> {
+    admin.inner.reset_condition(&query.condition)?;
+    audit(&admin.inner, &format!("{} reset", query.condition));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a fatal state bars of administration: only reading goes on then (TAB_KON_504).
+async fn permit(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if request.method() != axum::http::Method::GET
+        && let Err(failure) = admin.inner.state.permit(Function::Management)
+    {
+        return failure.into_response();
+    }
+    next.run(request).await
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

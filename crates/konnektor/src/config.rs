@@ -1,6 +1,8 @@
 //! Configuration as read. TOML; unknown keys are errors, so that a typing mistake is seen.
 
+use crate::abuse::AlarmSettings;
 use crate::model::Model;
+use crate::protocol::LogSettings;
 use crate::{Failure, Identities};
 use asn1::X509;
 use base::Code;
@@ -73,6 +75,12 @@ pub struct Config {
     /// Certificates: how they are checked and watched.
     #[serde(default)]
     pub certificates: CertificateSettings,
+    /// Logs: what is written, and how long it is kept.
+    #[serde(default)]
+    pub log: LogSettings,
+    /// When unusually many operations raise an alarm.
+    #[serde(default)]
+    pub alarm: AlarmSettings,
     /// Base URL of the VSDM intermediary, `https://host:port`.
     #[serde(default)]
     pub vsdm_url: Option<String>,
@@ -338,6 +346,8 @@ impl Config {
             crl_urls: Vec::new(),
             lu_sak: yes(),
             certificates: CertificateSettings::default(),
+            log: LogSettings::default(),
+            alarm: AlarmSettings::default(),
             vsdm_url: None,
             vsdm_max_seconds: thirty(),
             vsdm_offline_days: 0,
@@ -385,6 +395,8 @@ impl Config {
             return Err(BadConfig::Range("time limits must not be 0"));
         }
         self.certificates.check()?;
+        self.log.check().map_err(BadConfig::Range)?;
+        self.alarm.check().map_err(BadConfig::Range)?;
         self.model.validate()?;
         Ok(())
     }

@@ -26,6 +26,11 @@ impl Failure {
         self
     }
 
+    /// All codes, causes first.
+    pub fn codes(&self) -> Vec<u16> {
+        self.traces.iter().map(|(code, _)| code.number()).collect()
+    }
+
     /// Explanations, joined, for the log.
     pub fn detail(&self) -> String {
         let parts: Vec<&str> = self

@@ -7,6 +7,7 @@
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.6, 4.1.9, VSDM.
 
+pub mod abuse;
 pub mod admin;
 pub mod cards;
 pub mod config;
@@ -18,6 +19,7 @@ mod maintenance;
 pub mod metrics;
 pub mod model;
 pub mod password;
+pub mod protocol;
 pub mod server;
 mod service;
 pub mod state;
@@ -30,7 +32,7 @@ pub use config::{ClientAuthentication, Config};
 pub use failure::Failure;
 pub use service::RECEIPT_KEY;
 
-use base::{Clock, Severity};
+use base::Clock;
 use cards::Cards;
 use crypto::tls::Identity;
 use delivery::Deliveries;
@@ -85,6 +87,7 @@ pub struct Inner {
     pub(crate) deliveries: Arc<Deliveries>,
     pub(crate) state: OperatingState,
     pub(crate) metrics: Metrics,
+    pub(crate) monitor: abuse::Monitor,
     pub(crate) door: password::Door,
     tasks: Mutex<Vec<AbortHandle>>,
     /// Held while something of the trust space is judged, stored and taken into use.
@@ -164,6 +167,7 @@ impl Konnektor {
             deliveries,
             state: OperatingState::default(),
             metrics: Metrics::default(),
+            monitor: abuse::Monitor::default(),
             door: password::Door::new()?,
             tasks: Mutex::default(),
             adopting: tokio::sync::Mutex::default(),
@@ -174,6 +178,7 @@ impl Konnektor {
         for note in space_notes {
             tracing::error!(%note, "trust space");
         }
+        inner.restore_conditions();
         inner.install(space);
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
@@ -250,22 +255,6 @@ impl Inner {
     /// All conditions with their value and since when it holds.
     pub fn conditions(&self) -> Vec<(Condition, bool, base::Timestamp)> {
         self.state.all()
-    }
-
-    /// An event into the log, without personal data.
-    pub(crate) fn log(&self, event: &Event) {
-        let now = self.clock.now();
-        let details = event.for_log();
-        if event.severity >= Severity::Warning || !event.topic.starts_with("CARD/PIN/") {
-            let severity = event.severity.to_string();
-            let logged = self.store.log(now, &event.topic, &severity, &details);
-            if let Err(error) = &logged {
-                tracing::error!(%error, "log not writable");
-            }
-            // the event about it comes here again, and then changes nothing more
-            self.set_condition(Condition::SecurityLogNotWritable, logged.is_err());
-        }
-        tracing::info!(topic = event.topic, severity = %event.severity, parameters = details, "event");
     }
 
     /// An event: into the log, then to those who subscribed.

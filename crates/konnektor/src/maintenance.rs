@@ -96,6 +96,7 @@ impl Inner {
             self.check_calendar();
             if settings.check_days > 0 && expiries.is_due(now) {
                 self.report_expiries().await;
+                self.forget_old_logs();
                 expiries.done(true, now);
             }
             let eager = self.trust().is_none() && self.config.tsl_url.is_some();
@@ -177,6 +178,15 @@ impl Inner {
             }
             C::BnetzaVlNotValid => vec![("NextUpdateBNetzAVL", shown(space.vl().map(|vl| vl.next_update)))],
             C::CrlExpiring => vec![("ExpiringDateCRL", shown(space.crl().map(|crl| crl.next_update)))],
+            C::LogOverflow => vec![("Protokoll", "System, Sicherheit oder VSDM".into())],
+            C::CryptoperationAlarm => self.monitor.last().map_or_else(Vec::new, |alarm| {
+                vec![
+                    ("Operation", alarm.operation.to_owned()),
+                    ("Count", alarm.count.to_string()),
+                    ("Arbeitsplatz", alarm.workplace),
+                    ("Meldung", "Ungewöhnlich viele Aufrufe in zehn Minuten".to_owned()),
+                ]
+            }),
             C::CrlOutOfDate => vec![("NextUpdateCRL", shown(space.crl().map(|crl| crl.next_update)))],
             _ => Vec::new(),
         }

@@ -173,12 +173,14 @@ async fn soap_call(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incomin
     match outcome {
         Ok(body) => {
             inner.metrics.operation(name, 0, seconds);
+            inner.log_performance(name, 0, seconds);
             tracing::info!(operation = name, seconds, "done");
             reply(StatusCode::OK, XML, soap::wrap(&body))
         }
         Err(failure) => {
             let code = failure.code();
             inner.metrics.operation(name, code.number(), seconds);
+            inner.log_performance(name, code.number(), seconds);
             let reference = crypto::random::<8>().map(hex::encode).unwrap_or_default();
             tracing::warn!(
                 operation = name,
@@ -188,6 +190,7 @@ async fn soap_call(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incomin
                 seconds,
                 "failed"
             );
+            inner.log_failure(name, &failure, &reference);
             let message = failure.fault(&reference, inner.clock.now()).message();
             if code != Code::CLIENT_NOT_AUTHENTICATED || name != "unauthenticated" {
                 return reply(StatusCode::INTERNAL_SERVER_ERROR, XML, message);

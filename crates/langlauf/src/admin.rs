@@ -106,11 +106,27 @@ pub enum AdminAction {
     },
     /// When certificates end; who subscribed is told, as every day.
     Certificates,
-    /// The newest entries of the log.
+    /// The newest entries of a log.
     Log {
         /// How many.
         #[arg(default_value_t = 20)]
         count: u32,
+        /// `system`, `security`, `vsdm` or `performance`.
+        #[arg(long, default_value = "system")]
+        log: String,
+        /// Only this severity and worse: `Info`, `Warning`, `Error`, `Fatal`.
+        #[arg(long, default_value = "Info")]
+        severity: String,
+    },
+    /// A whole log as lines of JSON, the oldest entry first.
+    ExportLog {
+        /// `system`, `security`, `vsdm` or `performance`.
+        log: String,
+    },
+    /// Takes note of a condition that does not end by itself.
+    Reset {
+        /// `EC_LOG_OVERFLOW` or `EC_CRYPTOPERATION_ALARM`.
+        condition: String,
     },
     /// Metrics in Prometheus' format.
     Metrics,
@@ -182,7 +198,13 @@ impl AdminAction {
             Self::ImportAuthority { file } => ("POST", "authorities".into(), read(&file)?.into()),
             Self::ForgetAuthority { id } => ("DELETE", format!("authorities/{id}"), Vec::new()),
             Self::Certificates => ("GET", "certificates".into(), Vec::new()),
-            Self::Log { count } => ("GET", format!("log?count={count}"), Vec::new()),
+            Self::Log { count, log, severity } => (
+                "GET",
+                format!("logs/{log}?count={count}&severity={severity}"),
+                Vec::new(),
+            ),
+            Self::ExportLog { log } => ("GET", format!("logs/{log}/export"), Vec::new()),
+            Self::Reset { condition } => ("POST", format!("state/reset?condition={condition}"), Vec::new()),
             Self::Metrics => return Ok(("GET".into(), "/metrics".into(), Vec::new())),
             Self::Call { method, path, body } => return Ok((method, path, body.unwrap_or_default().into())),
         };

@@ -13,6 +13,7 @@ use crypto::tls::Identity;
 use crypto::{Curve, EcPrivate, Key, SoftKey, pem};
 use konnektor::config::{IdentityFiles, TerminalConfig};
 use konnektor::model::{Access, ClientSystem, Mandant, Model, User, Workplace};
+use konnektor::protocol::{Level, LogSettings};
 use konnektor::{ClientAuthentication, Config, Konnektor};
 use pki::issue::{Authority, Name, Request, profile};
 use serde::Serialize;
@@ -156,6 +157,18 @@ const CONFIG_HEAD: &str = "# Written by `langlauf demo` at every start. Copy it 
     # `langlauf konnektor --config ...` beside `langlauf demo --no-konnektor`.\n\n";
 /// CtId of the terminal.
 pub const TERMINAL: &str = "KT1";
+
+/// Settings over settings; a table changes only what it names.
+fn merge(settings: &mut toml::Table, changes: &toml::Table) {
+    for (key, change) in changes {
+        match (settings.get_mut(key), change) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(changes)) => merge(inner, changes),
+            _ => {
+                settings.insert(key.clone(), change.clone());
+            }
+        }
+    }
+}
 
 async fn listen(fixed: bool, port: u16) -> Result<TcpListener> {
     let port = if fixed { port } else { 0 };
@@ -421,6 +434,11 @@ impl World {
             vsdm_url: Some(format!("https://{}", addresses.vsdm)),
             keep_alive_seconds: 5,
             announcements: addresses.announcements,
+            log: LogSettings {
+                system_level: Level::Info,
+                vsdm_level: Level::Info,
+                ..LogSettings::default()
+            },
             terminals: vec![TerminalConfig {
                 id: TERMINAL.parse()?,
                 name: TERMINAL.into(),
@@ -432,7 +450,7 @@ impl World {
         };
         let config_path = folder.join("konnektor.toml");
         let mut settings = toml::Table::try_from(&config)?;
-        settings.extend(options.settings.clone());
+        merge(&mut settings, &options.settings);
         let text = format!("{CONFIG_HEAD}{settings}");
         write_private(&config_path, text.as_bytes())?;
         let device = match options.konnektor {

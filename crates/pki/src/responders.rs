@@ -238,10 +238,11 @@ impl Responders {
             }
             Err(error) => {
                 health.last_failure = Some(error.to_string());
-                // a wrong answer about one certificate must not silence the responder for all others
-                if error.is_outage() {
-                    health.failures += 1;
-                }
+                // who answers is there: a wrong answer about one certificate must not silence him for all others
+                health.failures = match error.is_outage() {
+                    true => health.failures + 1,
+                    false => 0,
+                };
                 // the first failure after a pause begins the next one
                 if health.failures >= PATIENCE {
                     health.paused_until = now.checked_add(PAUSE).ok();

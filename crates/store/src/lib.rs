@@ -37,7 +37,7 @@ pub struct Store {
     cipher: Aes256Gcm,
 }
 
-/// An entry of the log.
+/// An entry of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogEntry {
     /// Position.
@@ -52,18 +52,53 @@ pub struct LogEntry {
     pub body: String,
 }
 
+/// What is to be written into a log.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEntry<'a> {
+    /// When.
+    pub time: Timestamp,
+    /// What about.
+    pub topic: &'a str,
+    /// `Info` to `Fatal`.
+    pub severity: &'a str,
+    /// Details, JSON; cut off beyond [`ENTRY_BYTES`].
+    pub body: &'a str,
+}
+
+/// How much of a log is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// Most entries: older ones go first, so that a log can never fill the disk.
+    pub entries: u32,
+    /// Entries younger than this should still be there.
+    pub since: Timestamp,
+}
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// At most so many, the newest first.
+    pub count: u32,
+    /// Only those before this position; `None` begins with the newest.
+    pub before: Option<i64>,
+    /// Only of these severities; empty means all.
+    pub severities: &'a [&'a str],
+}
+
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
         PRIMARY KEY (kind, id)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS secret (id TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL,
-        topic TEXT NOT NULL, severity TEXT NOT NULL, body TEXT NOT NULL);
+    DROP TABLE IF EXISTS log;
+    CREATE TABLE IF NOT EXISTS protocol (number INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL,
+        seconds INTEGER NOT NULL, time TEXT NOT NULL, topic TEXT NOT NULL, severity TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS protocol_of_log ON protocol (log, number);
 ";
 
-/// Most entries the log keeps; older ones go first, so that it can never fill the disk.
-const LOG_ENTRIES: i64 = 50_000;
+/// Longest details of one entry of a log.
+pub const ENTRY_BYTES: usize = 8 * 1024;
 
 impl Store {
     /// Opens or makes the database `langlauf.db` and its key in `folder`.
@@ -181,26 +216,62 @@ impl Store {
         Ok(())
     }
 
-    /// Appends to the log and forgets what is older than the last [`LOG_ENTRIES`].
-    pub fn log(&self, time: Timestamp, topic: &str, severity: &str, body: &str) -> Result<(), StoreError> {
-        let connection = self.connection();
-        connection.execute(
-            "INSERT INTO log (time, topic, severity, body) VALUES (?1, ?2, ?3, ?4)",
-            params![time.to_string(), topic, severity, body],
+    /// Appends to a log and forgets its oldest entries beyond what is kept. True if one of those was younger than it
+    /// should have become (EC_LOG_OVERFLOW).
+    pub fn log(&self, log: &str, entry: &NewEntry<'_>, keep: &Keep) -> Result<bool, StoreError> {
+        let mut end = entry.body.len().min(ENTRY_BYTES);
+        while !entry.body.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO protocol (log, seconds, time, topic, severity, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                log,
+                entry.time.as_second(),
+                entry.time.to_string(),
+                entry.topic,
+                entry.severity,
+                entry.body.get(..end)
+            ],
         )?;
-        connection.execute(
-            "DELETE FROM log WHERE number <= ?1",
-            params![connection.last_insert_rowid() - LOG_ENTRIES],
+        // the newest entry that has no place any more
+        let last: Option<(i64, i64)> = transaction
+            .query_row(
+                "SELECT number, seconds FROM protocol WHERE log = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2",
+                params![log, keep.entries],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        if let Some((number, _)) = last {
+            transaction.execute(
+                "DELETE FROM protocol WHERE log = ?1 AND number <= ?2",
+                params![log, number],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(last.is_some_and(|(_, seconds)| seconds > keep.since.as_second()))
+    }
+
+    /// Forgets entries of a log that are older.
+    pub fn forget_log(&self, log: &str, before: Timestamp) -> Result<(), StoreError> {
+        self.connection().execute(
+            "DELETE FROM protocol WHERE log = ?1 AND seconds < ?2",
+            params![log, before.as_second()],
         )?;
         Ok(())
     }
 
-    /// The newest entries of the log, newest first.
-    pub fn log_tail(&self, count: u32) -> Result<Vec<LogEntry>, StoreError> {
+    /// Entries of a log, newest first.
+    pub fn log_page(&self, log: &str, page: &Page<'_>) -> Result<Vec<LogEntry>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection
-            .prepare("SELECT number, time, topic, severity, body FROM log ORDER BY number DESC LIMIT ?1")?;
-        let rows = statement.query_map(params![count], |row| {
+        let mut statement = connection.prepare(
+            "SELECT number, time, topic, severity, body FROM protocol WHERE log = ?1 AND number < ?2
+             ORDER BY number DESC",
+        )?;
+        let before = page.before.unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![log, before], |row| {
             Ok(LogEntry {
                 number: row.get(0)?,
                 time: row.get(1)?,
@@ -209,6 +280,11 @@ impl Store {
                 body: row.get(4)?,
             })
         })?;
+        let wanted = |entry: &Result<LogEntry, rusqlite::Error>| match entry {
+            Ok(entry) => page.severities.is_empty() || page.severities.contains(&entry.severity.as_str()),
+            Err(_) => true,
+        };
+        let rows = rows.filter(wanted).take(page.count as usize);
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }
@@ -246,6 +322,75 @@ fn read_or_make_key(path: &Path) -> std::io::Result<Zeroizing<[u8; 32]>> {
 mod tests {
     use super::*;
 
+    const KEEP: Keep = Keep {
+        entries: 3,
+        since: Timestamp::UNIX_EPOCH,
+    };
+
+    fn entry(topic: &str, seconds: i64) -> NewEntry<'_> {
+        NewEntry {
+            time: Timestamp::from_second(seconds).unwrap(),
+            topic,
+            severity: "Info",
+            body: "{}",
+        }
+    }
+
+    fn topics(store: &Store, log: &str, before: Option<i64>) -> Vec<String> {
+        let page = Page {
+            count: 10,
+            before,
+            severities: &[],
+        };
+        let entries = store.log_page(log, &page).unwrap();
+        entries.into_iter().map(|entry| entry.topic).collect()
+    }
+
+    #[test]
+    fn a_log_is_a_ring_and_says_when_it_overflows() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let keep = Keep {
+            entries: 3,
+            since: Timestamp::from_second(2).unwrap(),
+        };
+        let write = |topic, seconds| store.log("system", &entry(topic, seconds), &keep).unwrap();
+        assert!(!store.log("security", &entry("other", 1), &keep).unwrap());
+        for (topic, seconds) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+            assert!(!write(topic, seconds), "{topic}");
+        }
+        assert!(!write("e", 5), "b was old enough");
+        assert!(write("f", 6), "c was not");
+        assert_eq!(topics(&store, "system", None), ["f", "e", "d"]);
+        assert_eq!(topics(&store, "system", Some(6)), ["d"]);
+        assert_eq!(topics(&store, "security", None), ["other"]);
+        store
+            .forget_log("system", Timestamp::from_second(5).unwrap())
+            .unwrap();
+        assert_eq!(topics(&store, "system", None), ["f", "e"]);
+        // one entry cannot be long
+        let long = "ä".repeat(ENTRY_BYTES);
+        let new = NewEntry {
+            body: &long,
+            ..entry("long", 7)
+        };
+        store.log("system", &new, &keep).unwrap();
+        let page = Page {
+            count: 1,
+            before: None,
+            severities: &["Info"],
+        };
+        assert_eq!(
+            store.log_page("system", &page).unwrap()[0].body.len(),
+            ENTRY_BYTES
+        );
+        let page = Page {
+            severities: &["Fatal"],
+            ..page
+        };
+        assert!(store.log_page("system", &page).unwrap().is_empty());
+    }
+
     #[test]
     fn documents_secrets_and_log_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
@@ -254,9 +399,7 @@ mod tests {
             store.put("terminal", "KT1", &vec![1, 2, 3]).unwrap();
             store.put("terminal", "KT1", &vec![4]).unwrap();
             store.put_secret("pairing/KT1", b"shared secret").unwrap();
-            store
-                .log(Timestamp::UNIX_EPOCH, "CT/CONNECTED", "Info", "{}")
-                .unwrap();
+            assert!(!store.log("system", &entry("CT/CONNECTED", 0), &KEEP).unwrap());
         }
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.get::<Vec<u8>>("terminal", "KT1").unwrap(), Some(vec![4]));
@@ -265,7 +408,7 @@ mod tests {
             &store.secret("pairing/KT1").unwrap().unwrap()[..],
             b"shared secret"
         );
-        assert_eq!(store.log_tail(10).unwrap().len(), 1);
+        assert_eq!(topics(&store, "system", None), ["CT/CONNECTED"]);
         store.delete("terminal", "KT1").unwrap();
         assert!(store.all::<Vec<u8>>("terminal").unwrap().is_empty());
     }

@@ -7,6 +7,7 @@ use base::id::{CtId, Iccsn, Mac};
 use base::{Clock, SystemClock};
 use card::cos::{NoMemory, VirtualCard};
 use konnektor::Inner;
+use konnektor::protocol::Log;
 use langlauf::demo::Walk;
 use langlauf::practice::{Answer, Operation, Practice};
 use langlauf::world::{Options, World};
@@ -129,6 +130,19 @@ pub async fn read_vsd(practice: &Practice, online: bool, receipt: bool) -> Resul
         receipt,
     };
     practice.call(request).await
+}
+
+/// Everything in the logs, as topic and details.
+pub fn logged(inner: &Inner) -> Vec<(String, String)> {
+    let page = store::Page {
+        count: u32::MAX,
+        before: None,
+        severities: &[],
+    };
+    let entries = Log::ALL
+        .into_iter()
+        .filter_map(|log| inner.read_log(log, &page).ok());
+    entries.flatten().map(|entry| (entry.topic, entry.body)).collect()
 }
 
 /// Is a practice system answered?

@@ -23,6 +23,9 @@ use std::sync::Arc;
 impl Inner {
     /// Runs one request and returns the body of the answer.
     pub(crate) async fn serve(self: &Arc<Self>, request: Request, peer: &Peer) -> Result<String, Failure> {
+        if request.is_about_events() {
+            self.state.permit(Function::EventService)?;
+        }
         let call = Call { inner: self, peer };
         match request {
             Request::GetCards {
@@ -101,8 +104,10 @@ impl Inner {
                 certificate,
                 at,
             } => {
-                call.verify_certificate(&context, &certificate, at.as_deref())
-                    .await
+                let verifying = call.verify_certificate(&context, &certificate, at.as_deref());
+                let outcome = verifying.await;
+                self.watch_for_abuse("VerifyCertificate", &context.workplace, outcome.is_ok());
+                outcome
             }
             Request::ReadVsd {
                 context,

@@ -139,3 +139,67 @@ async fn schemathesis_finds_what_the_description_says() {
         200
     );
 }
+
+/// What went wrong stands in the right log, with the reference the caller was given, and without personal data.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_say_what_went_wrong() {
+    use langlauf::practice::Operation;
+    let settings = "log.performance = true\nalarm.verify_certificate = 20";
+    let morning = Morning::with(|options| options.settings = settings.parse().unwrap())
+        .await
+        .unwrap();
+    let world = &morning.world;
+    let login = Some(("admin", world.admin_password.as_str()));
+    let read = async |path: &str| {
+        let mut answer = admin(&morning, path, login).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let bytes = answer.body_mut().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    };
+    let eject = Operation::EjectCard {
+        handle: "no-such-card",
+    };
+    let answer = world.practice.call(eject).await.unwrap();
+    assert_eq!(answer.fault(), Some(4101));
+    let reference = answer.text("EventID").unwrap();
+    let system = read("/api/v1/logs/system?severity=Error").await;
+    assert!(
+        system.contains(&reference) && system.contains("EjectCard"),
+        "{system}"
+    );
+    assert!(!system.contains("BOOTUP"), "{system}");
+    assert!(read("/api/v1/logs/performance").await.contains("Milliseconds"));
+    let export = read("/api/v1/logs/system/export").await;
+    let lines: Vec<serde_json::Value> = export
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines[0]["topic"] == "BOOTUP/BOOTUP_COMPLETE", "{export}");
+    // unusually many calls from one workplace are an alarm until somebody takes note
+    let der = &world.pki.component_ca.certificate;
+    for _ in 0..25 {
+        world
+            .practice
+            .call(Operation::VerifyCertificate { der, at: None })
+            .await
+            .unwrap();
+    }
+    let alarm = || {
+        let inner = world.konnektor().unwrap().inner();
+        let found = inner
+            .conditions()
+            .into_iter()
+            .find(|(condition, ..)| *condition == konnektor::state::Condition::CryptoperationAlarm);
+        found.is_some_and(|(_, value, _)| value)
+    };
+    assert!(alarm());
+    let security = read("/api/v1/logs/security").await;
+    assert!(
+        security.contains("CRYPTOPERATION_ALARM") && security.contains("Arbeitsplatz"),
+        "{security}"
+    );
+    let inner = world.konnektor().unwrap().inner();
+    inner.reset_condition("EC_CRYPTOPERATION_ALARM").unwrap();
+    assert!(!alarm());
+    assert!(inner.reset_condition("EC_TSL_Expiring").is_err());
+}

@@ -45,9 +45,9 @@ async fn an_egk_is_updated_when_it_is_put_in() {
     assert_eq!(answer.text("PinResult").as_deref(), Some("OK"));
 
     let updates = || {
-        let log = inner.store().log_tail(1000).unwrap();
+        let log = e2e::logged(inner);
         log.iter()
-            .filter(|entry| entry.topic == "VSDM/AUTO_UPDATE")
+            .filter(|(topic, _)| topic == "VSDM/AUTO_UPDATE")
             .count()
     };
     let put_in = async || {
