@@ -136,6 +136,9 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/authorities", get(authorities).post(import_authority))
         .route("/api/v1/authorities/{id}", delete(forget_authority))
         .route("/api/v1/certificates", get(certificates))
+        .route("/api/v1/backup", post(export).put(import))
+        .route("/api/v1/backup/preview", post(preview))
+        .route("/api/v1/factory-reset", post(factory_reset))
         .route("/api/v1/state/reset", post(reset_condition))
         .route("/api/v1/logs/{log}", get(log))
         .route("/api/v1/logs/{log}/export", get(export_log))
@@ -742,11 +745,75 @@ async fn reset_condition(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a fatal state bars of administration: only reading goes on then (TAB_KON_504).
+async fn export(State(admin): State<Admin>) -> Result<Json<serde_json::Value>, Failure> {
+    let (backup, passphrase) = admin.inner.export().await?;
+    audit(&admin.inner, "configuration exported");
+    Ok(Json(
+        serde_json::json!({ "passphrase": *passphrase, "backup": backup }),
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupRequest {
+    /// The file, as text.
+    backup: String,
+    passphrase: Zeroizing<String>,
+    /// What the preview said; only for the import itself.
+    confirm: Option<String>,
+}
+
+async fn preview(
+    State(admin): State<Admin>,
+    Text(body): Text,
+) -> Result<Json<crate::backup::Preview>, Failure> {
+    let request = backup_request(body)?;
+    Ok(Json(admin.inner.preview(&request.backup, &request.passphrase)?))
+}
+
+async fn import(State(admin): State<Admin>, Text(body): Text) -> Result<StatusCode, Failure> {
+    let request = backup_request(body)?;
+    let confirm = request.confirm.unwrap_or_default();
+    admin
+        .inner
+        .import(&request.backup, &request.passphrase, &confirm)?;
+    audit(&admin.inner, "configuration imported");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn backup_request(body: String) -> Result<BackupRequest, Failure> {
+    let body = Zeroizing::new(body);
+    // the library's own text would quote what it did not understand: a passphrase
+    serde_json::from_str(&body).map_err(|_| {
+        Failure::new(
+            Code::SYNTAX,
+            "the body must have backup and passphrase, and confirm to import",
+        )
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetRequest {
+    confirm: String,
+}
+
+async fn factory_reset(
+    State(admin): State<Admin>,
+    Body(request): Body<ResetRequest>,
+) -> Result<StatusCode, Failure> {
+    if request.confirm != "factory reset" {
+        return Err(Failure::new(Code::SYNTAX, "confirm must be \"factory reset\""));
+    }
+    admin.inner.factory_reset()?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a fatal state bars of administration; reading and the factory reset go on in all of them (TAB_KON_504).
 async fn permit(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    if request.method() != axum::http::Method::GET
-        && let Err(failure) = admin.inner.state.permit(Function::Management)
-    {
+    let always =
+        request.method() == axum::http::Method::GET || request.uri().path() == "/api/v1/factory-reset";
+    if !always && let Err(failure) = admin.inner.state.permit(Function::Management) {
         return failure.into_response();
     }
     next.run(request).await

@@ -182,6 +182,11 @@ impl Subscriptions {
         outcome
     }
 
+    /// Forgets all of them; whoever has emptied the store does that.
+    pub(crate) fn clear(&self) {
+        self.with(HashMap::clear);
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut List) -> T) -> T {
         work(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -9,6 +9,8 @@
 
 pub mod abuse;
 pub mod admin;
+pub mod backup;
+mod card_key;
 pub mod cards;
 pub mod config;
 mod delivery;
@@ -104,11 +106,12 @@ impl Konnektor {
             Failure::new(base::Code::INTERNAL, format!("{}: {error}", path.display()))
         };
         let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
-        let config = Config::parse(&text).map_err(|error| failed(&error))?;
+        let mut config = Config::parse(&text).map_err(|error| failed(&error))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let identities = config.identities.load(folder)?;
         let store = Store::open(&folder.join(&config.store))?;
-        let first_password = config.admin_password_file.as_ref().map(|file| folder.join(file));
+        config.admin_password_file = config.admin_password_file.map(|file| folder.join(file));
+        let first_password = config.admin_password_file.clone();
         let konnektor = Self::start(config, identities, store, clock)?;
         if let Some(file) = first_password
             && konnektor
@@ -238,8 +241,13 @@ impl Inner {
             .validate()
             .map_err(|error| Failure::new(base::Code::SYNTAX, error))?;
         self.store.put("model", "current", &model)?;
-        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
+        self.adopt_model(model);
         Ok(())
+    }
+
+    /// Uses a model that is stored.
+    pub(crate) fn adopt_model(&self, model: Model) {
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(model);
     }
 
     /// The trust space, once there is one.

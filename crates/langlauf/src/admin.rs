@@ -123,6 +123,26 @@ pub enum AdminAction {
         /// `system`, `security`, `vsdm` or `performance`.
         log: String,
     },
+    /// Exports the configuration into a file and prints the passphrase, once.
+    Backup {
+        /// File to write.
+        file: PathBuf,
+    },
+    /// Shows what a backup would change, or with `--confirm` imports it. The passphrase is read from standard input.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// What the preview said under `confirm`.
+        #[arg(long)]
+        confirm: Option<String>,
+    },
+    /// Back to the state of delivery: terminals, information model, users, secrets and logs are gone; trust space and
+    /// security log stay.
+    FactoryReset {
+        /// Must be there.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// Takes note of a condition that does not end by itself.
     Reset {
         /// `EC_LOG_OVERFLOW` or `EC_CRYPTOPERATION_ALARM`.
@@ -204,6 +224,24 @@ impl AdminAction {
                 Vec::new(),
             ),
             Self::ExportLog { log } => ("GET", format!("logs/{log}/export"), Vec::new()),
+            Self::Backup { .. } => ("POST", "backup".into(), Vec::new()),
+            Self::Restore { file, confirm } => {
+                let mut passphrase = String::new();
+                std::io::stdin().read_line(&mut passphrase)?;
+                let backup = read(&file)?;
+                let body = serde_json::json!({ "backup": backup, "passphrase": passphrase.trim(), "confirm": confirm });
+                match confirm {
+                    None => ("POST", "backup/preview".into(), body.to_string().into()),
+                    Some(_) => ("PUT", "backup".into(), body.to_string().into()),
+                }
+            }
+            Self::FactoryReset { .. } => (
+                "POST",
+                "factory-reset".into(),
+                serde_json::json!({ "confirm": "factory reset" })
+                    .to_string()
+                    .into(),
+            ),
             Self::Reset { condition } => ("POST", format!("state/reset?condition={condition}"), Vec::new()),
             Self::Metrics => return Ok(("GET".into(), "/metrics".into(), Vec::new())),
             Self::Call { method, path, body } => return Ok((method, path, body.unwrap_or_default().into())),
@@ -226,6 +264,10 @@ pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Res
         .collect();
     let judge = langlauf::practice::issued_by(Arc::new(authorities));
     let mut sender = langlauf::practice::connect(address, Some(&identity), judge).await?;
+    let into = match &action {
+        AdminAction::Backup { file } => Some(file.clone()),
+        _ => None,
+    };
     let (method, path, body) = action.request()?;
     let request = http::Request::builder()
         .method(method.as_str())
@@ -237,7 +279,14 @@ pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Res
     let status = response.status();
     let bytes = response.into_body().collect().await?.to_bytes();
     match serde_json::from_slice::<serde_json::Value>(&bytes) {
-        Ok(json) => println!("{}", serde_json::to_string_pretty(&json)?),
+        Ok(mut json) => {
+            if let (Some(file), Some(backup)) = (into, json.get_mut("backup")) {
+                let name = file.display().to_string();
+                std::fs::write(&file, serde_json::to_string_pretty(backup)?).with_context(|| name.clone())?;
+                *backup = name.into();
+            }
+            println!("{}", serde_json::to_string_pretty(&json)?);
+        }
         Err(_) => println!("{}", String::from_utf8_lossy(&bytes)),
     }
     if !status.is_success() {

@@ -37,6 +37,28 @@ pub struct Store {
     cipher: Aes256Gcm,
 }
 
+/// One of several changes made together; they are made in order, secrets last.
+#[derive(Debug)]
+pub enum Change {
+    /// Stores a document.
+    Put {
+        /// Its kind.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// What it says.
+        body: serde_json::Value,
+    },
+    /// Removes all documents of a kind.
+    ForgetKind(&'static str),
+    /// Removes all secrets whose id begins so.
+    ForgetSecrets(&'static str),
+    /// Empties a log.
+    ForgetLog(&'static str),
+    /// Seals and stores a secret.
+    Secret(String, Zeroizing<Vec<u8>>),
+}
+
 /// An entry of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogEntry {
@@ -168,8 +190,46 @@ impl Store {
         Ok(())
     }
 
-    /// Seals and stores a secret.
-    pub fn put_secret(&self, id: &str, secret: &[u8]) -> Result<(), StoreError> {
+    /// Makes several changes, all or none.
+    pub fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut sealed = Vec::new();
+        for change in changes {
+            if let Change::Secret(id, secret) = change {
+                sealed.push((id, self.seal(id, secret)?));
+            }
+        }
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for change in changes {
+            match change {
+                Change::Put { kind, id, body } => transaction.execute(
+                    "INSERT INTO document (kind, id, body) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+                    params![kind, id, body.to_string()],
+                )?,
+                Change::ForgetKind(kind) => {
+                    transaction.execute("DELETE FROM document WHERE kind = ?1", params![kind])?
+                }
+                Change::ForgetSecrets(prefix) => transaction.execute(
+                    "DELETE FROM secret WHERE substr(id, 1, length(?1)) = ?1",
+                    params![prefix],
+                )?,
+                Change::ForgetLog(log) => {
+                    transaction.execute("DELETE FROM protocol WHERE log = ?1", params![log])?
+                }
+                Change::Secret(..) => 0,
+            };
+        }
+        for (id, sealed) in sealed {
+            transaction.execute(
+                "INSERT INTO secret (id, sealed) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed",
+                params![id, sealed],
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn seal(&self, id: &str, secret: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut nonce = [0u8; 12];
         fill_random(&mut nonce)?;
         let payload = Payload {
@@ -180,7 +240,12 @@ impl Store {
             .cipher
             .encrypt(&Nonce::from(nonce), payload)
             .map_err(|_| StoreError::Sealed)?;
-        let sealed = [&nonce[..], &sealed].concat();
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Seals and stores a secret.
+    pub fn put_secret(&self, id: &str, secret: &[u8]) -> Result<(), StoreError> {
+        let sealed = self.seal(id, secret)?;
         self.connection().execute(
             "INSERT INTO secret (id, sealed) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET sealed = excluded.sealed",
             params![id, sealed],
@@ -389,6 +454,38 @@ mod tests {
             ..page
         };
         assert!(store.log_page("system", &page).unwrap().is_empty());
+    }
+
+    #[test]
+    fn several_changes_are_made_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put("old", "1", &1).unwrap();
+        store.put_secret("pairing/KT1", b"x").unwrap();
+        store.put_secret("other", b"y").unwrap();
+        store.log("system", &entry("a", 1), &KEEP).unwrap();
+        let put = Change::Put {
+            kind: "new",
+            id: "2".into(),
+            body: 2.into(),
+        };
+        let secret = Change::Secret("pairing/KT2".into(), Zeroizing::new(b"z".to_vec()));
+        let forget = Change::ForgetSecrets("pairing/");
+        store
+            .apply(&[
+                Change::ForgetKind("old"),
+                put,
+                secret,
+                forget,
+                Change::ForgetLog("system"),
+            ])
+            .unwrap();
+        assert_eq!(store.get::<u8>("old", "1").unwrap(), None);
+        assert_eq!(store.get::<u8>("new", "2").unwrap(), Some(2));
+        assert!(store.secret("pairing/KT1").unwrap().is_none());
+        assert_eq!(&store.secret("pairing/KT2").unwrap().unwrap()[..], b"z");
+        assert!(store.secret("other").unwrap().is_some());
+        assert!(topics(&store, "system", None).is_empty());
     }
 
     #[test]

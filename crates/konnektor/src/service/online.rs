@@ -1,14 +1,14 @@
 //! The online check of an eGK: update flags, updates relayed between service and card, and the receipt about it.
 
+use crate::card_key::{CardKey, Purpose as KeyPurpose};
 use crate::cards::Card;
 use crate::{Inner, tls_service};
-use ::card::{AID_ESIGN, Channel, Command, Expect, Response};
-use asn1::X509;
+use ::card::{Channel, Command};
 use base::id::Iccsn;
 use base::{Clock, Timestamp, limits};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crypto::{Key, PublicKey, SignatureScheme};
+use crypto::Key;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Full, Limited};
@@ -223,9 +223,11 @@ impl Connection {
         let unreachable = |error: String| BackEnd::Unreachable(error);
         let url = inner.config.vsdm_url.as_deref().unwrap_or_default();
         let (host, port) = tls_service::address(url).ok_or_else(|| unreachable(format!("address {url}")))?;
-        let key = CardKey::open(inner, source).await.map_err(unreachable)?;
+        let key = CardKey::open(inner, source, KeyPurpose::Authenticate)
+            .await
+            .map_err(unreachable)?;
         let identity = (
-            vec![key.certificate.der().to_vec()],
+            vec![key.certificate().der().to_vec()],
             Arc::new(key) as Arc<dyn Key>,
         );
         // a service that does not answer must leave time for reading the card without it
@@ -274,77 +276,6 @@ impl Connection {
             .await;
         let body = body.map_err(|error| BackEnd::Unreachable(error.to_string()))?;
         String::from_utf8(body.to_bytes().to_vec()).map_err(|error| BackEnd::Unreachable(error.to_string()))
-    }
-}
-
-/// C.HCI.AUT of an SMC-B (or C.HP.AUT of an HBA) with its key on the card.
-struct CardKey {
-    certificate: X509,
-    public: PublicKey,
-    channel: terminal::SlotChannel,
-    exclusive: Arc<tokio::sync::Mutex<()>>,
-    runtime: tokio::runtime::Handle,
-}
-
-impl std::fmt::Debug for CardKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CardKey")
-    }
-}
-
-impl CardKey {
-    async fn open(inner: &Arc<Inner>, source: &Card) -> Result<Self, String> {
-        let _guard = source.exclusive.lock().await;
-        let channel: &dyn Channel = &source.channel;
-        channel.select_mf().await.map_err(|error| error.to_string())?;
-        channel
-            .select(AID_ESIGN)
-            .await
-            .map_err(|error| error.to_string())?;
-        let file = channel.read_file(0x06).await.map_err(|error| error.to_string())?;
-        let file = file.map_err(|word| format!("C.AUT.E256: {word:04X}"))?;
-        let certificate = X509::parse_file(&file).map_err(|error| error.to_string())?;
-        let public = certificate
-            .spki()
-            .ok()
-            .and_then(|spki| PublicKey::from_spki(&spki).ok());
-        Ok(Self {
-            public: public.ok_or("key of the AUT certificate")?,
-            certificate,
-            channel: source.channel.clone(),
-            exclusive: source.exclusive.clone(),
-            runtime: inner.runtime.clone(),
-        })
-    }
-
-    async fn sign_on_card(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let _guard = self.exclusive.lock().await;
-        let channel: &dyn Channel = &self.channel;
-        channel.select_mf().await.ok()?;
-        channel.select(AID_ESIGN).await.ok()?;
-        let choose = Command::new(0, 0x22, 0x41, 0xB6).data([0x84, 0x01, 0x86, 0x80, 0x01, 0x00]);
-        channel.transmit(&choose).await.ok().filter(Response::is_ok)?;
-        let hash = crypto::sha256([message]);
-        let sign = Command::new(0, 0x2A, 0x9E, 0x9A)
-            .data(hash)
-            .expect(Expect::AllShort);
-        let signature = channel.transmit(&sign).await.ok().filter(Response::is_ok)?;
-        crypto::ecdsa_der(&signature.data).ok()
-    }
-}
-
-impl Key for CardKey {
-    fn public(&self) -> PublicKey {
-        self.public.clone()
-    }
-
-    /// TLS signs synchronously, a card answers when it does: this thread waits while others go on.
-    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, crypto::Error> {
-        if scheme != SignatureScheme::Ecdsa {
-            return Err(crypto::Error::Unsupported);
-        }
-        let signed = tokio::task::block_in_place(|| self.runtime.block_on(self.sign_on_card(message)));
-        signed.ok_or(crypto::Error::BadKey)
     }
 }
 

@@ -54,7 +54,7 @@ pub struct TerminalRecord {
 }
 
 impl TerminalRecord {
-    fn new(config: TerminalConfig, correlation: Correlation) -> Self {
+    pub(crate) fn new(config: TerminalConfig, correlation: Correlation) -> Self {
         Self {
             config,
             correlation,
@@ -187,6 +187,30 @@ impl Inner {
         }
     }
 
+    /// Other terminals than before, which are stored already.
+    pub(crate) fn replace_terminals(self: &Arc<Self>, records: Vec<TerminalRecord>) {
+        let _one = self.terminals.changing();
+        let gone = self.terminals.with(std::mem::take);
+        for (id, state) in gone {
+            state.wake.notify_one();
+            self.forget_terminal(&id);
+        }
+        for record in records {
+            self.watch(record);
+        }
+    }
+
+    /// What is known of a terminal that is not there any more.
+    fn forget_terminal(&self, id: &CtId) {
+        self.forget_cards(id);
+        for condition in [
+            Condition::CardTerminalNotAvailable(id.clone()),
+            Condition::CardTerminalCertificateExpiresSoon(id.clone()),
+        ] {
+            self.state.forget(&condition);
+        }
+    }
+
     /// Changes what is stored of a terminal: first on disk, then for everybody, and its task looks again.
     fn change_terminal(&self, id: &CtId, change: impl FnOnce(&mut TerminalRecord)) -> Result<(), Failure> {
         let _one = self.terminals.changing();
@@ -243,13 +267,7 @@ impl Inner {
             .with(|list| list.remove(id))
             .ok_or(Code::UNKNOWN_TERMINAL)?;
         gone.wake.notify_one();
-        self.forget_cards(id);
-        for condition in [
-            Condition::CardTerminalNotAvailable(id.clone()),
-            Condition::CardTerminalCertificateExpiresSoon(id.clone()),
-        ] {
-            self.state.forget(&condition);
-        }
+        self.forget_terminal(id);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod a_thousand_days;
 mod access_by_password;
 mod administration;
 mod an_unchanged_practice_system;
+mod backup_and_reset;
 mod bad_input;
 mod cards_that_misbehave;
 mod events_arrive;
