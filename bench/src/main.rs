@@ -1,6 +1,7 @@
 //! `make bench`: figures as ratios against a peer or a limit measured in the same run, with their spread.
 
 mod process;
+mod trust;
 
 use anyhow::{Context, Result};
 use base::{Clock, SystemClock};
@@ -34,6 +35,7 @@ pub(crate) fn report(name: &str, (median, low, high): (f64, f64, f64), unit: &st
 async fn main() -> Result<()> {
     let clock = SystemClock::new();
     signatures(&*clock)?;
+    trust::figures(&clock).await?;
     let morning = Morning::after_the_walk().await?;
     get_cards(&morning, &*clock).await?;
     read_vsd(&morning, &*clock).await?;

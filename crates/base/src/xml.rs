@@ -18,12 +18,33 @@ pub enum Immodest {
     Namespaces,
 }
 
+/// How much there is of everything that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measure {
+    /// Deepest nesting of elements.
+    pub depth: usize,
+    /// Most attributes of one element, namespace declarations among them.
+    pub attributes: usize,
+    /// Declarations in force at each element that declares one, summed: what a parser copies.
+    pub namespaces: usize,
+}
+
 /// Judges a text. Of what is not well-formed it says nothing in particular; the parser will.
 pub fn check(text: &str) -> Result<(), Immodest> {
+    let most = Measure {
+        depth: limits::XML_DEPTH,
+        attributes: limits::XML_ATTRIBUTES,
+        namespaces: limits::XML_NAMESPACES,
+    };
+    measure(text, &most).map(|_| ())
+}
+
+/// Measures a text, as far as it stays within `most`.
+pub fn measure(text: &str, most: &Measure) -> Result<Measure, Immodest> {
     let mut rest = text.as_bytes();
+    let mut found = Measure::default();
     // declarations in force, for each open element
     let mut open: Vec<usize> = Vec::new();
-    let mut copied = 0_usize;
     while let Some(position) = rest.iter().position(|byte| *byte == b'<') {
         rest = rest.get(position..).unwrap_or_default();
         let skipped = [("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>")]
@@ -39,24 +60,26 @@ pub fn check(text: &str) -> Result<(), Immodest> {
             open.pop();
             continue;
         }
-        if tag.attributes > limits::XML_ATTRIBUTES {
+        found.attributes = found.attributes.max(tag.attributes);
+        if found.attributes > most.attributes {
             return Err(Immodest::Attributes);
         }
         let in_force = open.last().copied().unwrap_or_default() + tag.declarations;
         if tag.declarations > 0 {
-            copied += in_force;
+            found.namespaces += in_force;
         }
-        if copied > limits::XML_NAMESPACES {
+        if found.namespaces > most.namespaces {
             return Err(Immodest::Namespaces);
+        }
+        found.depth = found.depth.max(open.len() + 1);
+        if found.depth > most.depth {
+            return Err(Immodest::Depth);
         }
         if !tag.empty {
             open.push(in_force);
-            if open.len() > limits::XML_DEPTH {
-                return Err(Immodest::Depth);
-            }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What follows the first `end` in `bytes`; nothing if there is none.

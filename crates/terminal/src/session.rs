@@ -99,6 +99,8 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     certificate: Vec<u8>,
     peer: SocketAddr,
+    /// Held while somebody types at the PIN pad.
+    pad: Arc<tokio::sync::Mutex<()>>,
     reader: tokio::task::JoinHandle<()>,
 }
 
@@ -140,6 +142,7 @@ impl Session {
             clock,
             certificate: certificate.unwrap_or_default(),
             peer: address,
+            pad: Arc::default(),
             reader: tokio::spawn(receive(reader, pending.clone(), events)),
             pending,
         }))
@@ -148,6 +151,11 @@ impl Session {
     /// The certificate the terminal showed, DER.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
+    }
+
+    /// The PIN pad for oneself; `None` while somebody else types there.
+    pub fn reserve_pad(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.pad.clone().try_lock_owned().ok()
     }
 
     /// Address of the terminal.

@@ -72,6 +72,11 @@ impl Call<'_> {
         pin: PinRef,
     ) -> Result<PinAnswer, Failure> {
         let place = self.place(card, caller)?;
+        // two prompts one after the other at one display: nobody would know whose PIN is wanted
+        let _pad = place
+            .session
+            .reserve_pad()
+            .ok_or_else(|| Failure::new(Code::RESOURCE_BUSY, "somebody is typing at this terminal"))?;
         let guard = card.reserve().await?;
         let before = card.pin_status(pin).await?;
         let (task, template) = match (request.kind, before) {

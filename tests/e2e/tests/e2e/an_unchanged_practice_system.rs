@@ -1,24 +1,25 @@
-//! An unchanged practice system performs every operation.
+//! An unchanged practice system performs every operation, and is refused for every reason.
 
 use e2e::Morning;
 use langlauf::practice::Operation;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn zeep_with_the_official_wsdls_performs_every_operation() {
+/// Codes by operation.
+type Table = BTreeMap<String, BTreeSet<u16>>;
+
+/// A paired terminal with all cards, and the official schemas; `None` where they are absent.
+async fn practice(settings: &str) -> Option<(Morning, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let schemas = root.join("../shared/schemas");
     if !schemas.is_dir() {
         eprintln!("skipped: ../shared/schemas is absent");
-        return;
+        return None;
     }
-    let python = root.join(".venv/bin/python");
-    assert!(
-        python.exists(),
-        "zeep is missing: run `make test`, which installs it"
-    );
-    let morning = Morning::before().await.unwrap();
+    let morning = Morning::with(|options| options.settings = settings.parse().unwrap())
+        .await
+        .unwrap();
     let world = &morning.world;
     let inner = world.konnektor().unwrap().inner();
     let limit = std::time::Duration::from_secs(20);
@@ -41,10 +42,21 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
         .wait_for("cards", limit, &*morning.clock, recognised)
         .await
         .unwrap();
+    Some((morning, schemas))
+}
+
+/// Runs a script of zeep; what it was refused for stands in its last line.
+async fn run(script: &str, morning: &Morning, schemas: &Path) -> Table {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let python = root.join(".venv/bin/python");
+    assert!(
+        python.exists(),
+        "zeep is missing: run `make test`, which installs it"
+    );
     let output = Command::new(python)
-        .arg(root.join("tests/e2e/zeep/practice.py"))
-        .args([&schemas, &morning.folder.path().to_owned()])
-        .arg(serde_json::to_string(&world.addresses).unwrap())
+        .arg(root.join("tests/e2e/zeep").join(script))
+        .args([schemas, morning.folder.path()])
+        .arg(serde_json::to_string(&morning.world.addresses).unwrap())
         .output()
         .await
         .unwrap();
@@ -53,5 +65,40 @@ async fn zeep_with_the_official_wsdls_performs_every_operation() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{out}\n{error}");
-    println!("{out}");
+    serde_json::from_str(out.lines().last().unwrap()).unwrap()
+}
+
+/// zeep performs every operation, and is refused for every reason. The table in `docs/conformance.md` is what really
+/// happens: each operation with each code that zeep was refused with.
+#[tokio::test(flavor = "multi_thread")]
+async fn zeep_performs_every_operation_and_is_refused_for_every_reason() {
+    let Some((morning, schemas)) = practice("").await else {
+        return;
+    };
+    let (other, _) = practice("card_timeout_seconds = 1").await.unwrap();
+    let (mut table, refusals) = tokio::join!(
+        run("practice.py", &morning, &schemas),
+        run("refusals.py", &other, &schemas)
+    );
+    for (operation, codes) in refusals {
+        table.entry(operation).or_default().extend(codes);
+    }
+    let mut text = String::from("| operation | codes |\n|---|---|\n");
+    for (operation, codes) in &table {
+        let codes: Vec<String> = codes.iter().map(u16::to_string).collect();
+        text.push_str(&format!("| {operation} | {} |\n", codes.join(", ")));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/conformance.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = document.split_once("<!-- begin -->\n").unwrap();
+    let (current, after) = rest.split_once("<!-- end -->").unwrap();
+    if current != text && std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(
+            &path,
+            format!("{before}<!-- begin -->\n{text}<!-- end -->{after}"),
+        )
+        .unwrap();
+        return;
+    }
+    assert_eq!(current, text, "UPDATE_DOCS=1 writes the table anew");
 }
