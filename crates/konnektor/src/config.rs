@@ -97,6 +97,10 @@ pub struct Config {
     /// May PINs of SM-B be stored, so that they open by themselves? See `docs/security.md` before.
     #[serde(default)]
     pub smb_unlock: bool,
+    /// Folder with PINs of SM-B in files `smb-pin.<ICCSN>`, for those that are not stored; by default the one systemd
+    /// hands over (`LoadCredentialEncrypted=`). Only with `smb_unlock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smb_pin_folder: Option<PathBuf>,
     /// CTM_SERVICE_DISCOVERY_CYCLE in minutes: how often terminals that are missing are looked for; 0 is never.
     #[serde(default = "ten")]
     pub discovery_minutes: u64,
@@ -353,6 +357,7 @@ impl Config {
             vsdm_offline_days: 0,
             auto_update: None,
             smb_unlock: false,
+            smb_pin_folder: None,
             discovery_minutes: ten(),
             announcements: announcements(),
             keep_alive_seconds: ten(),

@@ -12,6 +12,7 @@ use ::card::{CardKind, Channel, Command};
 use base::id::{Iccsn, MandantId};
 use base::{Code, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// How far a stored PIN got.
@@ -52,8 +53,18 @@ fn secret_id(iccsn: &Iccsn) -> String {
     format!("smb-pin/{iccsn}")
 }
 
+/// The PIN that was refused last, or that was changed: one in a file can only be remembered as wrong, not deleted.
+fn refused_id(iccsn: &Iccsn) -> String {
+    format!("smb-refused/{iccsn}")
+}
+
 fn pin_smc() -> Result<PinRef, Failure> {
     PinRef::find(CardKind::SmcB, "PIN.SMC").ok_or_else(|| Code::INTERNAL.into())
+}
+
+/// PIN.SMC has six to eight digits.
+fn is_pin(text: &str) -> bool {
+    (6..=8).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 impl Inner {
@@ -64,7 +75,7 @@ impl Inner {
             let off = "smb_unlock is off in the configuration";
             return Err(Failure::new(Code::NOT_PERMITTED, off));
         }
-        if !(6..=8).contains(&pin.len()) || !pin.bytes().all(|digit| digit.is_ascii_digit()) {
+        if !is_pin(&pin) {
             return Err(Failure::new(Code::SYNTAX, "a PIN.SMC has six to eight digits"));
         }
         self.managers(iccsn)?;
@@ -89,8 +100,37 @@ impl Inner {
     /// Forgets the PIN of an SM-B; absence is no error.
     pub fn forget_smb_pin(&self, iccsn: &Iccsn) -> Result<(), Failure> {
         self.store.delete_secret(&secret_id(iccsn))?;
+        self.store.delete_secret(&refused_id(iccsn))?;
         self.store.delete(STORE, &iccsn.to_string())?;
         Ok(())
+    }
+
+    /// The PIN to try: one that an administrator has stored, else one in the folder of credentials that systemd fills
+    /// (`LoadCredentialEncrypted=smb-pin.<ICCSN>`), unless that was refused before.
+    fn pin_to_try(&self, iccsn: &Iccsn) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+        if let Some(block) = self.store.secret(&secret_id(iccsn))? {
+            return Ok(Some(block));
+        }
+        let named = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let Some(folder) = self.config.smb_pin_folder.clone().or(named) else {
+            return Ok(None);
+        };
+        let text = match std::fs::read_to_string(folder.join(format!("smb-pin.{iccsn}"))) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::new(Code::INTERNAL, format!("file of a PIN: {error}"))),
+        };
+        let pin = text.trim();
+        if !is_pin(pin) {
+            return Err(Failure::new(
+                Code::SYNTAX,
+                "the file of a PIN must have six to eight digits",
+            ));
+        }
+        let block = PinBlock::from_digits(pin).ok_or(Code::INTERNAL)?;
+        let refused = self.store.secret(&refused_id(iccsn))?;
+        let wrong = refused.is_some_and(|refused| refused[..] == block.as_bytes()[..]);
+        Ok((!wrong).then(|| Zeroizing::new(block.as_bytes().to_vec())))
     }
 
     /// All stored PINs, without the PINs.
@@ -148,7 +188,7 @@ impl Inner {
         let managers = self.managers(iccsn)?;
         // a card that was put in again is another `Card` with another reservation
         let _one = self.unlocking.lock().await;
-        let Some(block) = self.store.secret(&secret_id(iccsn))? else {
+        let Some(block) = self.pin_to_try(iccsn)? else {
             return Ok(Unlock::Waiting);
         };
         let sent_at = self
@@ -182,7 +222,10 @@ impl Inner {
                 }
             }
             // first of all: a wrong PIN is never sent twice
-            Unlock::Wrong => self.store.delete_secret(&secret_id(iccsn))?,
+            Unlock::Wrong => {
+                self.store.put_secret(&refused_id(iccsn), &block)?;
+                self.store.delete_secret(&secret_id(iccsn))?;
+            }
             _ => {}
         }
         self.note(iccsn, state, None)?;
@@ -196,7 +239,8 @@ impl Inner {
             return;
         };
         let forget = || {
-            if self.store.secret(&secret_id(iccsn))?.is_some() {
+            if let Some(block) = self.pin_to_try(iccsn)? {
+                self.store.put_secret(&refused_id(iccsn), &block)?;
                 self.store.delete_secret(&secret_id(iccsn))?;
                 self.note(iccsn, Unlock::Changed, None)?;
                 self.unlock_event(card, Unlock::Changed);

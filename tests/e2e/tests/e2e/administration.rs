@@ -59,6 +59,8 @@ async fn metrics_say_what_ends_and_what_is_closed() {
         ("SAK.AUT", ""),
         ("trust list", ""),
         ("trust anchor", ""),
+        ("revocation list", ""),
+        ("trusted list", ""),
         ("SMKT.AUT", "KT1"),
         ("SMC-B", "KT1/3"),
         ("HBA", "KT1/2"),
@@ -72,9 +74,12 @@ async fn metrics_say_what_ends_and_what_is_closed() {
     let read = "langlauf_operation_seconds_count{operation=\"ReadVSD\"}";
     assert!(value(&text, read).unwrap() >= 1.0, "{text}");
 
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prometheus-alerts.yml");
-    let rules = std::fs::read_to_string(rules).unwrap();
-    let names = rules
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let rules = std::fs::read_to_string(deploy.join("prometheus-alerts.yml")).unwrap();
+    let dashboard = std::fs::read_to_string(deploy.join("grafana-dashboard.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
+    let both = rules + &dashboard;
+    let names = both
         .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
         .filter(|word| word.starts_with("langlauf_"));
     assert!(names.clone().count() > 5);

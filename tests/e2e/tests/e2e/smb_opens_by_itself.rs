@@ -161,3 +161,43 @@ async fn it_opens_and_a_wrong_pin_is_never_tried_twice() {
     practice.wait_for(OPEN).await;
     assert_eq!(practice.known(), Unlock::Opened);
 }
+
+/// The PIN lies in a file, as systemd hands over credentials: nothing of it is stored, and a wrong one is tried once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_opens_it() {
+    let credentials = tempfile::tempdir().unwrap();
+    let file = credentials.path().join(format!("smb-pin.{SMC_B}"));
+    std::fs::write(&file, "123456\n").unwrap();
+    let settings = format!("smb_unlock = true\nsmb_pin_folder = {:?}", credentials.path());
+    let morning = Morning::with(|options| options.settings = settings.parse().unwrap())
+        .await
+        .unwrap();
+    let Morning {
+        world,
+        clock,
+        folder: _folder,
+    } = morning;
+    let inner = world.konnektor().unwrap().inner().clone();
+    e2e::pair(&inner, &world.terminal, &"KT1".parse().unwrap())
+        .await
+        .unwrap();
+    world.terminal.insert(SLOT, "SMC-B Praxis").unwrap();
+    let practice = Practice { world, clock };
+    practice.wait_for(OPEN).await;
+    assert!(
+        inner
+            .store()
+            .secret(&format!("smb-pin/{SMC_B}"))
+            .unwrap()
+            .is_none()
+    );
+    std::fs::write(&file, "999999").unwrap();
+    for _ in 0..2 {
+        practice.in_again().await;
+        practice.wait_for(("VERIFIABLE", Some("2"))).await;
+    }
+    assert_eq!(practice.known(), Unlock::Wrong);
+    std::fs::write(&file, "123456").unwrap();
+    practice.in_again().await;
+    practice.wait_for(OPEN).await;
+}
