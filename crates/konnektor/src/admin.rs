@@ -603,7 +603,7 @@ async fn import_trusted_list(
     State(admin): State<Admin>,
     Text(xml): Text,
 ) -> Result<Json<serde_json::Value>, Failure> {
-    let adopted = admin.inner.adopt_vl(&xml).await;
+    let adopted = admin.inner.adopt_vl(&xml, pki::How::ByHand).await;
     let sequence = imported(
         &admin.inner,
         "CERT/BNETZA_VL/IMPORT",

@@ -153,7 +153,7 @@ impl Konnektor {
             &store,
             identities.origin.clone(),
             config.certificates.tsl_grace_days,
-        );
+        )?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let inner = Arc::new(Inner {
             config,

@@ -12,8 +12,9 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_secs(3600);
 /// Longest time between two looks for newer lists (TIP1-A_4684).
 const DAILY: Duration = Duration::from_secs(86_400);
-/// How soon a device without any trust list tries again.
+/// How soon a device without any trust list tries again, and how slowly if that goes on.
 const EAGER: Duration = Duration::from_secs(2);
+const EAGER_LIMIT: Duration = Duration::from_secs(300);
 
 /// Something that is looked for from time to time.
 struct Chore {
@@ -81,13 +82,17 @@ impl Inner {
         let mut lists = Chore::new(DAILY);
         let mut vl = Chore::new(Duration::from_secs(3600 * u64::from(settings.vl_update_hours)));
         let mut expiries = Chore::new(DAILY * settings.check_days);
+        let mut logs = Chore::new(DAILY);
+        let mut eager = None;
         loop {
             let now = self.clock.elapsed();
             if self.config.online {
-                if lists.is_due(now) {
+                if lists.is_due(now) || eager.is_some() {
                     lists.done(self.update_lists().await, now);
                 }
-                if self.config.lu_sak && vl.is_due(now) && self.trust().is_some() {
+                // a new trust list may have taken its signer away
+                let wanted = vl.is_due(now) || self.space().vl().is_none();
+                if self.config.lu_sak && wanted && self.trust().is_some() {
                     let outcome = self.update_vl().await;
                     vl.done(outcome.is_ok(), now);
                     self.report(&outcome, Condition::BnetzaVlUpdateNotSuccessful);
@@ -96,11 +101,16 @@ impl Inner {
             self.check_calendar();
             if settings.check_days > 0 && expiries.is_due(now) {
                 self.report_expiries().await;
-                self.forget_old_logs();
                 expiries.done(true, now);
             }
-            let eager = self.trust().is_none() && self.config.tsl_url.is_some();
-            self.clock.sleep(if eager { EAGER } else { TICK }).await;
+            if logs.is_due(now) {
+                self.forget_old_logs();
+                logs.done(true, now);
+            }
+            let sources = self.config.tsl_url.is_some() || !self.config.tsl_internet_urls.is_empty();
+            let without = self.config.online && sources && self.trust().is_none();
+            eager = without.then(|| eager.map_or(EAGER, |pause: Duration| (pause * 2).min(EAGER_LIMIT)));
+            self.clock.sleep(eager.unwrap_or(TICK)).await;
         }
     }
 

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Whom we are towards a service.
 pub(crate) type ClientIdentity = (Vec<Vec<u8>>, Arc<dyn Key>);
 
-/// Connects to the service at `url`. `limit` bounds everything.
+/// Connects to the service at `url`. `limit` bounds the connection; asking for the status has limits of its own.
 pub(crate) async fn connect(
     inner: &Arc<Inner>,
     url: &str,

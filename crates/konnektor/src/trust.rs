@@ -2,7 +2,7 @@
 //! using them. What is refused changes nothing; what is adopted is stored before it is used.
 
 use crate::events::Event;
-use crate::state::{Condition, Other};
+use crate::state::{Condition, Function, Other};
 use crate::{Failure, Inner, tls_service};
 use asn1::X509;
 use base::{Code, Severity, Timestamp, limits};
@@ -36,20 +36,30 @@ struct Download {
 }
 
 impl Inner {
-    /// Opens the stored trust space at the start; what cannot be read is reported and its forerunner used.
-    pub(crate) fn open_space(store: &store::Store, origin: Origin, grace_days: u32) -> (Space, Vec<Note>) {
+    /// Opens the stored trust space at the start; what cannot be read is reported and its forerunner used. A store that
+    /// cannot be read at all is an error: beginning anew would overwrite what is only out of reach.
+    pub(crate) fn open_space(
+        store: &store::Store,
+        origin: Origin,
+        grace_days: u32,
+    ) -> Result<(Space, Vec<Note>), store::StoreError> {
         let grace = Duration::from_secs(u64::from(grace_days) * 86_400);
-        let stored = store.get::<Record>("trust", "space");
-        let (record, problem) = match stored {
+        let stored = store
+            .get::<serde_json::Value>("trust", "space")?
+            .unwrap_or_default();
+        let (record, problem) = match serde_json::from_value::<Option<Record>>(stored.clone()) {
             Ok(record) => (record.unwrap_or_default(), None),
-            Err(error) => (Record::default(), Some(error)),
+            Err(error) => {
+                store.put("trust", "space.broken", &stored)?;
+                (Record::default(), Some(error))
+            }
         };
         let (space, mut notes) = Space::open(record, Arc::new(origin), grace);
         notes.extend(problem.map(|error| Note::Unreadable {
             what: "trust space",
             reason: error.to_string(),
         }));
-        (space, notes)
+        Ok((space, notes))
     }
 
     /// The trust space as it is.
@@ -86,7 +96,7 @@ impl Inner {
     /// Takes up the trust list before the one in use and sets that aside. `false` if there is none.
     pub async fn step_back(&self) -> Result<bool, Failure> {
         let _one = self.adopting.lock().await;
-        let Some(space) = self.space().step_back() else {
+        let Some(space) = self.space().step_back(self.clock.now()) else {
             return Ok(false);
         };
         self.use_space(space)?;
@@ -147,11 +157,11 @@ impl Inner {
         let ended = trust.list().next_update < now || !self.space().anchor().is_valid_at(now.as_second());
         match checked {
             Ok(()) => Ok(()),
-            Err(error @ (CheckError::Revoked(_) | CheckError::Unknown)) => {
+            Err(error @ CheckError::Revoked(_)) => {
                 let failure = Failure::new(error.code(), format!("signer of the trust list: {error}"));
                 Err(failure.within(TslError::from(SignerError::Status).code()))
             }
-            Err(error) if ended => {
+            Err(error) if ended && !matches!(error, CheckError::Unknown) => {
                 tracing::warn!(%error, "status of the trust list's signer unknown; what is in use has ended, so the new one is taken");
                 Ok(())
             }
@@ -241,43 +251,54 @@ impl Inner {
         list.and(crl).and(vl)
     }
 
-    /// Looks for a newer trust list: inside the TI, else on the Internet (TIP1-A_4693, A_20536).
+    /// Looks for a newer trust list: inside the TI, else on the Internet (TIP1-A_4693, A_20536). That an address still has
+    /// the list in use is news only as long as a newer one need not exist yet (GS-A_5214); later the others are asked too.
     pub(crate) async fn update_list(&self) -> Result<(), Failure> {
-        let Some(url) = &self.config.tsl_url else {
-            return Ok(());
-        };
         let mut failures = Vec::new();
-        // the hash first: most days there is nothing new, and if it cannot be had that is no obstacle (A_17781)
-        let hash = self.fetch(&sibling(url, "sha2"), 256).await;
-        let hash = hash.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_ascii_lowercase());
-        if hash.is_ok_and(|hash| self.space().list_hash() == Some(hash.as_str())) {
-            return Ok(());
+        let mut addresses: Vec<String> = self.config.tsl_url.iter().cloned().collect();
+        if let Some(url) = &self.config.tsl_url {
+            // the hash first: most days there is nothing new, and if it cannot be had that is no obstacle (A_17781)
+            let hash = self.fetch(&sibling(url, "sha2"), 256).await;
+            let hash = hash.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_ascii_lowercase());
+            let same = hash.is_ok_and(|hash| self.space().list_hash() == Some(hash.as_str()));
+            if same && !self.is_newer_list_due() {
+                return Ok(());
+            }
+            if let Some(list) = self.space().list() {
+                addresses.extend(list.addresses.iter().filter(|known| *known != url).cloned());
+                addresses.dedup();
+            }
         }
-        let mut addresses = vec![url.clone()];
-        if let Some(list) = self.space().list() {
-            addresses.extend(list.addresses.iter().filter(|known| *known != url).cloned());
-            addresses.dedup();
-        }
-        for address in &addresses {
-            match self.download(address).await {
-                Ok(download) => match self.adopt(&download.xml, How::Automatic, None).await {
-                    Ok(_) => return Ok(()),
-                    Err(failure) => failures.push(failure),
-                },
+        let internet = self.config.tsl_internet_urls.iter().map(|url| (url, true));
+        let mut stale = false;
+        for (address, outside) in addresses.iter().map(|url| (url, false)).chain(internet) {
+            let download = match outside {
+                true => self.download_from_internet(address).await,
+                false => self.download(address).await,
+            };
+            let adopted = match download {
+                Ok(Download { xml, stapled }) => self.adopt(&xml, How::Automatic, stapled.as_deref()).await,
+                Err(failure) => Err(failure),
+            };
+            match adopted {
+                Ok(adopted) if adopted.unchanged && self.is_newer_list_due() => stale = true,
+                Ok(_) => return Ok(()),
                 Err(failure) => failures.push(failure),
             }
         }
-        for address in &self.config.tsl_internet_urls {
-            match self.download_from_internet(address).await {
-                Ok(download) => {
-                    let stapled = download.stapled.as_deref();
-                    match self.adopt(&download.xml, How::Automatic, stapled).await {
-                        Ok(_) => return Ok(()),
-                        Err(failure) => failures.push(failure),
-                    }
-                }
-                Err(failure) => failures.push(failure),
-            }
+        let ended = |space: &Space| {
+            space
+                .list()
+                .is_some_and(|list| list.next_update < self.clock.now())
+        };
+        match stale {
+            true if ended(&self.space()) => failures.push(Failure::new(
+                Code::TSL_DOWNLOAD,
+                "only the list that is in use and has ended is to be had",
+            )),
+            true => return Ok(()),
+            false if failures.is_empty() => return Ok(()),
+            false => {}
         }
         // a list that was refused says more than one that could not be had
         let refused = failures
@@ -291,6 +312,16 @@ impl Inner {
             code.unwrap_or(Code::TSL_DOWNLOAD),
             detail.join("; "),
         ))
+    }
+
+    /// Must there be a newer list than the one in use, seven days before it ends?
+    fn is_newer_list_due(&self) -> bool {
+        let week = Duration::from_secs(7 * 86_400);
+        let now = self.clock.now();
+        self.space().list().is_some_and(|list| {
+            let due = list.next_update.checked_sub(week);
+            due.is_ok_and(|due| now > due)
+        })
     }
 
     async fn download(&self, url: &str) -> Result<Download, Failure> {
@@ -310,10 +341,20 @@ impl Inner {
         let announced = space.announced().filter(|announced| announced.from <= now);
         let mut anchors = vec![space.anchor()];
         anchors.extend(announced.map(|announced| &announced.certificate));
-        pki::detached::verify(&bytes, &signature, &anchors, now)
-            .map_err(|error| Failure::new(error.code(), format!("{url}: {error}")))?;
+        let verified = pki::detached::verify(&bytes, &signature, &anchors, now);
+        let xml = text(bytes)?;
+        // whoever missed an announcement is outside the TI by now, so the roots must help here too
+        let verified = match verified {
+            Err(TslError::Signer(SignerError::Chain)) => {
+                let vouched = space.vouched_anchors(&xml, now);
+                let vouched: Vec<&X509> = vouched.iter().collect();
+                pki::detached::verify(xml.as_bytes(), &signature, &vouched, now)
+            }
+            other => other,
+        };
+        verified.map_err(|error| Failure::new(error.code(), format!("{url}: {error}")))?;
         Ok(Download {
-            xml: text(bytes)?,
+            xml,
             stapled: self
                 .fetch(&sibling(url, "ocsp"), limits::OCSP_RESPONSE)
                 .await
@@ -372,9 +413,9 @@ impl Inner {
     }
 
     /// Judges a trusted list for qualified signatures, stores and uses it (TUC_KON_031).
-    pub async fn adopt_vl(&self, xml: &str) -> Result<u64, Failure> {
+    pub async fn adopt_vl(&self, xml: &str, how: How) -> Result<u64, Failure> {
         let _one = self.adopting.lock().await;
-        let space = self.space().offer_vl(xml, self.clock.now());
+        let space = self.space().offer_vl(xml, how, self.clock.now());
         let space = space.map_err(|error| Failure::new(error.code(), error).within(Code::VL_IMPORT))?;
         let sequence = space.vl().map_or(0, |vl| vl.sequence);
         if space.record() != self.space().record() {
@@ -390,13 +431,14 @@ impl Inner {
 
     /// Looks for a newer trusted list where the trust list says, over TLS with the role of the TSL service.
     pub(crate) async fn update_vl(self: &Arc<Self>) -> Result<(), Failure> {
+        self.state.permit(Function::TiService)?;
         let space = self.space();
         let service = space.list().and_then(|list| list.vl.as_ref());
         let mut last = None;
         for url in service.map(|vl| vl.addresses.as_slice()).unwrap_or_default() {
             let outcome = match tls_service::fetch(self, url, &Purpose::TSL_SERVICE, limits::TSL).await {
                 Ok(bytes) => match text(bytes) {
-                    Ok(xml) => self.adopt_vl(&xml).await.map(|_| ()),
+                    Ok(xml) => self.adopt_vl(&xml, How::Automatic).await.map(|_| ()),
                     Err(failure) => Err(failure),
                 },
                 Err(failure) => Err(failure.within(Code::VL_UPDATE)),

@@ -522,10 +522,6 @@ impl Trust {
     ) -> Result<Verdict, CheckError> {
         let mut verdict = self.check_qualified_offline(certificate, at, clock.now())?;
         verdict.warnings.clear();
-        if let Some(time) = self.responders.remembered(certificate, clock.now()) {
-            verdict.status = StatusEvidence::Cached(time);
-            return Ok(verdict);
-        }
         let (list, ca) = self.qualified_ca(certificate, at, clock.now())?;
         let own = certificate.ocsp.as_ref().ok_or(StatusError::NoAddress)?;
         let inside = self.list.vl.as_ref().and_then(|vl| vl.responders.get(own));
@@ -535,8 +531,10 @@ impl Trust {
             return Err(CheckError::ListTooOld(self.list.next_update));
         }
         // named by the list itself, or certified by the CA for this purpose
+        let now = clock.now().as_second();
         let trusted = |signer: &X509| {
             let certified = signer.extended_key_usage.contains(&oid::KP_OCSP_SIGNING)
+                && signer.is_valid_at(now)
                 && verify_signature(signer, &ca.certificate).is_ok();
             list.responders.contains(signer) || certified
         };

@@ -147,7 +147,8 @@ impl Responders {
             need_hash: question.need_hash,
         };
         let judged = status::judge(answer, question.certificate, question.issuer, &rules)?;
-        if judged.status == Status::Good {
+        // the grace period is for certificates that are not qualified (TIP1-A_4689)
+        if judged.status == Status::Good && !question.qualified {
             self.remember(question.certificate, judged.produced, now);
         }
         Ok(judged.status)

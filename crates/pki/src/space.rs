@@ -183,79 +183,49 @@ impl Space {
     /// Reads a stored record. `list_grace` is CERT_TSL_DEFAULT_GRACE_PERIOD_DAYS. Of each object the newest generation
     /// that can be read is used.
     pub fn open(record: Record, origin: Arc<Origin>, list_grace: Duration) -> (Self, Vec<Note>) {
-        let mut notes = Vec::new();
-        let mut unreadable = |what, reason: &dyn std::fmt::Display| {
-            notes.push(Note::Unreadable {
-                what,
-                reason: reason.to_string(),
-            });
-        };
-        let mut anchor = origin.anchor.clone();
-        for stored in &record.anchors {
-            match X509::parse(&stored.0) {
-                Ok(certificate) => {
-                    anchor = certificate;
-                    break;
-                }
-                Err(error) => unreadable("trust anchor", &error),
-            }
-        }
+        let (mut record, mut notes) = (record, Vec::new());
+        let anchor = newest("trust anchor", &mut record.anchors, &mut notes, |stored| {
+            X509::parse(&stored.0)
+        });
+        let anchor = anchor.unwrap_or_else(|| origin.anchor.clone());
         let announced = record.announced.as_ref().and_then(|stored| {
-            let parsed =
-                X509::parse(&stored.certificate.0).map_err(|error| unreadable("announced anchor", &error));
+            let parsed = X509::parse(&stored.certificate.0).map_err(|error| {
+                notes.push(Note::Unreadable {
+                    what: "announced anchor",
+                    reason: error.to_string(),
+                });
+            });
             Some(Announcement {
                 certificate: parsed.ok()?,
                 from: stored.from,
                 ocsp: stored.ocsp.clone(),
             })
         });
-        let mut list = None;
-        for stored in &record.lists {
-            match read_back(stored) {
-                Ok(good) => {
-                    list = Some(Arc::new(good));
-                    break;
-                }
-                Err(error) => unreadable("trust list", &error),
-            }
-        }
-        let (mut crl, mut vl) = (None, None);
-        if let Some(list) = &list {
-            for stored in &record.crls {
-                match Crl::verify(&stored.0, list) {
-                    Ok(good) => {
-                        crl = Some(Arc::new(good));
-                        break;
-                    }
-                    Err(error) => unreadable("revocation list", &error),
-                }
-            }
-            let signers = list
-                .vl
-                .as_ref()
-                .map(|vl| vl.signers.as_slice())
-                .unwrap_or_default();
-            for stored in &record.vls {
-                match TrustedList::verify(stored, signers) {
-                    Ok(good) => {
-                        vl = Some(Arc::new(good));
-                        break;
-                    }
-                    Err(error) => unreadable("trusted list", &error),
-                }
-            }
-        }
-        let space = Self {
+        let list = newest("trust list", &mut record.lists, &mut notes, read_back).map(Arc::new);
+        let mut space = Self {
             record,
             origin,
             anchor,
             announced,
             list,
-            crl,
-            vl,
+            crl: None,
+            vl: None,
             list_grace,
         };
+        space.read_dependent(&mut notes);
         (space, notes)
+    }
+
+    /// Reads what the trust list in use decides about: a list may take their signers away.
+    fn read_dependent(&mut self, notes: &mut Vec<Note>) {
+        let Some(list) = &self.list else { return };
+        let crls = &mut self.record.crls;
+        let crl = newest("revocation list", crls, notes, |der| Crl::verify(&der.0, list));
+        let signers = list.vl.as_ref().map(|vl| vl.signers.as_slice());
+        let vl = newest("trusted list", &mut self.record.vls, notes, |xml| {
+            TrustedList::verify(xml, signers.unwrap_or_default())
+        });
+        (self.crl, self.vl) = (crl.map(Arc::new), vl.map(Arc::new));
     }
 
     /// What is to be stored.
@@ -318,9 +288,9 @@ impl Space {
         let mut found = None;
         let signed = match Tsl::verify(xml, &anchors, now) {
             Err(TslError::Signer(SignerError::Chain)) => {
-                let candidate = self.find_by_root(xml, now).ok_or(SignerError::Chain)?;
-                let signed = Tsl::verify(xml, &[&candidate], now)?;
-                found = Some(candidate);
+                let candidates = self.vouched_anchors(xml, now);
+                let signed = Tsl::verify(xml, &candidates.iter().collect::<Vec<_>>(), now)?;
+                found = candidates.get(signed.anchor).cloned();
                 signed
             }
             other => other?,
@@ -365,7 +335,7 @@ impl Space {
         if !list.skipped.is_empty() {
             notes.push(Note::Skipped(list.skipped.join("; ")));
         }
-        next.take_list(xml, sha256, list, anchor.clone(), now)?;
+        next.take_list(xml, sha256, list, anchor.clone(), now, &mut notes)?;
         Ok(offer(next, false, notes))
     }
 
@@ -395,7 +365,7 @@ impl Space {
         next.activate(anchor.clone());
         next.take_announcement(&signed.list, now, &mut notes);
         next.take_dnssec(&signed.list, &mut notes);
-        next.take_list(xml, sha256, signed.list, anchor.clone(), now)?;
+        next.take_list(xml, sha256, signed.list, anchor.clone(), now, &mut notes)?;
         Ok(Offer {
             space: next,
             unchanged: false,
@@ -407,7 +377,8 @@ impl Space {
     }
 
     /// The list before the one in use, which is set aside and not taken again. `None` if there is none before it.
-    pub fn step_back(&self) -> Option<Self> {
+    /// What the rejected list announced goes with it; what the one before announced counts again.
+    pub fn step_back(&self, now: Timestamp) -> Option<Self> {
         let mut record = self.record.clone();
         if record.lists.len() < 2 {
             return None;
@@ -415,16 +386,24 @@ impl Space {
         let rejected = record.lists.remove(0);
         record.set_aside.insert(0, rejected.sha256);
         record.set_aside.truncate(8);
-        let before = record.lists.first()?.anchor.clone();
+        let first = record.lists.first()?;
+        let (before, wanted) = (first.anchor.clone(), first.sha256.clone());
         // the anchor that the rejected list had brought goes with it
         if let Some(position) = record.anchors.iter().position(|anchor| *anchor == before) {
             record.anchors.drain(..position);
         } else if before.0 == self.origin.anchor.der() {
             record.anchors.clear();
         }
-        let (space, notes) = Self::open(record, self.origin.clone(), self.list_grace);
-        let readable = notes.iter().all(|note| !matches!(note, Note::Unreadable { .. }));
-        (readable && space.list.is_some()).then_some(space)
+        record.announced = None;
+        record.dnssec_offered = Vec::new();
+        let (mut space, mut notes) = Self::open(record, self.origin.clone(), self.list_grace);
+        if space.list_hash() != Some(wanted.as_str()) {
+            return None;
+        }
+        let list = space.list.clone()?;
+        space.take_announcement(&list, now, &mut notes);
+        space.take_dnssec(&list, &mut notes);
+        Some(space)
     }
 
     /// Judges a revocation list (TUC_PKI_021) and makes the space with it.
@@ -447,7 +426,7 @@ impl Space {
     }
 
     /// Judges a trusted list (TUC_PKI_036) and makes the space with it.
-    pub fn offer_vl(&self, xml: &str, now: Timestamp) -> Result<Self, VlError> {
+    pub fn offer_vl(&self, xml: &str, how: How, now: Timestamp) -> Result<Self, VlError> {
         let service = self.list.as_ref().and_then(|list| list.vl.as_ref());
         let vl = TrustedList::verify(xml, &service.ok_or(VlError::Signer)?.signers)?;
         if vl.next_update <= now {
@@ -457,7 +436,9 @@ impl Space {
             if vl.sequence == current.sequence && vl.issued == current.issued {
                 return Ok(self.clone());
             }
-            if vl.sequence <= current.sequence {
+            // a number published by mistake binds neither a person nor anybody once that list has ended
+            let binds = how == How::Automatic && current.next_update > now;
+            if binds && vl.sequence <= current.sequence {
                 return Err(VlError::Older);
             }
         }
@@ -482,32 +463,40 @@ impl Space {
         next
     }
 
-    /// The anchor of a list whose signer nobody here knows, if a root vouches for it. Where its certificate comes from
-    /// does not matter, so the list itself, not believed yet, may bring it. It must bear the name of a TSL signer CA as
-    /// the anchor in use does, for a root certifies other CAs too, and must not be older.
-    fn find_by_root(&self, xml: &str, now: Timestamp) -> Option<X509> {
+    /// Anchors that a list brings whose signer nobody here knows, as far as a root vouches for them. Where the certificate
+    /// comes from does not matter, so the list itself, not believed yet, may bring it. It must bear the name of a TSL
+    /// signer CA as the anchor in use does, for a root certifies other CAs too, and must not be older. Which of them it
+    /// is, only verifying the list shows. Empty if there are no roots.
+    pub fn vouched_anchors(&self, xml: &str, now: Timestamp) -> Vec<X509> {
         const UNIT: &str = "2.5.4.11";
         let unit = self.anchor.subject_attribute(UNIT);
-        let list = Tsl::read(xml).ok()?;
-        let candidates = list.cas.into_iter().map(|ca| ca.certificate);
+        let list = match self.origin.roots.is_empty() {
+            true => return Vec::new(),
+            false => Tsl::read(xml),
+        };
+        let Ok(list) = list else { return Vec::new() };
         // one that is announced for later counts for nothing before its moment
         let early = self.announced.as_ref().filter(|announced| announced.from > now);
         let early = early.map(|announced| &announced.certificate);
-        let mut fitting = candidates.filter(|candidate| {
+        let mut found: Vec<X509> = Vec::new();
+        for candidate in list.cas.into_iter().map(|ca| ca.certificate) {
             let same_kind = !unit.is_empty() && candidate.subject_attribute(UNIT) == unit;
             let younger = candidate.validity().0 >= self.anchor.validity().0;
             let vouched = |root: &X509| {
-                root.is_valid_at(now.as_second()) && crate::check::verify_signature(candidate, root).is_ok()
+                root.is_valid_at(now.as_second()) && crate::check::verify_signature(&candidate, root).is_ok()
             };
-            same_kind
+            let fits = same_kind
                 && younger
-                && *candidate != self.anchor
-                && Some(candidate) != early
-                && check_anchor(candidate, now).is_ok()
-                && self.origin.roots.iter().any(vouched)
-        });
-        // of several the one that signed: it is tried by verifying the list
-        fitting.find(|candidate| Tsl::verify(xml, &[candidate], now).is_ok())
+                && candidate != self.anchor
+                && Some(&candidate) != early
+                && !found.contains(&candidate)
+                && check_anchor(&candidate, now).is_ok()
+                && self.origin.roots.iter().any(vouched);
+            if fits {
+                found.push(candidate);
+            }
+        }
+        found
     }
 
     fn ocsp_of_anchor(&self) -> Option<String> {
@@ -645,6 +634,7 @@ impl Space {
         list: Tsl,
         anchor: X509,
         now: Timestamp,
+        notes: &mut Vec<Note>,
     ) -> Result<(), TslError> {
         let stored = StoredList {
             xml: xml.to_owned(),
@@ -658,8 +648,30 @@ impl Space {
         }
         push(&mut self.record.lists, stored);
         self.list = Some(Arc::new(list));
+        self.read_dependent(notes);
         Ok(())
     }
+}
+
+/// The newest generation that can be read. Those before it are dropped: kept, they would look like what is in use and
+/// push the good one out.
+fn newest<S, T, E: std::fmt::Display>(
+    what: &'static str,
+    generations: &mut Vec<S>,
+    notes: &mut Vec<Note>,
+    read: impl Fn(&S) -> Result<T, E>,
+) -> Option<T> {
+    while let Some(first) = generations.first() {
+        match read(first) {
+            Ok(good) => return Some(good),
+            Err(error) => notes.push(Note::Unreadable {
+                what,
+                reason: error.to_string(),
+            }),
+        }
+        generations.remove(0);
+    }
+    None
 }
 
 fn push<T>(generations: &mut Vec<T>, newest: T) {

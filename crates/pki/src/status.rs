@@ -102,10 +102,13 @@ impl StatusError {
 
     /// Is it the service that failed, and not its answer that is wrong? Only then may the failure be tolerated.
     pub fn is_outage(&self) -> bool {
-        matches!(
-            self,
-            StatusError::Unreachable { .. } | StatusError::Paused { .. } | StatusError::Refused(_)
-        )
+        use ocsp::ResponseStatus::{InternalError, TryLater};
+        match self {
+            StatusError::Unreachable { .. } | StatusError::Paused { .. } => true,
+            // any other refusal is about the question: this responder does not serve this certificate (RFC 5019)
+            StatusError::Refused(status) => matches!(status, InternalError | TryLater),
+            _ => false,
+        }
     }
 }
 

@@ -230,6 +230,19 @@ fn a_missed_announcement() {
 
     let (space, notes) = ti.adopt(&device, &today).unwrap();
     assert!(matches!(notes.as_slice(), [Note::FoundByRoot(_)]), "{notes:?}");
+    // such a device has the Internet only: the detached signature has the same signer
+    let detached = ti.publisher.file("/TSL.sig").unwrap();
+    let verify = |anchors: &[X509]| {
+        let anchors: Vec<&X509> = anchors.iter().collect();
+        pki::detached::verify(today.as_bytes(), &detached, &anchors, ti.now())
+    };
+    assert!(verify(&[ti.anchor()]).is_err());
+    verify(&device.vouched_anchors(&today, ti.now())).unwrap();
+    assert!(
+        bare(device.record().clone())
+            .vouched_anchors(&today, ti.now())
+            .is_empty()
+    );
     assert!(space.anchor().subject().contains("TSL-CA3"));
 
     let mut space = bare(device.record().clone());
@@ -466,12 +479,57 @@ fn a_hollow_list_needs_a_person() {
     let by_hand = space.offer_list(&hollow, How::ByHand, ti.now()).unwrap().space;
     assert!(by_hand.list().unwrap().responders.is_empty());
     // and back again: the hollow list is set aside and stays so
-    let back = by_hand.step_back().unwrap();
+    let back = by_hand.step_back(ti.now()).unwrap();
     assert_eq!(back.list().unwrap().sequence, 10_001);
     assert!(matches!(
         back.offer_list(&hollow, How::Automatic, ti.now()),
         Err(TslError::SetAside)
     ));
+}
+
+/// A rejected list takes its announcement with it, and the one before it announces again.
+#[test]
+fn stepping_back_over_announcements() {
+    let ti = Ti::new();
+    let device = ti.device();
+    // a list with an announcement that a person does not want
+    ti.pass(1);
+    ti.publisher.announce(ti.signer(2), ti.in_days(5));
+    let announcing = ti.publisher.publish().unwrap();
+    let (space, _) = ti.adopt(&device, &announcing).unwrap();
+    let back = space.step_back(ti.now()).unwrap();
+    assert!(back.announced().is_none());
+    // a list under the new anchor that a person does not want: the announcement that led there counts again
+    let (space, _) = ti.adopt(&device, &announcing).unwrap();
+    ti.pass(6);
+    ti.publisher.switch();
+    let (space, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
+    assert!(space.anchor().subject().contains("TSL-CA2"));
+    let back = space.step_back(ti.now()).unwrap();
+    assert_eq!(*back.anchor(), ti.anchor());
+    assert!(back.announced().is_some());
+    let (space, _) = ti.adopt(&back, &ti.publisher.publish().unwrap()).unwrap();
+    assert!(space.anchor().subject().contains("TSL-CA2"));
+}
+
+/// A generation that cannot be read any more, as after an update of the software, is neither what is in use nor what is
+/// kept.
+#[test]
+fn an_unreadable_generation_gives_way() {
+    let ti = Ti::new();
+    let old = ti.device();
+    ti.pass(1);
+    let (new, _) = ti.adopt(&old, &ti.publisher.publish().unwrap()).unwrap();
+    let mut stored = serde_json::to_value(new.record()).unwrap();
+    stored["lists"][0]["xml"] = "<unreadable/>".into();
+    let (space, notes) = Space::open(serde_json::from_value(stored).unwrap(), ti.origin(), GRACE);
+    assert!(matches!(notes.as_slice(), [Note::Unreadable { .. }]), "{notes:?}");
+    assert_eq!(space.list_hash(), old.list_hash());
+    assert!(space.step_back(ti.now()).is_none());
+    let (again, _) = ti.adopt(&space, &ti.list()).unwrap();
+    assert_eq!(again.list().unwrap().sequence, new.list().unwrap().sequence);
+    let back = again.step_back(ti.now()).unwrap();
+    assert_eq!(back.list_hash(), old.list_hash());
 }
 
 /// From a trust space under an RSA anchor to one under elliptic curves, and nothing but the right cross certificate
@@ -700,7 +758,7 @@ fn qualified_certificates() {
     };
     assert_eq!(check(&space, &early), Err(1060), "no trusted list yet");
     let vl = |ti: &Ti| String::from_utf8(ti.publisher.file("/VL.xml").unwrap()).unwrap();
-    let space = space.offer_vl(&vl(&ti), ti.now()).unwrap();
+    let space = space.offer_vl(&vl(&ti), How::Automatic, ti.now()).unwrap();
     assert!(check(&space, &early).is_ok());
     // not claimed to be qualified; of a CA that is in the trust list only
     let other = egk(&ti);
@@ -710,19 +768,27 @@ fn qualified_certificates() {
     ti.pass(1);
     ti.publisher.publish_vl().unwrap();
     let (space, _) = ti.adopt(&space, &ti.publisher.publish().unwrap()).unwrap();
-    let space = space.offer_vl(&vl(&ti), ti.now()).unwrap();
+    let space = space.offer_vl(&vl(&ti), How::Automatic, ti.now()).unwrap();
     assert!(check(&space, &early).is_ok(), "issued while the CA was qualified");
     let late = certificate(&ti);
     assert_eq!(check(&space, &late), Err(1062));
     // a list with a changed letter, and one that is over
     let changed = vl(&ti).replace("withdrawn", "granted");
     assert_eq!(
-        space.offer_vl(&changed, ti.now()).unwrap_err().code().number(),
+        space
+            .offer_vl(&changed, How::Automatic, ti.now())
+            .unwrap_err()
+            .code()
+            .number(),
         1013
     );
     ti.pass(200);
     assert_eq!(
-        space.offer_vl(&vl(&ti), ti.now()).unwrap_err().code().number(),
+        space
+            .offer_vl(&vl(&ti), How::Automatic, ti.now())
+            .unwrap_err()
+            .code()
+            .number(),
         1060
     );
     assert_eq!(check(&space, &early), Err(1060));

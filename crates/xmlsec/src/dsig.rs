@@ -130,7 +130,11 @@ pub fn verify_enveloped<E: From<Error>>(
     key: impl FnOnce(&[Vec<u8>]) -> Result<PublicKey, E>,
 ) -> Result<Verified, E> {
     base::xml::check(xml).map_err(Error::from)?;
-    let document = roxmltree::Document::parse(xml).map_err(Error::from)?;
+    let options = roxmltree::ParsingOptions {
+        nodes_limit: base::limits::XML_NODES,
+        ..Default::default()
+    };
+    let document = roxmltree::Document::parse_with_options(xml, options).map_err(Error::from)?;
     let root = document.root_element();
     let mut all = document
         .descendants()
@@ -140,7 +144,7 @@ pub fn verify_enveloped<E: From<Error>>(
         return Err(Error::SignatureCount.into());
     }
     let signed_info = child(signature, "SignedInfo")?;
-    let content = check_references(signed_info, root, signature)?;
+    let references = References::of(signed_info, root)?;
     let method = child(signed_info, "CanonicalizationMethod")?;
     let mode = c14n_mode(method)?;
     let certificates = key_info(signature)?;
@@ -158,8 +162,9 @@ pub fn verify_enveloped<E: From<Error>>(
         _ => return Err(Error::Unacceptable("signature method").into()),
     };
     outcome.map_err(|_| Error::Signature)?;
+    // the whole document is gone through only for somebody who is believed
     Ok(Verified {
-        content,
+        content: references.check(root, signature)?,
         certificates,
     })
 }
@@ -198,43 +203,55 @@ fn c14n_mode(method: Node<'_, '_>) -> Result<Mode, Error> {
     }
 }
 
-/// One reference must mean the whole document; a second one may mean the signed properties of this signature, and
-/// nothing else is accepted. Returns the document's canonical bytes if all digests fit.
-fn check_references(
-    signed_info: Node<'_, '_>,
-    root: Node<'_, '_>,
-    signature: Node<'_, '_>,
-) -> Result<Vec<u8>, Error> {
-    let mut references = signed_info
-        .children()
-        .filter(|node| node.has_tag_name((DS, "Reference")));
-    let (first, second) = (references.next(), references.next());
-    let first = first.ok_or(Error::Unacceptable("reference missing"))?;
-    if references.next().is_some() {
-        return Err(Error::Unacceptable("more than two references"));
+/// What a signature covers: the whole document, and perhaps its own signed properties. Nothing else is accepted.
+struct References<'a, 'i> {
+    whole: Node<'a, 'i>,
+    mode: Mode,
+    properties: Option<Node<'a, 'i>>,
+}
+
+impl<'a, 'i> References<'a, 'i> {
+    fn of(signed_info: Node<'a, 'i>, root: Node<'a, 'i>) -> Result<Self, Error> {
+        let mut references = signed_info
+            .children()
+            .filter(|node| node.has_tag_name((DS, "Reference")));
+        let (first, second) = (references.next(), references.next());
+        let first = first.ok_or(Error::Unacceptable("reference missing"))?;
+        if references.next().is_some() {
+            return Err(Error::Unacceptable("more than two references"));
+        }
+        // the order is the signer's
+        let (whole, properties) = match second {
+            Some(second) if first.attribute("Type") == Some(SIGNED_PROPERTIES) => (second, Some(first)),
+            second => (first, second),
+        };
+        let uri = whole.attribute("URI").unwrap_or_default();
+        let means_all = uri.is_empty() || uri.strip_prefix('#').is_some_and(|id| has_id(root, id));
+        if !means_all {
+            return Err(Error::Unacceptable(
+                "reference to something else than the whole document",
+            ));
+        }
+        let (mode, enveloped) = transforms(whole)?;
+        if !enveloped {
+            return Err(Error::Unacceptable("enveloped transform missing"));
+        }
+        Ok(Self {
+            whole,
+            mode,
+            properties,
+        })
     }
-    // the order is the signer's
-    let (whole, properties) = match second {
-        Some(second) if first.attribute("Type") == Some(SIGNED_PROPERTIES) => (second, Some(first)),
-        second => (first, second),
-    };
-    if let Some(reference) = properties {
-        check_properties(reference, signature)?;
+
+    /// The document's canonical bytes, if all digests fit.
+    fn check(&self, root: Node<'_, '_>, signature: Node<'_, '_>) -> Result<Vec<u8>, Error> {
+        if let Some(reference) = self.properties {
+            check_properties(reference, signature)?;
+        }
+        let content = canonicalize(root, &self.mode, Some(signature.id()))?;
+        check_digest(self.whole, &content)?;
+        Ok(content)
     }
-    let uri = whole.attribute("URI").unwrap_or_default();
-    let means_all = uri.is_empty() || uri.strip_prefix('#').is_some_and(|id| has_id(root, id));
-    if !means_all {
-        return Err(Error::Unacceptable(
-            "reference to something else than the whole document",
-        ));
-    }
-    let (mode, enveloped) = transforms(whole)?;
-    if !enveloped {
-        return Err(Error::Unacceptable("enveloped transform missing"));
-    }
-    let content = canonicalize(root, &mode, Some(signature.id()))?;
-    check_digest(whole, &content)?;
-    Ok(content)
 }
 
 /// The signed properties of XAdES: they must lie inside this signature and name the certificate in KeyInfo.

@@ -371,6 +371,22 @@ async fn the_anchor_changes_and_a_restart_knows() {
     inner.update_now().await.unwrap();
     let subject = inner.space().anchor().subject();
     assert!(subject.contains("TSL-CA2"), "{subject}");
+    // the next announcement is missed, and the TI is out of reach: a root vouches, and the list comes from the Internet
+    let third = world.pki.list_signer(3, days(now, -1), days(now, 1000)).unwrap();
+    world.ledger.add_issuer(&third.ca);
+    world.ledger.register(&third.certificate);
+    world.publisher.announce(third, days(now, -1));
+    world.publisher.switch();
+    world.publisher.publish().unwrap();
+    world.publisher.set_reachable(false, true);
+    assert!(
+        inner.update_now().await.is_err(),
+        "the trusted list is inside only"
+    );
+    assert!(!holds(&inner, &Condition::TslUpdateNotSuccessful));
+    let subject = inner.space().anchor().subject();
+    assert!(subject.contains("TSL-CA3"), "{subject}");
+    world.publisher.set_reachable(true, true);
     let before = inner.space().record().clone();
     drop((inner, world));
     // no list can be had, only what is stored
