@@ -123,6 +123,15 @@ impl Monitor {
 impl Inner {
     /// An operation has been called from a workplace.
     pub(crate) fn watch_for_abuse(&self, operation: &'static str, workplace: &str, good: bool) {
+        // a name that somebody made up would be one nobody can look after
+        if !self
+            .model()
+            .workplaces
+            .iter()
+            .any(|known| known.id.as_str() == workplace)
+        {
+            return;
+        }
         let limit = self.config.alarm.of(operation);
         let now = self.clock.elapsed();
         if let Some(alarm) = self.monitor.count(operation, workplace, good, limit, now) {

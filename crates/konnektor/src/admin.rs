@@ -52,16 +52,8 @@ struct Admin {
 impl Konnektor {
     /// Sets the administrator's password.
     pub fn set_admin_password(&self, text: &str) -> Result<(), Failure> {
-        if text.chars().count() < 12 {
-            return Err(Failure::new(
-                Code::SYNTAX,
-                "the administrator's password needs 12 characters or more",
-            ));
-        }
-        self.inner()
-            .store
-            .put("admin", "password", &password::hash(text)?)?;
-        Ok(())
+        let hash = password::hash_of_admin(text)?;
+        Ok(self.inner().store.put("admin", "password", &hash)?)
     }
 
     /// Serves administration until the task is dropped.
@@ -245,7 +237,7 @@ impl IntoResponse for Failure {
 
 pub(crate) fn audit(inner: &Inner, what: &str) {
     let parameters = vec![("User", "admin".to_owned()), ("RefID", what.to_owned())];
-    inner.raise(crate::events::Event::info("MGM/ADMINCHANGES", None, parameters));
+    inner.log(&crate::events::Event::info("MGM/ADMINCHANGES", None, parameters));
 }
 
 #[derive(Serialize)]
@@ -705,7 +697,7 @@ async fn log(
         count: query.count,
         before: query.before,
         severities: match query.severity {
-            None | Some(Level::Info) => &[],
+            None | Some(Level::Debug | Level::Info) => &[],
             Some(Level::Warning) => &["Warning", "Error", "Fatal"],
             Some(Level::Error) => &["Error", "Fatal"],
             Some(Level::Fatal) => &["Fatal"],
@@ -714,21 +706,31 @@ async fn log(
     Ok(Json(admin.inner.read_log(log, &page)?).into_response())
 }
 
-/// A whole log, a line of JSON for each entry, the oldest first.
+/// A whole log, a line of JSON for each entry, the newest first.
 async fn export_log(State(admin): State<Admin>, Path(log): Path<Log>) -> Result<Response, Failure> {
-    let page = Page {
-        count: u32::MAX,
-        before: None,
-        severities: &[],
-    };
-    let mut text = String::new();
-    for entry in admin.inner.read_log(log, &page)?.iter().rev() {
-        let line = serde_json::to_string(entry).map_err(|error| Failure::new(Code::INTERNAL, error))?;
-        text.push_str(&line);
-        text.push('\n');
-    }
     audit(&admin.inner, "log exported");
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+    let inner = admin.inner;
+    // page by page, for a log may be larger than what should lie in memory
+    let pages = futures_util::stream::try_unfold(None, move |before| {
+        let page = Page {
+            count: MAX_LOG,
+            before,
+            severities: &[],
+        };
+        let text = inner.read_log(log, &page).and_then(|entries| {
+            let mut text = String::new();
+            for entry in &entries {
+                let line =
+                    serde_json::to_string(entry).map_err(|error| Failure::new(Code::INTERNAL, error))?;
+                text.push_str(&line);
+                text.push('\n');
+            }
+            Ok(entries.last().map(|last| (text, Some(last.number))))
+        });
+        std::future::ready(text.map_err(|failure| std::io::Error::other(failure.detail())))
+    });
+    let body = axum::body::Body::from_stream(pages);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
 #[derive(Deserialize)]
@@ -768,17 +770,26 @@ async fn preview(
     Text(body): Text,
 ) -> Result<Json<crate::backup::Preview>, Failure> {
     let request = backup_request(body)?;
-    Ok(Json(admin.inner.preview(&request.backup, &request.passphrase)?))
+    let inner = admin.inner;
+    let preview = unhurried(move || inner.preview(&request.backup, &request.passphrase)).await?;
+    Ok(Json(preview))
 }
 
 async fn import(State(admin): State<Admin>, Text(body): Text) -> Result<StatusCode, Failure> {
     let request = backup_request(body)?;
     let confirm = request.confirm.unwrap_or_default();
-    admin
-        .inner
-        .import(&request.backup, &request.passphrase, &confirm)?;
+    let inner = admin.inner.clone();
+    unhurried(move || inner.import(&request.backup, &request.passphrase, &confirm)).await?;
     audit(&admin.inner, "configuration imported");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deriving a key takes its time; others are not to wait for it.
+async fn unhurried<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::new(Code::INTERNAL, error))?
 }
 
 fn backup_request(body: String) -> Result<BackupRequest, Failure> {

@@ -5,6 +5,7 @@ use crate::card_key::{CardKey, Purpose as KeyPurpose};
 use crate::config::TerminalConfig;
 use crate::events::Event;
 use crate::model::Model;
+use crate::state::Condition;
 use crate::terminals::{Correlation, TerminalRecord};
 use crate::{Failure, Inner, VERSION, password};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -26,12 +27,13 @@ use zeroize::Zeroizing;
 const FORMAT: &str = "ti-konnektor-backup";
 const FORMAT_VERSION: u32 = 1;
 const KDF: &str = "PBKDF2-HMAC-SHA256";
+const SIGNATURE: &str = "ecdsa-with-SHA256";
 const CIPHER: &str = "AES-256-GCM";
 /// Rounds of key derivation; a passphrase of 120 bits would be safe with one.
 const ROUNDS: u32 = 600_000;
-const MOST_ROUNDS: u32 = 10_000_000;
+const MOST_ROUNDS: u32 = 2_000_000;
 /// Characters of a passphrase: none that look alike.
-const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789-";
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// A backup as it lies in a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -145,7 +147,7 @@ fn passphrase() -> Result<Zeroizing<String>, Failure> {
     let random = Zeroizing::new(crypto::random::<24>()?);
     let letters = random
         .iter()
-        .filter_map(|byte| ALPHABET.get(usize::from(byte % 31)));
+        .filter_map(|byte| ALPHABET.get(usize::from(byte & 31)));
     Ok(Zeroizing::new(
         letters.map(|letter| char::from(*letter)).collect(),
     ))
@@ -162,7 +164,9 @@ fn key(passphrase: &str, salt: &[u8], rounds: u32) -> Zeroizing<[u8; 32]> {
 impl Backup {
     fn parse(text: &str) -> Result<Self, Failure> {
         let backup: Self = serde_json::from_str(text).map_err(syntax)?;
-        let known = backup.format == FORMAT && backup.version == FORMAT_VERSION;
+        let known = backup.format == FORMAT
+            && backup.version == FORMAT_VERSION
+            && backup.signature.algorithm == SIGNATURE;
         let ciphers = backup.encryption.kdf == KDF && backup.encryption.cipher == CIPHER;
         match known && ciphers && (1..=MOST_ROUNDS).contains(&backup.encryption.iterations) {
             true => Ok(backup),
@@ -218,6 +222,44 @@ impl Backup {
     }
 }
 
+impl Contents {
+    /// Is it something an instance could have been in? Otherwise what is wrong.
+    fn check(&self) -> Result<(), String> {
+        self.information_model
+            .validate()
+            .map_err(|error| error.to_string())?;
+        let bytes = |text: &str| hex::decode(text).map_or(0, |bytes| bytes.len());
+        let mut ids = BTreeSet::new();
+        for terminal in &self.terminals {
+            let id = &terminal.id;
+            let secret = terminal.pairing_secret.as_deref().map(bytes);
+            let certificate = terminal.certificate.as_deref().map(bytes);
+            let paired = matches!(terminal.correlation, Correlation::Gepairt | Correlation::Aktiv);
+            if !ids.insert(id) {
+                return Err(format!("terminal {id} occurs twice"));
+            }
+            if secret.is_some_and(|length| length != 16) || certificate.is_some_and(|length| length != 32) {
+                return Err(format!("terminal {id}: pairing secret or certificate"));
+            }
+            if terminal.correlation == Correlation::Bekannt
+                || (paired && (secret.is_none() || certificate.is_none()))
+            {
+                return Err(format!("terminal {id} cannot be {:?}", terminal.correlation));
+            }
+        }
+        for authority in &self.imported_authorities {
+            let certificate = hex::decode(authority).ok().and_then(|der| X509::parse(&der).ok());
+            if !certificate.is_some_and(|certificate| certificate.is_ca) {
+                return Err("an imported authority is not the certificate of a CA".into());
+            }
+        }
+        match bytes(&self.receipt_key) {
+            32 => Ok(()),
+            _ => Err("the key of the receipts must have 32 bytes".into()),
+        }
+    }
+}
+
 impl Inner {
     /// Makes a backup under a new passphrase, which is told once. Signed with the OSIG key of an SM-B that is open, else
     /// with the device's own key.
@@ -232,7 +274,9 @@ impl Inner {
             msg: &plain,
             aad: made.as_bytes(),
         };
-        let key = key(&passphrase, &salt, ROUNDS);
+        let words = passphrase.clone();
+        let deriving = tokio::task::spawn_blocking(move || key(&words, &salt, ROUNDS)).await;
+        let key = deriving.map_err(|error| Failure::new(Code::INTERNAL, error))?;
         let ciphertext = Aes256Gcm::new((&*key).into())
             .encrypt(&Nonce::from(nonce), payload)
             .map_err(|_| Failure::new(Code::INTERNAL, "encryption"))?;
@@ -250,7 +294,7 @@ impl Inner {
             },
             ciphertext: STANDARD.encode(ciphertext),
             signature: Signature {
-                algorithm: "ecdsa-with-SHA256".into(),
+                algorithm: SIGNATURE.into(),
                 certificate: String::new(),
                 value: String::new(),
             },
@@ -379,7 +423,7 @@ impl Inner {
         let backup = Backup::parse(text)?;
         let signer = backup.signer()?;
         let contents = backup.open(passphrase)?;
-        contents.information_model.validate().map_err(syntax)?;
+        contents.check().map_err(syntax)?;
         Ok((backup, contents, signer))
     }
 
@@ -395,11 +439,7 @@ impl Inner {
             Change::ForgetKind("imported-ca"),
             put("model", "current", &contents.information_model)?,
         ];
-        let secret = |text: &str| {
-            hex::decode(text)
-                .map(Zeroizing::new)
-                .map_err(|_| syntax("a secret is not hexadecimal"))
-        };
+        let secret = |text: &str| hex::decode(text).map(Zeroizing::new).map_err(syntax);
         let mut records = Vec::new();
         for terminal in contents.terminals {
             let id = terminal.id;
@@ -421,7 +461,7 @@ impl Inner {
             records.push(record);
         }
         for authority in &contents.imported_authorities {
-            let der = hex::decode(authority).map_err(|_| syntax("an imported CA is not hexadecimal"))?;
+            let der = hex::decode(authority).map_err(syntax)?;
             let id = hex::encode(crypto::sha256([&der]));
             changes.push(put("imported-ca", &id, authority)?);
         }
@@ -429,30 +469,37 @@ impl Inner {
             crate::RECEIPT_KEY.to_owned(),
             secret(&contents.receipt_key)?,
         ));
-        self.store.apply(&changes)?;
-        self.adopt_model(contents.information_model);
-        self.replace_terminals(records);
+        self.replace_terminals(records, || {
+            self.store.apply(&changes)?;
+            self.adopt_model(contents.information_model);
+            Ok(())
+        })?;
         self.announce_backup("Import");
         Ok(())
     }
 
     /// Back to the state of delivery. What keeps the device able to work and accountable stays: trust space, security
     /// log, identities (TIP1-A_4819, A_21743).
+    ///
+    /// The administrator's password becomes the one of the file again. If that is gone or unusable the present one stays:
+    /// nobody would get in any more.
     pub fn factory_reset(self: &Arc<Self>) -> Result<(), Failure> {
-        let first = match &self.config.admin_password_file {
-            None => None,
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Failure::new(Code::INTERNAL, format!("{}: {error}", path.display())))?;
-                Some(password::hash(text.trim_end())?)
-            }
-        };
+        let file = self.config.admin_password_file.as_ref();
+        let first = file.and_then(|path| {
+            let text = std::fs::read_to_string(path).map(Zeroizing::new);
+            let hash = text.map_err(|error| error.to_string()).and_then(|text| {
+                password::hash_of_admin(text.trim_end()).map_err(|failure| failure.detail())
+            });
+            hash.map_err(|reason| {
+                tracing::warn!(path = %path.display(), reason, "the administrator's password stays as it is");
+            })
+            .ok()
+        });
         let mut changes: Vec<Change> = [
             "terminal",
             "model",
             "imported-ca",
             "subscription",
-            "admin",
             "smb-unlock",
             "vsdm",
             "condition",
@@ -460,7 +507,8 @@ impl Inner {
         .into_iter()
         .map(Change::ForgetKind)
         .collect();
-        changes.push(Change::ForgetSecrets(""));
+        // that a stored PIN was refused is remembered: the card's tries did not come back
+        changes.extend(["pairing/", "smb-pin/"].map(Change::ForgetSecrets));
         changes.extend(
             ["system", "vsdm", "performance"]
                 .into_iter()
@@ -473,13 +521,16 @@ impl Inner {
         if let Some(hash) = &first {
             changes.push(put("admin", "password", hash)?);
         }
-        self.store.apply(&changes)?;
-        self.subscriptions.clear();
-        self.adopt_model(self.config.model.clone());
         let configured = self.config.terminals.iter();
         let records = configured.map(|config| TerminalRecord::new(config.clone(), Correlation::Zugewiesen));
-        self.replace_terminals(records.collect());
-        self.raise(Event::info(
+        self.replace_terminals(records.collect(), || {
+            self.store.apply(&changes)?;
+            self.subscriptions.clear();
+            self.adopt_model(self.config.model.clone());
+            Ok(())
+        })?;
+        self.set_condition(Condition::LogOverflow, false);
+        self.log(&Event::info(
             "MGM/FACTORYSETTINGS",
             None,
             vec![("User", "admin".into())],
@@ -489,7 +540,7 @@ impl Inner {
 
     fn announce_backup(&self, mode: &str) {
         let parameters = vec![("User", "admin".to_owned()), ("Mode", mode.to_owned())];
-        self.raise(Event::info("MGM/CONFIG_EXIMPORT", None, parameters));
+        self.log(&Event::info("MGM/CONFIG_EXIMPORT", None, parameters));
     }
 }
 
@@ -504,23 +555,19 @@ fn put(kind: &'static str, id: &str, document: &impl Serialize) -> Result<Change
 /// Everything by name, secrets as their hash.
 fn outline(contents: &Contents) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
-    let hidden = |text: &str| {
-        let hash = hex::encode(crypto::sha256([text]));
-        format!("secret {}", hash.get(..8).unwrap_or_default())
-    };
     for terminal in &contents.terminals {
         let Terminal {
             id,
             name,
             mac,
             address,
-            ..
+            correlation,
+            certificate,
+            pairing_secret,
         } = terminal;
-        let secret = terminal
-            .pairing_secret
-            .as_deref()
-            .map_or("no secret".into(), hidden);
-        let text = format!("{name} {mac} {address} {:?} {secret}", terminal.correlation);
+        let secret = pairing_secret.as_deref().map_or("no secret".into(), hidden);
+        let certificate = certificate.as_deref().unwrap_or("no certificate");
+        let text = format!("{name} {mac} {address} {correlation:?} {certificate} {secret}");
         all.insert(format!("terminals/{id}"), text);
     }
     let model = serde_json::to_value(&contents.information_model).unwrap_or_default();
@@ -545,12 +592,18 @@ fn outline(contents: &Contents) -> BTreeMap<String, String> {
     all
 }
 
+/// Shows whether a secret is another one, and nothing more.
+fn hidden(text: &str) -> String {
+    let hash = hex::encode(crypto::sha256([text]));
+    format!("secret {}", hash.get(..8).unwrap_or_default())
+}
+
 /// As JSON, without the hashes of passwords.
 fn hidden_hashes(value: &serde_json::Value) -> String {
     let mut copy = value.clone();
     fn hide(value: &mut serde_json::Value) {
         match value {
-            serde_json::Value::String(text) if text.starts_with("pbkdf2-") => *text = "password".into(),
+            serde_json::Value::String(text) if text.starts_with("pbkdf2-") => *text = hidden(text),
             serde_json::Value::Array(items) => items.iter_mut().for_each(hide),
             serde_json::Value::Object(map) => map.values_mut().for_each(hide),
             _ => {}

@@ -90,6 +90,7 @@ pub struct Inner {
     pub(crate) state: OperatingState,
     pub(crate) metrics: Metrics,
     pub(crate) monitor: abuse::Monitor,
+    pub(crate) repeats: protocol::Repeats,
     pub(crate) door: password::Door,
     tasks: Mutex<Vec<AbortHandle>>,
     /// Held while something of the trust space is judged, stored and taken into use.
@@ -171,6 +172,7 @@ impl Konnektor {
             state: OperatingState::default(),
             metrics: Metrics::default(),
             monitor: abuse::Monitor::default(),
+            repeats: protocol::Repeats::default(),
             door: password::Door::new()?,
             tasks: Mutex::default(),
             adopting: tokio::sync::Mutex::default(),
@@ -240,6 +242,7 @@ impl Inner {
         model
             .validate()
             .map_err(|error| Failure::new(base::Code::SYNTAX, error))?;
+        let _one = self.terminals.changing();
         self.store.put("model", "current", &model)?;
         self.adopt_model(model);
         Ok(())

@@ -188,7 +188,10 @@ impl Inner {
             }
             C::BnetzaVlNotValid => vec![("NextUpdateBNetzAVL", shown(space.vl().map(|vl| vl.next_update)))],
             C::CrlExpiring => vec![("ExpiringDateCRL", shown(space.crl().map(|crl| crl.next_update)))],
-            C::LogOverflow => vec![("Protokoll", "System, Sicherheit oder VSDM".into())],
+            C::LogOverflow => {
+                let log = self.overflowing().map(|log| log.name().to_owned());
+                vec![("Protokoll", log.unwrap_or_default())]
+            }
             C::CryptoperationAlarm => self.monitor.last().map_or_else(Vec::new, |alarm| {
                 vec![
                     ("Operation", alarm.operation.to_owned()),

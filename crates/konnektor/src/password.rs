@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use base::Clock;
+use base::Code;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
@@ -26,6 +27,17 @@ pub fn hash(password: &str) -> Result<String, Failure> {
         hex::encode(salt),
         hex::encode(derive(password, &salt, ROUNDS))
     ))
+}
+
+/// Hash of an administrator's password, if that is long enough.
+pub(crate) fn hash_of_admin(text: &str) -> Result<String, Failure> {
+    match text.chars().count() {
+        0..12 => Err(Failure::new(
+            Code::SYNTAX,
+            "the administrator's password needs 12 characters or more",
+        )),
+        _ => hash(text),
+    }
 }
 
 fn derive(password: &str, salt: &[u8], rounds: u32) -> [u8; 32] {

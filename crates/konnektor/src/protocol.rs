@@ -6,8 +6,14 @@ use crate::state::Condition;
 use crate::{Failure, Inner};
 use base::{ErrorKind, Severity};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use store::{Keep, LogEntry, NewEntry, Page};
+
+/// Names under which requests are counted that never became an operation.
+pub(crate) const UNAUTHENTICATED: &str = "unauthenticated";
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// Entries of the logs other than the security log.
 const ENTRIES: u32 = 50_000;
@@ -30,7 +36,7 @@ impl Log {
     /// All of them.
     pub const ALL: [Log; 4] = [Log::System, Log::Security, Log::Vsdm, Log::Performance];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Log::System => "system",
             Log::Security => "security",
@@ -44,6 +50,7 @@ impl Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Level {
+    Debug,
     Info,
     Warning,
     Error,
@@ -53,7 +60,8 @@ pub enum Level {
 impl Level {
     fn admits(self, severity: Severity) -> bool {
         let least = match self {
-            Level::Info => Severity::Info,
+            // nothing here is less than an information
+            Level::Debug | Level::Info => Severity::Info,
             Level::Warning => Severity::Warning,
             Level::Error => Severity::Error,
             Level::Fatal => Severity::Fatal,
@@ -121,10 +129,44 @@ impl LogSettings {
 /// Where something is written; `None` if it is not worth a line.
 fn route(settings: &LogSettings, topic: &str, security: bool, severity: Severity) -> Option<Log> {
     let vsdm = topic.starts_with("VSDM/") || topic == "ReadVSD";
+    // what an administrator does is written down whatever the levels say
+    if !security && topic.starts_with("MGM/") {
+        return Some(Log::System);
+    }
     match (security, vsdm) {
         (true, _) => Some(Log::Security),
         (false, true) => settings.vsdm_level.admits(severity).then_some(Log::Vsdm),
         (false, false) => settings.system_level.admits(severity).then_some(Log::System),
+    }
+}
+
+/// How long failures of one kind that anybody can cause are one line.
+const REPEATS: Duration = Duration::from_secs(60);
+
+/// Failures of requests by nobody known here, by kind: since when they are counted, and how many have no line of their
+/// own. Otherwise anybody on the network could push everything else out of a log.
+#[derive(Default)]
+pub(crate) struct Repeats(Mutex<HashMap<(String, u16), (Duration, u32)>>);
+
+impl Repeats {
+    /// How many came since the last line, if this one gets a line again.
+    fn count(&self, operation: &str, code: u16, now: Duration) -> Option<u32> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get_mut(&(operation.to_owned(), code));
+        match known {
+            Some((since, more)) if now.saturating_sub(*since) < REPEATS => {
+                *more = more.saturating_add(1);
+                None
+            }
+            Some((since, more)) => {
+                *since = now;
+                Some(std::mem::take(more))
+            }
+            None => {
+                all.insert((operation.to_owned(), code), (now, 0));
+                Some(0)
+            }
+        }
     }
 }
 
@@ -153,9 +195,19 @@ impl Inner {
         let Some(log) = route(&self.config.log, operation, security, code.severity()) else {
             return;
         };
-        let body = serde_json::json!({
+        let mut repeated = 0;
+        if [UNAUTHENTICATED, UNREADABLE].contains(&operation) {
+            match self.repeats.count(operation, code.number(), self.clock.elapsed()) {
+                Some(more) => repeated = more,
+                None => return,
+            }
+        }
+        let mut body = serde_json::json!({
             "Error": code.number(), "Trace": failure.codes(), "Detail": failure.detail(), "Reference": reference,
         });
+        if let (1.., Some(body)) = (repeated, body.as_object_mut()) {
+            body.insert("Repeated".into(), repeated.into());
+        }
         self.write(log, operation, code.severity(), &body.to_string());
     }
 
@@ -189,22 +241,27 @@ impl Inner {
             tracing::error!(%error, log = log.name(), "log not writable");
         }
         // the events about these come here again, and then change nothing more
-        if log == Log::Security || written.is_err() {
+        if log == Log::Security || written.is_ok() {
             self.set_condition(Condition::SecurityLogNotWritable, written.is_err());
         }
-        if matches!(written, Ok(true)) {
+        let known = || self.overflowing().is_some();
+        if matches!(written, Ok(true)) && log != Log::Performance && !known() {
             // only an administrator resets it, so it must outlast a restart
-            if let Err(error) = self.store.put("condition", "log-overflow", &true) {
+            if let Err(error) = self.store.put("condition", "log-overflow", &log) {
                 tracing::error!(%error, "log overflow not stored");
             }
             self.set_condition(Condition::LogOverflow, true);
         }
     }
 
+    /// The log that has lost entries too young for that, until an administrator has taken note.
+    pub(crate) fn overflowing(&self) -> Option<Log> {
+        self.store.get("condition", "log-overflow").ok().flatten()
+    }
+
     /// What lasts longer than a restart.
     pub(crate) fn restore_conditions(&self) {
-        let overflow = self.store.get::<bool>("condition", "log-overflow");
-        if matches!(overflow, Ok(Some(true))) {
+        if self.overflowing().is_some() {
             self.set_condition(Condition::LogOverflow, true);
         }
     }
@@ -250,11 +307,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_anybody_can_cause_is_one_line_a_minute() {
+        let repeats = Repeats::default();
+        let count = |name, code, second| repeats.count(name, code, Duration::from_secs(second));
+        assert_eq!(count(UNREADABLE, 4000, 0), Some(0));
+        for second in 1..60 {
+            assert_eq!(count(UNREADABLE, 4000, second), None);
+        }
+        assert_eq!(count(UNREADABLE, 4001, 30), Some(0));
+        assert_eq!(count(UNREADABLE, 4000, 60), Some(59));
+        assert_eq!(count(UNREADABLE, 4000, 200), Some(0));
+    }
+
+    #[test]
     fn where_things_are_written() {
         let quiet = LogSettings::default();
         assert_eq!(route(&quiet, "CARD/INSERTED", false, Severity::Info), None);
         assert_eq!(
             route(&quiet, "CT/ERROR", false, Severity::Warning),
+            Some(Log::System)
+        );
+        assert_eq!(
+            route(&quiet, "MGM/ADMINCHANGES", false, Severity::Info),
             Some(Log::System)
         );
         assert_eq!(route(&quiet, "X", true, Severity::Info), Some(Log::Security));

@@ -2,6 +2,7 @@
 
 use crate::model::Peer;
 use crate::password::{self, Login};
+use crate::protocol::{UNAUTHENTICATED, UNREADABLE};
 use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION};
 use base::{Clock, Code, limits};
 use crypto::tls::{ClientCertificate, PeerVerifier, ServerChoice};
@@ -167,7 +168,7 @@ async fn soap_call(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incomin
     let started = inner.clock.elapsed();
     let (name, outcome) = match authenticate(inner, request.headers(), peer).await {
         Ok(peer) => handle(inner, &peer, request).await,
-        Err(failure) => ("unauthenticated", Err(failure)),
+        Err(failure) => (UNAUTHENTICATED, Err(failure)),
     };
     let seconds = inner.clock.elapsed().saturating_sub(started).as_secs_f64();
     match outcome {
@@ -192,7 +193,7 @@ async fn soap_call(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incomin
             );
             inner.log_failure(name, &failure, &reference);
             let message = failure.fault(&reference, inner.clock.now()).message();
-            if code != Code::CLIENT_NOT_AUTHENTICATED || name != "unauthenticated" {
+            if code != Code::CLIENT_NOT_AUTHENTICATED || name != UNAUTHENTICATED {
                 return reply(StatusCode::INTERNAL_SERVER_ERROR, XML, message);
             }
             let mut refused = reply(StatusCode::UNAUTHORIZED, XML, message);
@@ -241,7 +242,7 @@ async fn handle(
                 Code::SYNTAX,
                 format!("request larger than {limit} bytes, broken off, or slower than {BODY:?}"),
             );
-            return ("unreadable", Err(failure));
+            return (UNREADABLE, Err(failure));
         }
     };
     let request = std::str::from_utf8(&body)
@@ -262,7 +263,7 @@ async fn handle(
             let broken = |error| Err(Failure::new(Code::INTERNAL, error));
             (name, done.unwrap_or_else(broken))
         }
-        Err(malformed) => ("unreadable", Err(Failure::new(Code::SYNTAX, malformed))),
+        Err(malformed) => (UNREADABLE, Err(Failure::new(Code::SYNTAX, malformed))),
     }
 }
 

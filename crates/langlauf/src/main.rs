@@ -163,11 +163,20 @@ enum FaultKind {
     BrokenEnvelope,
 }
 
+/// Does standard error go into the journal? The variable alone is inherited by whatever a service starts.
+fn is_journal() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let named = std::env::var("JOURNAL_STREAM").ok();
+    let own = std::fs::metadata("/proc/self/fd/2").ok();
+    let own = own.map(|own| format!("{}:{}", own.dev(), own.ino()));
+    named.is_some() && named == own
+}
+
 /// What the program says about itself: as fields into the journal when systemd has started it, else as text.
 fn start_log() {
     use tracing_subscriber::prelude::*;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = is_journal().then(|| tracing_journald::layer().ok()).flatten();
     let text = journal
         .is_none()
         .then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr));

@@ -110,13 +110,15 @@ pub struct Page<'a> {
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
+    PRAGMA secure_delete = ON;
     CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
         PRIMARY KEY (kind, id)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS secret (id TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
     DROP TABLE IF EXISTS log;
-    CREATE TABLE IF NOT EXISTS protocol (number INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL,
-        seconds INTEGER NOT NULL, time TEXT NOT NULL, topic TEXT NOT NULL, severity TEXT NOT NULL, body TEXT NOT NULL);
-    CREATE INDEX IF NOT EXISTS protocol_of_log ON protocol (log, number);
+    DROP TABLE IF EXISTS protocol;
+    CREATE TABLE IF NOT EXISTS entry (log TEXT NOT NULL, number INTEGER NOT NULL, seconds INTEGER NOT NULL,
+        time TEXT NOT NULL, topic TEXT NOT NULL, severity TEXT NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (log, number)) WITHOUT ROWID;
 ";
 
 /// Longest details of one entry of a log.
@@ -215,7 +217,7 @@ impl Store {
                     params![prefix],
                 )?,
                 Change::ForgetLog(log) => {
-                    transaction.execute("DELETE FROM protocol WHERE log = ?1", params![log])?
+                    transaction.execute("DELETE FROM entry WHERE log = ?1", params![log])?
                 }
                 Change::Secret(..) => 0,
             };
@@ -226,7 +228,10 @@ impl Store {
                 params![id, sealed],
             )?;
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        // what was forgotten must not stay readable in the write-ahead log; "busy" is an answer, not an error
+        let answer = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        Ok(answer?)
     }
 
     fn seal(&self, id: &str, secret: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -290,10 +295,17 @@ impl Store {
         }
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
+        let newest: Option<i64> = transaction.query_row(
+            "SELECT max(number) FROM entry WHERE log = ?1",
+            params![log],
+            |row| row.get(0),
+        )?;
+        let number = newest.unwrap_or_default() + 1;
         transaction.execute(
-            "INSERT INTO protocol (log, seconds, time, topic, severity, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO entry (log, number, seconds, time, topic, severity, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 log,
+                number,
                 entry.time.as_second(),
                 entry.time.to_string(),
                 entry.topic,
@@ -302,27 +314,26 @@ impl Store {
             ],
         )?;
         // the newest entry that has no place any more
-        let last: Option<(i64, i64)> = transaction
+        let last = number - i64::from(keep.entries);
+        let seconds: Option<i64> = transaction
             .query_row(
-                "SELECT number, seconds FROM protocol WHERE log = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2",
-                params![log, keep.entries],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                "SELECT seconds FROM entry WHERE log = ?1 AND number = ?2",
+                params![log, last],
+                |row| row.get(0),
             )
             .optional()?;
-        if let Some((number, _)) = last {
-            transaction.execute(
-                "DELETE FROM protocol WHERE log = ?1 AND number <= ?2",
-                params![log, number],
-            )?;
-        }
+        transaction.execute(
+            "DELETE FROM entry WHERE log = ?1 AND number <= ?2",
+            params![log, last],
+        )?;
         transaction.commit()?;
-        Ok(last.is_some_and(|(_, seconds)| seconds > keep.since.as_second()))
+        Ok(seconds.is_some_and(|seconds| seconds > keep.since.as_second()))
     }
 
     /// Forgets entries of a log that are older.
     pub fn forget_log(&self, log: &str, before: Timestamp) -> Result<(), StoreError> {
         self.connection().execute(
-            "DELETE FROM protocol WHERE log = ?1 AND seconds < ?2",
+            "DELETE FROM entry WHERE log = ?1 AND seconds < ?2",
             params![log, before.as_second()],
         )?;
         Ok(())
@@ -332,11 +343,12 @@ impl Store {
     pub fn log_page(&self, log: &str, page: &Page<'_>) -> Result<Vec<LogEntry>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare(
-            "SELECT number, time, topic, severity, body FROM protocol WHERE log = ?1 AND number < ?2
-             ORDER BY number DESC",
+            "SELECT number, time, topic, severity, body FROM entry WHERE log = ?1 AND number < ?2
+             AND (?3 = '' OR instr(?3, severity) > 0) ORDER BY number DESC LIMIT ?4",
         )?;
         let before = page.before.unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![log, before], |row| {
+        let severities = page.severities.join(" ");
+        let rows = statement.query_map(params![log, before, severities, page.count], |row| {
             Ok(LogEntry {
                 number: row.get(0)?,
                 time: row.get(1)?,
@@ -345,11 +357,6 @@ impl Store {
                 body: row.get(4)?,
             })
         })?;
-        let wanted = |entry: &Result<LogEntry, rusqlite::Error>| match entry {
-            Ok(entry) => page.severities.is_empty() || page.severities.contains(&entry.severity.as_str()),
-            Err(_) => true,
-        };
-        let rows = rows.filter(wanted).take(page.count as usize);
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }
@@ -427,7 +434,7 @@ mod tests {
         assert!(!write("e", 5), "b was old enough");
         assert!(write("f", 6), "c was not");
         assert_eq!(topics(&store, "system", None), ["f", "e", "d"]);
-        assert_eq!(topics(&store, "system", Some(6)), ["d"]);
+        assert_eq!(topics(&store, "system", Some(5)), ["d"]);
         assert_eq!(topics(&store, "security", None), ["other"]);
         store
             .forget_log("system", Timestamp::from_second(5).unwrap())

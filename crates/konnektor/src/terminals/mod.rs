@@ -83,7 +83,7 @@ pub struct TerminalState {
 pub struct Terminals {
     list: Mutex<BTreeMap<CtId, TerminalState>>,
     slots: Mutex<BTreeMap<(CtId, SlotId), Arc<SlotWork>>>,
-    /// Held while a terminal is changed on disk and in the list.
+    /// Held while a terminal or the information model is changed on disk and in memory.
     changing: Mutex<()>,
 }
 
@@ -114,6 +114,19 @@ impl Terminals {
         self.with(|list| list.get(id).cloned())
     }
 
+    /// The terminal that `mine` belongs to, and not a later one of the same id.
+    fn of_task(&self, id: &CtId, mine: &Arc<Notify>) -> Option<TerminalState> {
+        self.get(id).filter(|state| Arc::ptr_eq(&state.wake, mine))
+    }
+
+    /// Changes it, if it is still there.
+    fn change_of_task(&self, id: &CtId, mine: &Arc<Notify>, change: impl FnOnce(&mut TerminalState)) {
+        self.with(|list| {
+            let state = list.get_mut(id).filter(|state| Arc::ptr_eq(&state.wake, mine));
+            state.map(change);
+        });
+    }
+
     fn slot(&self, id: &CtId, slot: SlotId) -> Arc<SlotWork> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.entry((id.clone(), slot)).or_default().clone()
@@ -129,7 +142,7 @@ impl Terminals {
         }
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,9 +200,15 @@ impl Inner {
         }
     }
 
-    /// Other terminals than before, which are stored already.
-    pub(crate) fn replace_terminals(self: &Arc<Self>, records: Vec<TerminalRecord>) {
+    /// Other terminals than before. `store` stores them, with whatever else changes together with them; nobody changes a
+    /// terminal or the information model meanwhile.
+    pub(crate) fn replace_terminals(
+        self: &Arc<Self>,
+        records: Vec<TerminalRecord>,
+        store: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let _one = self.terminals.changing();
+        store()?;
         let gone = self.terminals.with(std::mem::take);
         for (id, state) in gone {
             state.wake.notify_one();
@@ -198,6 +217,7 @@ impl Inner {
         for record in records {
             self.watch(record);
         }
+        Ok(())
     }
 
     /// What is known of a terminal that is not there any more.
@@ -211,11 +231,21 @@ impl Inner {
         }
     }
 
-    /// Changes what is stored of a terminal: first on disk, then for everybody, and its task looks again.
-    fn change_terminal(&self, id: &CtId, change: impl FnOnce(&mut TerminalRecord)) -> Result<(), Failure> {
+    /// Changes what is stored of a terminal: first on disk, then for everybody, and its task looks again. `mine` tells
+    /// the terminal that is meant from a later one of the same id.
+    fn change_terminal(
+        &self,
+        id: &CtId,
+        mine: Option<&Arc<Notify>>,
+        change: impl FnOnce(&mut TerminalRecord) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let _one = self.terminals.changing();
-        let mut record = self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?.record;
-        change(&mut record);
+        let state = match mine {
+            Some(mine) => self.terminals.of_task(id, mine),
+            None => self.terminals.get(id),
+        };
+        let mut record = state.ok_or(Code::UNKNOWN_TERMINAL)?.record;
+        change(&mut record)?;
         if record.correlation != Correlation::Bekannt {
             self.store.put(STORE, id.as_str(), &record)?;
         }
@@ -240,12 +270,16 @@ impl Inner {
             .correlation;
         match (now, wanted) {
             (Bekannt | Zugewiesen, Zugewiesen) | (Aktiv, Gepairt) | (Gepairt, Aktiv) => {
-                self.change_terminal(id, |record| record.correlation = wanted)
+                self.change_terminal(id, None, |record| {
+                    record.correlation = wanted;
+                    Ok(())
+                })
             }
             (Gepairt | Aktiv, Zugewiesen) => {
-                self.change_terminal(id, |record| {
+                self.change_terminal(id, None, |record| {
                     record.correlation = Zugewiesen;
                     record.certificate = None;
+                    Ok(())
                 })?;
                 Ok(self.store.delete_secret(&secret_id(id))?)
             }

@@ -18,7 +18,8 @@ impl Inner {
     }
 
     async fn try_pair(self: &Arc<Self>, id: &CtId, fingerprint: Option<&str>) -> Result<String, Failure> {
-        let mut record = self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?.record;
+        let state = self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?;
+        let (mut record, meant) = (state.record, state.wake);
         record.certificate = None;
         // the event channel is not needed: the session ends with the pairing
         let (events, _unused) = mpsc::unbounded_channel();
@@ -52,12 +53,13 @@ impl Inner {
             .send(0, &terminal::command::close_session(), COMMAND_TIMEOUT)
             .await;
         drop(session);
-        // secret first: a record that says "paired" without a secret would never connect again
-        self.store.put_secret(&secret_id(id), &secret)?;
-        self.change_terminal(id, |record| {
+        self.change_terminal(id, Some(&meant), |record| {
+            // secret first: a record that says "paired" without a secret would never connect again
+            self.store.put_secret(&secret_id(id), &secret)?;
             record.certificate = Some(shown.clone());
             record.correlation = Correlation::Aktiv;
             record.product = Some(product);
+            Ok(())
         })?;
         Ok(shown)
     }

@@ -68,20 +68,16 @@ impl Inner {
             let Some(TerminalState {
                 mut record,
                 candidate,
-                wake,
                 ..
-            }) = self.terminals.get(&id)
+            }) = self.terminals.of_task(&id, &mine)
             else {
                 return;
             };
-            if !Arc::ptr_eq(&wake, &mine) {
-                return;
-            }
             if record.correlation == Correlation::Aktiv {
                 // where it says it is, and then always where it was last: anybody can say anything
                 let tried = candidate.filter(|_| !candidate_failed);
                 record.config.address = tried.unwrap_or(record.config.address);
-                let outcome = self.run_session(&record, &wake).await;
+                let outcome = self.run_session(&record, &mine).await;
                 candidate_failed = tried.is_some() && outcome.is_err();
                 match outcome {
                     Ok(()) => failures = 0,
@@ -95,14 +91,11 @@ impl Inner {
                     }
                 }
                 if tried.is_some() {
-                    self.terminals.with(|list| {
-                        if let Some(state) = list.get_mut(&id) {
-                            state.candidate = None;
-                        }
-                    });
+                    self.terminals
+                        .change_of_task(&id, &mine, |state| state.candidate = None);
                 }
             }
-            match self.terminals.get(&id) {
+            match self.terminals.of_task(&id, &mine) {
                 None => return,
                 // only what is in use can be missing
                 Some(state) => self.set_available(&id, state.record.correlation != Correlation::Aktiv),
@@ -110,7 +103,7 @@ impl Inner {
             let pause = BACKOFF.get(failures.min(BACKOFF.len() - 1)).copied();
             tokio::select! {
                 () = self.clock.sleep(Duration::from_secs(pause.unwrap_or(30))) => {}
-                () = wake.notified() => failures = 0,
+                () = mine.notified() => failures = 0,
             }
         }
     }
@@ -173,7 +166,7 @@ impl Inner {
     async fn run_session(
         self: &Arc<Self>,
         record: &TerminalRecord,
-        wake: &Notify,
+        mine: &Arc<Notify>,
     ) -> Result<(), TerminalError> {
         let id = &record.config.id;
         let (sender, mut events) = mpsc::unbounded_channel();
@@ -182,23 +175,28 @@ impl Inner {
         let address = session.peer();
         if self
             .terminals
-            .get(id)
+            .of_task(id, mine)
             .is_some_and(|state| state.record.config.address != address)
         {
-            let moved = self.change_terminal(id, |record| record.config.address = address);
+            let moved = self.change_terminal(id, Some(mine), |record| {
+                record.config.address = address;
+                Ok(())
+            });
             if let Err(failure) = moved {
                 tracing::warn!(terminal = %id, detail = failure.detail(), "new address not stored");
             }
         }
         let slots = session.slots(COMMAND_TIMEOUT).await?;
         let product = session.product(COMMAND_TIMEOUT).await.ok();
-        self.terminals.with(|list| {
-            if let Some(state) = list.get_mut(id) {
-                state.session = Some(session.clone());
-                state.slots = slots.len() as u8;
-                state.record.product = product.or(state.record.product.take());
-            }
+        self.terminals.change_of_task(id, mine, |state| {
+            state.session = Some(session.clone());
+            state.slots = slots.len() as u8;
+            state.record.product = product.or(state.record.product.take());
         });
+        if !self.still_wanted(id, mine, &session) {
+            session.close().await;
+            return Ok(());
+        }
         self.set_available(id, true);
         self.check_terminal_certificates();
         let about = || vec![("CtID", id.to_string()), ("Hostname", record.config.name.clone())];
@@ -210,22 +208,22 @@ impl Inner {
                 self.spawn_open_card(id, slot, &session);
             }
         }
-        let outcome = self.watch_session(id, &session, &mut events, wake).await;
-        // in this order, or somebody could see cards in a terminal that is not connected
-        self.forget_cards(id);
-        self.terminals.with(|list| {
-            if let Some(state) = list.get_mut(id) {
-                state.session = None;
-            }
-        });
+        let outcome = self.watch_session(id, &session, &mut events, mine).await;
+        // in this order, or somebody could see cards in a terminal that is not connected; of one that was replaced they
+        // are forgotten already
+        if self.terminals.of_task(id, mine).is_some() {
+            self.forget_cards(id);
+        }
+        self.terminals
+            .change_of_task(id, mine, |state| state.session = None);
         session.close().await;
         self.raise(Event::info("CT/DISCONNECTED", Some(id.clone()), about()));
         outcome
     }
 
     /// Is the terminal still in use, at this address? Removed, put out of use or moved, its connection ends.
-    fn still_wanted(&self, id: &CtId, session: &Session) -> bool {
-        self.terminals.get(id).is_some_and(|state| {
+    fn still_wanted(&self, id: &CtId, mine: &Arc<Notify>, session: &Session) -> bool {
+        self.terminals.of_task(id, mine).is_some_and(|state| {
             state.record.correlation == Correlation::Aktiv && state.record.config.address == session.peer()
         })
     }
@@ -235,7 +233,7 @@ impl Inner {
         id: &CtId,
         session: &Arc<Session>,
         events: &mut mpsc::UnboundedReceiver<TerminalEvent>,
-        wake: &Notify,
+        mine: &Arc<Notify>,
     ) -> Result<(), TerminalError> {
         let interval = Duration::from_secs(self.config.keep_alive_seconds);
         let mut misses = 0;
@@ -255,8 +253,8 @@ impl Inner {
                     }
                     Some(TerminalEvent::Event(_)) => misses = 0,
                 },
-                () = wake.notified() => {
-                    if !self.still_wanted(id, session) {
+                () = mine.notified() => {
+                    if !self.still_wanted(id, mine, session) {
                         return Ok(());
                     }
                 }

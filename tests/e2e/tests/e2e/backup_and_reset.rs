@@ -2,6 +2,8 @@
 
 use base::Code;
 use e2e::{Morning, is_served};
+use konnektor::model::User;
+use konnektor::state::Condition;
 use konnektor::terminals::Correlation;
 use langlauf::practice::Operation;
 use std::path::Path;
@@ -63,9 +65,73 @@ async fn a_device_is_reset_and_restored() {
     assert_eq!(code(look(&changed, &passphrase)), Code::SYNTAX);
     assert_eq!(code(inner.import(&text, &passphrase, "")), Code::SYNTAX);
 
-    // back to the state of delivery
+    let back = async || {
+        let answer = world.practice.call(Operation::GetCardTerminals).await;
+        answer.is_ok_and(|answer| answer.texts("Connected") == ["true"])
+            && world
+                .practice
+                .cards("EGK")
+                .await
+                .is_ok_and(|cards| cards.len() == 1)
+    };
+    // imported over the device as it is, several times: each connection gives way to the next, and none acts for another
+    for _ in 0..3 {
+        inner.import(&text, &passphrase, &preview.confirm).unwrap();
+    }
+    world
+        .wait_for("terminal and card", LIMIT, clock, back)
+        .await
+        .unwrap();
+    let missing = Condition::CardTerminalNotAvailable("KT1".parse().unwrap());
+    assert!(
+        inner
+            .conditions()
+            .iter()
+            .all(|(condition, value, _)| *condition != missing || !value)
+    );
+    // what an import would bring along unseen: another certificate of a terminal, another password
+    let shown = |text: &str| {
+        let preview = inner.preview(text, &passphrase).unwrap();
+        preview
+            .changes
+            .into_iter()
+            .map(|change| change.what)
+            .collect::<Vec<_>>()
+    };
+    assert!(shown(&text).is_empty());
+    let mut model = (*inner.model()).clone();
+    model.client_systems[0].users.insert(
+        0,
+        User {
+            name: "second".into(),
+            password_hash: konnektor::password::hash("first").unwrap(),
+        },
+    );
+    let before = inner.model();
+    inner.set_model(model.clone()).unwrap();
+    let (backup, phrase) = inner.export().await.unwrap();
+    model.client_systems[0].users[0].password_hash = konnektor::password::hash("second").unwrap();
+    inner.set_model(model).unwrap();
+    let other = serde_json::to_string(&backup).unwrap();
+    let changes = inner.preview(&other, &phrase).unwrap().changes;
+    assert!(
+        changes.len() == 1 && changes[0].what.contains("client_systems"),
+        "{changes:?}"
+    );
+    inner.set_model((*before).clone()).unwrap();
+
+    // back to the state of delivery; there is no file with a first password, so the present one stays
+    let konnektor = world.konnektor().unwrap();
+    konnektor.set_admin_password("a password of some length").unwrap();
     let sequence = inner.space().list().unwrap().sequence;
     inner.factory_reset().unwrap();
+    assert!(
+        inner
+            .store()
+            .get::<String>("admin", "password")
+            .unwrap()
+            .is_some()
+    );
     let id = "KT1".parse().unwrap();
     assert_eq!(
         inner.terminals().get(&id).unwrap().record.correlation,
@@ -92,15 +158,6 @@ async fn a_device_is_reset_and_restored() {
     assert_eq!(changes, ["receipt_key", "terminals/KT1"]);
     assert!(!format!("{preview:?}").contains(contents["terminals"][0]["pairing_secret"].as_str().unwrap()));
     inner.import(&text, &passphrase, &preview.confirm).unwrap();
-    let back = async || {
-        let answer = world.practice.call(Operation::GetCardTerminals).await;
-        answer.is_ok_and(|answer| answer.texts("Connected") == ["true"])
-            && world
-                .practice
-                .cards("EGK")
-                .await
-                .is_ok_and(|cards| cards.len() == 1)
-    };
     world
         .wait_for("terminal and card", LIMIT, clock, back)
         .await
