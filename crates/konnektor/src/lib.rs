@@ -44,6 +44,7 @@ use model::Model;
 use pki::{Responders, Space, Trust};
 use state::{Condition, OperatingState};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use store::Store;
 use terminals::Terminals;
@@ -97,6 +98,10 @@ pub struct Inner {
     adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
+    /// Has a fatal state kept an SM-B closed?
+    smb_waiting: AtomicBool,
+    /// Something has changed that `maintain` should look at now.
+    look_again: tokio::sync::Notify,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
@@ -177,6 +182,8 @@ impl Konnektor {
             tasks: Mutex::default(),
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
+            smb_waiting: AtomicBool::default(),
+            look_again: tokio::sync::Notify::default(),
             runtime,
         });
         service::make_receipt_key(&inner.store)?;

@@ -141,6 +141,7 @@ impl Inner {
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
         *self.space.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(space);
         self.check_calendar();
+        self.look_again.notify_one();
     }
 
     /// TUC_PKI_001, step 4: the status of the signer, asked where the list in use says and judged by its responders.

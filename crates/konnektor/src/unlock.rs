@@ -13,13 +13,14 @@ use base::id::{Iccsn, MandantId};
 use base::{Code, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use zeroize::Zeroizing;
 
 /// How far a stored PIN got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlock {
-    /// Stored; the card was not there, or was open already.
+    /// Stored; the card was not there or was open already, or a fatal state bars PINs: then it is tried when that ends.
     Waiting,
     /// The card was opened with it.
     Opened,
@@ -179,12 +180,23 @@ impl Inner {
         }
     }
 
+    /// Those that a fatal state has kept closed, once it has ended.
+    pub(crate) async fn unlock_waiting(&self) {
+        let barred = |function| self.state.permit(function).is_err();
+        if barred(Function::Pin)
+            || barred(Function::OpenSession)
+            || !self.smb_waiting.swap(false, Ordering::Relaxed)
+        {
+            return;
+        }
+        for card in self.cards.all() {
+            self.unlock(&card).await;
+        }
+    }
+
     /// For a card the caller has reserved.
     async fn open_reserved(&self, card: &Card, iccsn: &Iccsn) -> Result<Unlock, Failure> {
         let pin_ref = pin_smc()?;
-        // a stored PIN may do no more than a typed one
-        self.state.permit(Function::Pin)?;
-        self.state.permit(Function::OpenSession)?;
         let managers = self.managers(iccsn)?;
         // a card that was put in again is another `Card` with another reservation
         let _one = self.unlocking.lock().await;
@@ -195,6 +207,15 @@ impl Inner {
             .store
             .get::<UnlockEntry>(STORE, &iccsn.to_string())?
             .and_then(|entry| entry.sent_at);
+        // a stored PIN may do no more than a typed one
+        let barred = [Function::Pin, Function::OpenSession]
+            .into_iter()
+            .find_map(|function| self.state.permit(function).err());
+        if let Some(failure) = barred {
+            self.note(iccsn, Unlock::Waiting, sent_at)?;
+            self.smb_waiting.store(true, Ordering::Relaxed);
+            return Err(failure);
+        }
         let status = card.pin_status(pin_ref).await?;
         let state = match status {
             // somebody was faster; whether the stored one is right is not known

@@ -40,6 +40,8 @@ struct State {
     revoked: Vec<(X509, Timestamp)>,
     withdrawn: Option<Timestamp>,
     files: Files,
+    /// What the server inside the TI has, if it stands still.
+    frozen: Option<Files>,
     /// Download inside the TI works.
     inside: bool,
     /// Download from the Internet works.
@@ -88,6 +90,7 @@ impl Publisher {
                     revoked: Vec::new(),
                     withdrawn: None,
                     files: Files::default(),
+                    frozen: None,
                     inside: true,
                     internet: true,
                 }),
@@ -110,10 +113,15 @@ impl Publisher {
 
     /// Publishes the next list with something changed for this one time: a mistake.
     pub fn publish_with(&self, change: impl FnOnce(&mut Contents)) -> Result<String, Error> {
+        self.publish_as(|contents, _| change(contents))
+    }
+
+    /// Publishes the next list with something changed of it or of its dates, for this one time.
+    pub fn publish_as(&self, change: impl FnOnce(&mut Contents, &mut Edition)) -> Result<String, Error> {
         let mut state = self.state();
         let now = whole(self.shared.clock.now());
         state.sequence += 1;
-        let edition = Edition {
+        let mut edition = Edition {
             sequence: state.sequence,
             issued: now,
             next_update: now.checked_add(DAY * LIST_DAYS).map_err(date)?,
@@ -122,7 +130,7 @@ impl Publisher {
         if let Some((next, from)) = &state.next {
             contents.announced.push((next.ca.certificate.clone(), *from));
         }
-        change(&mut contents);
+        change(&mut contents, &mut edition);
         let signer = &state.signer;
         let xml = tsl::write(&contents, &edition, &signer.certificate, &signer.key)?;
         state.files.signature = pki::detached::sign(xml.as_bytes(), &signer.certificate, &signer.key)?;
@@ -202,14 +210,19 @@ impl Publisher {
         (state.inside, state.internet) = (inside, internet);
     }
 
+    /// Does the server inside the TI stand still? Then it has what is there now, whatever is published.
+    pub fn set_frozen(&self, frozen: bool) {
+        let mut state = self.state();
+        state.frozen = frozen.then(|| state.files.clone());
+    }
+
     /// What lies under a path now; `None` if the server is out of order or there is nothing.
     pub fn file(&self, path: &str) -> Option<Vec<u8>> {
         let state = self.state();
-        let (works, path) = match path.strip_prefix("/internet") {
-            Some(path) => (state.internet, path),
-            None => (state.inside, path),
+        let (works, path, files) = match path.strip_prefix("/internet") {
+            Some(path) => (state.internet, path, &state.files),
+            None => (state.inside, path, state.frozen.as_ref().unwrap_or(&state.files)),
         };
-        let files = &state.files;
         let file = match path {
             "/TSL.xml" => &files.tsl,
             "/TSL.sig" => &files.signature,

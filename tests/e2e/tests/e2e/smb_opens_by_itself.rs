@@ -7,6 +7,7 @@ use e2e::Morning;
 use konnektor::unlock::{Unlock, UnlockEntry};
 use langlauf::practice::Operation;
 use langlauf::world::{Options, SMC_B, World};
+use pki::How;
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -199,5 +200,25 @@ async fn a_credential_opens_it() {
     assert_eq!(practice.known(), Unlock::Wrong);
     std::fs::write(&file, "123456").unwrap();
     practice.in_again().await;
+    practice.wait_for(OPEN).await;
+
+    // put in while the trust list has ended, it opens as soon as there is one again
+    let publisher = &practice.world.publisher;
+    let now = practice.clock.now().as_second();
+    let ended = publisher.publish_as(|_, edition| {
+        edition.next_update = base::Timestamp::from_second(now - 40 * 86_400).unwrap();
+    });
+    inner.adopt_list(&ended.unwrap(), How::ByHand).await.unwrap();
+    practice.world.terminal.remove(SLOT).unwrap();
+    practice.world.terminal.insert(SLOT, "SMC-B Praxis").unwrap();
+    let clock = &*practice.clock;
+    let waits = async || practice.known() == Unlock::Waiting;
+    practice
+        .world
+        .wait_for("barred", LIMIT, clock, waits)
+        .await
+        .unwrap();
+    let list = publisher.publish().unwrap();
+    inner.adopt_list(&list, How::ByHand).await.unwrap();
     practice.wait_for(OPEN).await;
 }

@@ -345,11 +345,24 @@ async fn lists_come_by_every_way_and_heal() {
     inner.update_now().await.unwrap();
     assert_eq!(number(), 10_007);
 
+    // the server inside stands still: shortly before the list ends the others are asked too
+    let soon = publisher.publish_as(|_, edition| edition.next_update = days(morning.clock.now(), 5));
+    soon.unwrap();
+    inner.update_now().await.unwrap();
+    assert_eq!(number(), 10_008);
+    publisher.set_frozen(true);
+    publisher.publish().unwrap();
+    inner.update_now().await.unwrap();
+    assert_eq!(number(), 10_009);
+    // and that it still has an old one is no harm
+    inner.update_now().await.unwrap();
+    publisher.set_frozen(false);
+
     // the signer of a list is revoked: no list of his is taken any more
     world.ledger.revoke(&world.pki.tsl.certificate);
     publisher.publish().unwrap();
     assert_eq!(inner.update_now().await.unwrap_err().code().number(), 1047);
-    assert_eq!(number(), 10_007);
+    assert_eq!(number(), 10_009);
 }
 
 /// The anchor changes while everything runs, and a restart finds all of it again.
