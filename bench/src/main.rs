@@ -121,7 +121,7 @@ async fn echo() -> Result<SocketAddr> {
     let config = rustls::ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(PeerVerifier::clients(
-            Arc::new(|_| Ok(())),
+            Arc::new(|_, _| Ok(())),
             ClientCertificate::None,
         ))
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(tls::certified(
@@ -162,11 +162,11 @@ async fn get_cards(morning: &Morning, clock: &dyn Clock) -> Result<()> {
                 connect(
                     morning.world.addresses.konnektor,
                     morning.world.practice.identity(),
-                    Arc::new(|_| Ok(())),
+                    Arc::new(|_, _| Ok(())),
                 )
                 .await?,
             );
-            bare.push(connect(echo, None, Arc::new(|_| Ok(()))).await?);
+            bare.push(connect(echo, None, Arc::new(|_, _| Ok(()))).await?);
         }
         let mut ratios = Vec::new();
         for _ in 0..ROUNDS {

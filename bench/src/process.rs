@@ -128,7 +128,7 @@ async fn set_up(morning: &Morning, stations: &[Station], client: &Identity) -> R
 }
 
 async fn answers(address: SocketAddr, identity: &Identity, path: &str) -> Result<u16> {
-    let mut sender = connect(address, Some(identity), Arc::new(|_| Ok(()))).await?;
+    let mut sender = connect(address, Some(identity), Arc::new(|_, _| Ok(()))).await?;
     let request = http::Request::get(path)
         .header("Host", address.to_string())
         .body(Full::default())?;
@@ -269,7 +269,7 @@ fn brainpool_client(client: &Identity) -> Result<Arc<ClientConfig>> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS12])?
         .dangerous()
-        .with_custom_certificate_verifier(PeerVerifier::servers(Arc::new(|_| Ok(()))))
+        .with_custom_certificate_verifier(PeerVerifier::servers(Arc::new(|_, _| Ok(()))))
         .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))

@@ -61,7 +61,7 @@ impl Konnektor {
         let inner = self.inner().clone();
         let key = crypto::tls::certified(&inner.identities.ak_nist).map_err(std::io::Error::other)?;
         let known = inner.clone();
-        let judge = Arc::new(move |chain: &[&[u8]]| {
+        let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
             let shown = hex::encode(crypto::sha256(chain.first()));
             match known.config.admin_certificates.contains(&shown) {
                 true => Ok(()),

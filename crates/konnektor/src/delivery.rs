@@ -147,7 +147,7 @@ async fn attempt(
     let stream = TcpStream::connect(address).await?;
     // practice systems show certificates of their own making: the event is addressed, not secret from its receiver
     let tls =
-        crypto::tls::client_config(Some(identity), Arc::new(|_| Ok(()))).map_err(std::io::Error::other)?;
+        crypto::tls::client_config(Some(identity), Arc::new(|_, _| Ok(()))).map_err(std::io::Error::other)?;
     let host = address
         .rsplit_once(':')
         .map_or(address, |(host, _)| host)

@@ -71,7 +71,7 @@ fn server_choice(inner: &Arc<Inner>) -> Result<ServerChoice, rustls::Error> {
         ClientAuthentication::Password | ClientAuthentication::None => ClientCertificate::None,
     };
     let model = inner.clone();
-    let judge = Arc::new(move |chain: &[&[u8]]| {
+    let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
         let hash = hex::encode(crypto::sha256(chain.first()));
         if model.model().knows_certificate(&hash) {
             return Ok(());

@@ -30,11 +30,15 @@ pub(crate) async fn connect(
     let (host, port) = address(url).ok_or_else(|| failed("not an https address".into()))?;
     let trust = inner.trust().ok_or_else(|| failed("no trust list yet".into()))?;
     let (clock, judging) = (inner.clock.clone(), trust.clone());
-    let judge: crypto::tls::Judge = Arc::new(move |chain: &[&[u8]]| {
+    let judge: crypto::tls::Judge = Arc::new(move |chain: &[&[u8]], stapled: &[u8]| {
         let der = chain.first().ok_or("no certificate")?;
         let certificate = X509::parse(der).map_err(|error| error.to_string())?;
-        let checked = judging.check_offline(&certificate, purpose, clock.now());
-        checked.map(|_| ()).map_err(|error| error.to_string())
+        let now = clock.now();
+        let mut checked = judging.check_offline(&certificate, purpose, now).map(|_| ());
+        if checked.is_ok() && purpose.status != StatusCheck::None && !stapled.is_empty() {
+            checked = judging.consider_stapled(&certificate, stapled, now);
+        }
+        checked.map_err(|error| error.to_string())
     });
     let tls = match identity {
         Some((chain, key)) => crypto::tls::client_config_with_key(&chain, key, judge),

@@ -143,7 +143,7 @@ impl Practice {
 
 /// A judge that believes servers whose certificate one of `authorities` has issued.
 pub fn issued_by(authorities: Arc<Vec<X509>>) -> crypto::tls::Judge {
-    Arc::new(move |chain| {
+    Arc::new(move |chain, _| {
         let shown = X509::parse(chain.first().ok_or("no certificate")?).map_err(|error| error.to_string())?;
         match authorities.iter().any(|ca| pki::signed_by(&shown, ca)) {
             true => Ok(()),

@@ -98,6 +98,8 @@ pub struct World {
     pub ledger: Ledger,
     /// Who publishes trust lists, revocation lists and trusted lists.
     pub publisher: Publisher,
+    /// Certificate of the TSL service, DER.
+    pub tsl_service: Vec<u8>,
     /// A practice system with the right to call.
     pub practice: Practice,
     /// CAs of the Konnektor's server certificate.
@@ -364,6 +366,7 @@ impl World {
             &format!("https://{}", addresses.tsl_service),
         )?;
         ledger.register(&pki.tsl.certificate);
+        let tsl_certificate = tsl_service.chain.first().cloned().unwrap_or_default();
         let router = testti::services::router(ledger.clone(), publisher.clone());
         spawn(
             "TSL service",
@@ -371,6 +374,7 @@ impl World {
                 tls_listener,
                 tsl_service,
                 publisher.clone(),
+                ledger.clone(),
             )),
         );
         spawn("test TI", Box::pin(async move { axum::serve(ti, router).await }));
@@ -475,6 +479,7 @@ impl World {
             pki,
             ledger,
             publisher,
+            tsl_service: tsl_certificate,
             practice,
             authorities: konnektor_cas,
             admin_password,

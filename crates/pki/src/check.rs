@@ -430,6 +430,34 @@ impl Trust {
         good(status, clock.now())
     }
 
+    /// The status that came with a handshake. "Good" is remembered as if it had been asked for, so as long as the grace
+    /// period lasts nobody need be asked. An answer that cannot be used, or is too old, is as good as none.
+    pub fn consider_stapled(
+        &self,
+        certificate: &X509,
+        answer: &[u8],
+        now: Timestamp,
+    ) -> Result<(), CheckError> {
+        let issuer = self.issuer(certificate)?;
+        let trusted = |signer: &X509| self.list.responders.contains(signer);
+        let question = Question {
+            certificate,
+            issuer: &issuer.certificate,
+            url: "stapled",
+            trusted: &trusted,
+            need_hash: needs_hash(certificate),
+            qualified: false,
+        };
+        let age = self.responders.settings().grace;
+        match self.responders.consider(answer, &question, None, age, now) {
+            Ok(status) => good(status, now),
+            Err(error) => {
+                tracing::warn!(%error, "stapled status not usable");
+                Ok(())
+            }
+        }
+    }
+
     async fn find_status(
         &self,
         certificate: &X509,

@@ -37,6 +37,7 @@ struct State {
     next: Option<(ListSigner, Timestamp)>,
     sequence: u64,
     crl_number: u32,
+    vl_sequence: u64,
     revoked: Vec<(X509, Timestamp)>,
     withdrawn: Option<Timestamp>,
     files: Files,
@@ -87,6 +88,7 @@ impl Publisher {
                     next: None,
                     sequence: 10_000,
                     crl_number: 0,
+                    vl_sequence: 0,
                     revoked: Vec::new(),
                     withdrawn: None,
                     files: Files::default(),
@@ -185,8 +187,10 @@ impl Publisher {
     pub fn publish_vl(&self) -> Result<(), Error> {
         let mut state = self.state();
         let now = whole(self.shared.clock.now());
+        // two in one second are two
+        state.vl_sequence = now.as_second().unsigned_abs().max(state.vl_sequence + 1);
         let edition = Edition {
-            sequence: now.as_second().unsigned_abs(),
+            sequence: state.vl_sequence,
             issued: now,
             next_update: now.checked_add(DAY * 180).map_err(date)?,
         };

@@ -31,6 +31,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Entries {
+    stapling: bool,
     issuers: Vec<X509>,
     certificates: Vec<(asn1::ocsp::CertId, Vec<u8>)>,
     revoked: HashMap<Vec<u8>, Timestamp>,
@@ -157,6 +158,25 @@ impl Ledger {
         self.entries().asked
     }
 
+    /// Do the services staple the status of their certificate?
+    pub fn set_stapling(&self, on: bool) {
+        self.entries().stapling = on;
+    }
+
+    /// The answer that a service staples to its certificate, if it does.
+    pub fn staple(&self, der: &[u8]) -> Option<Vec<u8>> {
+        let entries = self.entries();
+        let known = |(_, known): &&(asn1::ocsp::CertId, Vec<u8>)| known == der;
+        let (id, _) = entries
+            .certificates
+            .iter()
+            .find(known)
+            .filter(|_| entries.stapling)?;
+        let request = asn1::ocsp::encode_request(id.clone(), None).ok()?;
+        drop(entries);
+        self.answer(&request, None)
+    }
+
     fn answer(&self, request: &[u8], fault: Option<OcspFault>) -> Option<Vec<u8>> {
         let (mut wanted, mut nonce) = asn1::ocsp::decode_request(request).ok()?;
         let entries = self.entries();
@@ -241,8 +261,9 @@ pub async fn serve_files(
     listener: tokio::net::TcpListener,
     identity: crypto::tls::Identity,
     publisher: Publisher,
+    ledger: Ledger,
 ) -> std::io::Result<()> {
-    crate::https::serve(listener, &identity, None, files(publisher)).await
+    crate::https::serve(listener, &identity, None, files(publisher), Some(ledger)).await
 }
 
 async fn ocsp(State(ledger): State<Ledger>, request: Bytes) -> Response {

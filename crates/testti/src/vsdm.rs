@@ -341,7 +341,7 @@ impl Vsdm {
         identity: crypto::tls::Identity,
         institution_ca: X509,
     ) -> std::io::Result<()> {
-        let judge = move |chain: &[&[u8]]| {
+        let judge = move |chain: &[&[u8]], _: &[u8]| {
             let der = chain.first().ok_or("no certificate")?;
             let certificate = X509::parse(der).map_err(|error| error.to_string())?;
             let right =
@@ -356,7 +356,7 @@ impl Vsdm {
         let router = Router::new()
             .route("/{provider}/{service}/2.0", post(exchange))
             .with_state(self);
-        crate::https::serve(listener, &identity, Some(verifier), router).await
+        crate::https::serve(listener, &identity, Some(verifier), router, None).await
     }
 }
 

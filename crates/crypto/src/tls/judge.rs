@@ -12,8 +12,9 @@ use rustls::{
 use std::fmt;
 use std::sync::Arc;
 
-/// Decides about a peer's certificates, end entity first. The reason of a refusal goes to the log.
-pub type Judge = Arc<dyn Fn(&[&[u8]]) -> Result<(), String> + Send + Sync>;
+/// Decides about a peer's certificates, end entity first, and the OCSP answer it has stapled to that (empty if none). The
+/// reason of a refusal goes to the log.
+pub type Judge = Arc<dyn Fn(&[&[u8]], &[u8]) -> Result<(), String> + Send + Sync>;
 
 /// Trust in the TI does not follow web rules (roles, trust list, pinning), so it is decided by a [`Judge`];
 /// only the handshake signature is checked here.
@@ -50,12 +51,17 @@ impl PeerVerifier {
         })
     }
 
-    fn decide(&self, end_entity: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
+    fn decide(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        stapled: &[u8],
+    ) -> Result<(), Error> {
         let chain: Vec<&[u8]> = std::iter::once(end_entity)
             .chain(others)
             .map(AsRef::as_ref)
             .collect();
-        (self.judge)(&chain).map_err(|reason| {
+        (self.judge)(&chain, stapled).map_err(|reason| {
             let reason = rustls::OtherError(Arc::new(Refused(reason)));
             Error::InvalidCertificate(CertificateError::Other(reason))
         })
@@ -79,10 +85,10 @@ impl ServerCertVerifier for PeerVerifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        stapled: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.decide(end_entity, intermediates)
+        self.decide(end_entity, intermediates, stapled)
             .map(|()| ServerCertVerified::assertion())
     }
 
@@ -128,7 +134,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.decide(end_entity, intermediates)
+        self.decide(end_entity, intermediates, &[])
             .map(|()| ClientCertVerified::assertion())
     }
 

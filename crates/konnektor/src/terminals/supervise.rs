@@ -23,7 +23,7 @@ impl Inner {
     /// Who may be a terminal: a valid gSMC-KT, and after pairing only the one that was paired.
     fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
         let inner = self.clone();
-        Arc::new(move |chain| {
+        Arc::new(move |chain, _| {
             let der = chain.first().ok_or("no certificate")?;
             let certificate = X509::parse(der).map_err(|error| error.to_string())?;
             if let Some(pinned) = &pinned {

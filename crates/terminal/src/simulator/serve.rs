@@ -58,7 +58,7 @@ pub async fn serve(
 
 fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
     // who the client is decides what it may do, not whether it may connect (A_22456)
-    let verifier = PeerVerifier::clients(Arc::new(|_| Ok(())), ClientCertificate::Optional);
+    let verifier = PeerVerifier::clients(Arc::new(|_, _| Ok(())), ClientCertificate::Optional);
     let key = tls::certified(&identity.smkt)?;
     let config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?

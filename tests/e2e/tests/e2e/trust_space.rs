@@ -8,8 +8,8 @@ use e2e::{Morning, is_served};
 use konnektor::Inner;
 use konnektor::state::{Condition, Other};
 use langlauf::practice::{Operation, Practice};
-use pki::How;
 use pki::issue::{Authority, Name, Profile, Request, profile};
+use pki::{How, Purpose, Responders, StatusEvidence, Trust};
 use std::sync::Arc;
 use std::time::Duration;
 use testti::services::OcspFault;
@@ -363,6 +363,42 @@ async fn lists_come_by_every_way_and_heal() {
     publisher.publish().unwrap();
     assert_eq!(inner.update_now().await.unwrap_err().code().number(), 1047);
     assert_eq!(number(), 10_009);
+}
+
+/// A service that brings the status of its certificate along saves the question, and is not believed if that is bad.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stapled_status_counts() {
+    let morning = morning("").await;
+    let (world, clock) = (&morning.world, &*morning.clock);
+    let inner = world.konnektor().unwrap().inner();
+    let (publisher, ledger) = (&world.publisher, &world.ledger);
+    let service = X509::parse(&world.tsl_service).unwrap();
+    ledger.set_stapling(true);
+    ledger.set_fault(Some(OcspFault::Down));
+    // somebody who has never asked
+    let list = inner.space().list().unwrap().clone();
+    let trust = Trust::new(list, Duration::ZERO, Arc::new(Responders::default()));
+    let answer = ledger.staple(service.der()).unwrap();
+    trust.consider_stapled(&service, &answer, clock.now()).unwrap();
+    let verdict = trust.check(&service, &Purpose::TSL_SERVICE, clock).await.unwrap();
+    assert!(matches!(verdict.status, StatusEvidence::Cached(_)), "{verdict:?}");
+    // nonsense is as good as nothing
+    trust.consider_stapled(&service, b"?", clock.now()).unwrap();
+    // in a handshake: the responder is gone, which would be tolerated, but what is stapled says more
+    let sequence = || inner.space().vl().unwrap().sequence;
+    let before = sequence();
+    publisher.publish_vl().unwrap();
+    inner.update_now().await.unwrap();
+    let taken = sequence();
+    assert!(taken > before);
+    ledger.revoke(service.der());
+    publisher.publish_vl().unwrap();
+    assert!(inner.update_now().await.is_err());
+    assert_eq!(sequence(), taken);
+    // without it the service goes on being believed for the grace period
+    ledger.set_stapling(false);
+    inner.update_now().await.unwrap();
+    assert!(sequence() > taken);
 }
 
 /// The anchor changes while everything runs, and a restart finds all of it again.
