@@ -118,7 +118,7 @@ pub enum AdminAction {
         #[arg(long, default_value = "Info")]
         severity: String,
     },
-    /// A whole log as lines of JSON, the oldest entry first.
+    /// A whole log as lines of JSON, the newest entry first.
     ExportLog {
         /// `system`, `security`, `vsdm` or `performance`.
         log: String,
@@ -137,7 +137,7 @@ pub enum AdminAction {
         confirm: Option<String>,
     },
     /// Back to the state of delivery: terminals, information model, users, secrets and logs are gone; trust space and
-    /// security log stay.
+    /// security log stay, and the password of the administrator unless its file gives the first one again.
     FactoryReset {
         /// Must be there.
         #[arg(long, required = true)]
