@@ -222,9 +222,9 @@ async fn memory(
     };
     // the trust list must be there before anybody can be believed
     let trusting = async {
-        while !call("GET", "/api/v1/trust-list".into(), "")
+        while !call("GET", "/api/v1/trust".into(), "")
             .await
-            .is_ok_and(|(_, text)| text.contains("sequence"))
+            .is_ok_and(|(_, text)| text.contains("\"list\":{"))
         {
             clock.sleep(Duration::from_millis(20)).await;
         }
