@@ -284,3 +284,20 @@ pub fn answer(
     };
     Ok(ocsp::encode_response(&data, algorithm, &signature, signer.der())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocsp::ResponseStatus as R;
+
+    /// Whom an answer is about decides whether the responder is in trouble: only then is he left alone or tolerated.
+    #[test]
+    fn a_refusal_is_an_outage_only_if_the_responder_says_so() {
+        for status in [R::TryLater, R::InternalError] {
+            assert!(StatusError::Refused(status).is_outage(), "{status:?}");
+        }
+        for status in [R::MalformedRequest, R::SigRequired, R::Unauthorized] {
+            assert!(!StatusError::Refused(status).is_outage(), "{status:?}");
+        }
+    }
+}

@@ -275,6 +275,18 @@ async fn answers_are_remembered() {
         assert_eq!(verify(&world.practice, &good, None).await.0, "VALID");
     }
     assert_eq!(world.ledger.asked(), asked);
+    // the grace period is not for qualified certificates
+    let (from, to) = (morning.clock.now(), days(now, 100));
+    let today = Maker {
+        morning: &morning,
+        from,
+        to,
+    };
+    let qualified = today.make(&world.pki.qes_ca, &profile::HBA_QES);
+    for _ in 0..2 {
+        assert_eq!(verify(&world.practice, &qualified, None).await.0, "VALID");
+    }
+    assert_eq!(world.ledger.asked(), asked + 2);
 }
 
 fn holds(inner: &Inner, condition: &Condition) -> bool {
