@@ -439,7 +439,12 @@ impl Inner {
             Change::ForgetKind("imported-ca"),
             put("model", "current", &contents.information_model)?,
         ];
-        let secret = |text: &str| hex::decode(text).map(Zeroizing::new).map_err(syntax);
+        // the library's own text would quote the letter it did not understand
+        let secret = |text: &str| {
+            hex::decode(text)
+                .map(Zeroizing::new)
+                .map_err(|_| syntax("a secret is not hexadecimal"))
+        };
         let mut records = Vec::new();
         for terminal in contents.terminals {
             let id = terminal.id;
@@ -623,4 +628,61 @@ fn differences(now: &BTreeMap<String, String>, then: &BTreeMap<String, String>) 
             then: then.get(name).cloned(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(terminals: Vec<Terminal>) -> Contents {
+        Contents {
+            device: Device {
+                hostname: "KON".into(),
+                iccsn: String::new(),
+            },
+            settings: serde_json::Map::new(),
+            information_model: Model::default(),
+            terminals,
+            imported_authorities: Vec::new(),
+            receipt_key: "00".repeat(32),
+        }
+    }
+
+    #[test]
+    fn what_no_instance_could_have_been_in_is_refused() {
+        let good = || Terminal {
+            id: "KT1".parse().unwrap(),
+            name: "reception".into(),
+            mac: "02-4C-4C-00-00-01".parse().unwrap(),
+            address: "127.0.0.1:4742".parse().unwrap(),
+            correlation: Correlation::Aktiv,
+            certificate: Some("00".repeat(32)),
+            pairing_secret: Some("00".repeat(16)),
+        };
+        let refused = |terminals| contents(terminals).check().unwrap_err();
+        assert_eq!(contents(vec![good()]).check(), Ok(()));
+        assert!(refused(vec![good(), good()]).contains("twice"));
+        for (certificate, pairing_secret) in [
+            (None, good().pairing_secret),
+            (good().certificate, None),
+            (good().certificate, Some("00".repeat(15))),
+            (Some("no hexadecimal".into()), good().pairing_secret),
+        ] {
+            refused(vec![Terminal {
+                certificate,
+                pairing_secret,
+                ..good()
+            }]);
+        }
+        refused(vec![Terminal {
+            correlation: Correlation::Bekannt,
+            ..good()
+        }]);
+        let mut short = contents(Vec::new());
+        short.receipt_key.truncate(62);
+        assert!(short.check().is_err());
+        let mut foreign = contents(Vec::new());
+        foreign.imported_authorities.push("3000".into());
+        assert!(foreign.check().is_err());
+    }
 }

@@ -440,14 +440,7 @@ impl Trust {
     ) -> Result<(), CheckError> {
         let issuer = self.issuer(certificate)?;
         let trusted = |signer: &X509| self.list.responders.contains(signer);
-        let question = Question {
-            certificate,
-            issuer: &issuer.certificate,
-            url: "stapled",
-            trusted: &trusted,
-            need_hash: needs_hash(certificate),
-            qualified: false,
-        };
+        let question = question(certificate, &issuer.certificate, "stapled", &trusted);
         let age = self.responders.settings().grace;
         match self.responders.consider(answer, &question, None, age, now) {
             Ok(status) => good(status, now),
@@ -468,14 +461,8 @@ impl Trust {
     ) -> Result<Status, StatusError> {
         let trusted = |signer: &X509| self.list.responders.contains(signer);
         let url = url.or(certificate.ocsp.as_deref());
-        let question = Question {
-            certificate,
-            issuer,
-            url: url.ok_or(StatusError::NoAddress)?,
-            trusted: &trusted,
-            need_hash: needs_hash(certificate),
-            qualified: false,
-        };
+        let url = url.ok_or(StatusError::NoAddress)?;
+        let question = question(certificate, issuer, url, &trusted);
         if let Some(answer) = stapled {
             let considered = self
                 .responders
@@ -656,6 +643,23 @@ fn needs_hash(certificate: &X509) -> bool {
     ![oid::EGK_AUT, oid::EGK_ENC]
         .into_iter()
         .any(|kind| certificate.has_policy(kind))
+}
+
+/// About a certificate that is not qualified.
+fn question<'a>(
+    certificate: &'a X509,
+    issuer: &'a X509,
+    url: &'a str,
+    trusted: &'a (dyn Fn(&X509) -> bool + Sync),
+) -> Question<'a> {
+    Question {
+        certificate,
+        issuer,
+        url,
+        trusted,
+        need_hash: needs_hash(certificate),
+        qualified: false,
+    }
 }
 
 /// Revoked later than `at` is good at `at`.
