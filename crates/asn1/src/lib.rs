@@ -1,8 +1,11 @@
-//! Bytes to types and back: BER-TLV, CV certificates, OCSP, and what the TI adds to X.509.
+//! Bytes to types and back: BER-TLV, CV certificates, OCSP, CMS, and what the TI adds to X.509.
 //!
 //! Pure: no input or output, no clock, no key ever used. Everything here sees foreign bytes, is bounded and fuzzed.
-//! Chapters: gemSpec_PKI (CV certificates 6.7, admission 4.6), RFC 6960 with the CertHash extension of Common PKI.
+//! Chapters: gemSpec_PKI (CV certificates 6.7, admission 4.6), RFC 6960 with the CertHash extension of Common PKI,
+//! RFC 5652, 5083 and 5940.
 
+pub mod ber;
+pub mod cms;
 mod crl;
 mod cvc;
 pub mod ocsp;

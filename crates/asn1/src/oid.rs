@@ -27,6 +27,46 @@ oids! {
     SHA1 = "1.3.14.3.2.26";
     /// SHA-256.
     SHA256 = "2.16.840.1.101.3.4.2.1";
+    /// SHA-384.
+    SHA384 = "2.16.840.1.101.3.4.2.2";
+    /// SHA-512.
+    SHA512 = "2.16.840.1.101.3.4.2.3";
+    /// id-mgf1.
+    MGF1 = "1.2.840.113549.1.1.8";
+    /// id-RSAES-OAEP.
+    RSA_OAEP = "1.2.840.113549.1.1.7";
+    /// oid_ti_ecies_transport_encryption.
+    ECIES = "1.2.276.0.76.4.222";
+    /// id-aes256-GCM.
+    AES256_GCM = "2.16.840.1.101.3.4.1.46";
+    /// id-data.
+    CMS_DATA = "1.2.840.113549.1.7.1";
+    /// id-signedData.
+    CMS_SIGNED_DATA = "1.2.840.113549.1.7.2";
+    /// id-ct-authEnvelopedData.
+    CMS_AUTH_ENVELOPED_DATA = "1.2.840.113549.1.9.16.1.23";
+    /// id-contentType.
+    CONTENT_TYPE = "1.2.840.113549.1.9.3";
+    /// id-messageDigest.
+    MESSAGE_DIGEST = "1.2.840.113549.1.9.4";
+    /// id-signingTime.
+    SIGNING_TIME = "1.2.840.113549.1.9.5";
+    /// id-countersignature.
+    COUNTER_SIGNATURE = "1.2.840.113549.1.9.6";
+    /// id-aa-signingCertificateV2.
+    SIGNING_CERTIFICATE_V2 = "1.2.840.113549.1.9.16.2.47";
+    /// id-aa-signingCertificate, with SHA-1.
+    SIGNING_CERTIFICATE = "1.2.840.113549.1.9.16.2.12";
+    /// id-aa-signatureTimeStampToken.
+    TIME_STAMP_TOKEN = "1.2.840.113549.1.9.16.2.14";
+    /// id-aa-ets-sigPolicyId.
+    SIGNATURE_POLICY = "1.2.840.113549.1.9.16.2.15";
+    /// id-aa-ets-revocationValues.
+    REVOCATION_VALUES = "1.2.840.113549.1.9.16.2.24";
+    /// id-ri-ocsp-response.
+    RI_OCSP_RESPONSE = "1.3.6.1.5.5.7.16.2";
+    /// id-ct-TSTInfo.
+    TST_INFO = "1.2.840.113549.1.9.16.1.4";
     /// Admission extension of Common PKI.
     ADMISSION = "1.3.36.8.3.3";
     /// CertHash extension of an OCSP answer.

@@ -87,17 +87,20 @@ pub fn encode(tag: u32, value: &[u8]) -> Vec<u8> {
     let bytes = tag.to_be_bytes();
     let skip = bytes.iter().take_while(|b| **b == 0).count().min(3);
     out.extend(bytes.iter().skip(skip));
-    match value.len() {
-        short @ 0..=0x7F => out.push(short as u8),
-        one @ 0x80..=0xFF => out.extend([0x81, one as u8]),
-        two @ 0x100..=0xFFFF => out.extend([0x82, (two >> 8) as u8, two as u8]),
-        more => {
-            out.push(0x84);
-            out.extend((more as u32).to_be_bytes());
-        }
-    }
+    write_length(value.len(), &mut out);
     out.extend_from_slice(value);
     out
+}
+
+/// The shortest length field.
+pub(crate) fn write_length(length: usize, out: &mut Vec<u8>) {
+    if let Ok(short @ 0..=0x7F) = u8::try_from(length) {
+        return out.push(short);
+    }
+    let bytes = length.to_be_bytes();
+    let skip = bytes.iter().take_while(|byte| **byte == 0).count();
+    out.push(0x80 | (bytes.len() - skip) as u8);
+    out.extend(bytes.iter().skip(skip));
 }
 
 /// Encodes a constructed object from its parts.
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn lengths_round_trip() {
-        for length in [0, 1, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x1_0000] {
+        for length in [0, 1, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x1_0000, 0x100_0000] {
             let value = vec![0xAB; length];
             let encoded = encode(0x5F37, &value);
             let (object, rest) = read(&encoded).unwrap();

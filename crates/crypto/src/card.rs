@@ -1,7 +1,7 @@
 //! The symmetric cryptography of generation 2 cards (gemSpec_COS 6.8, 13): key derivation, the primitives of secure
 //! messaging, and ELC encryption. Used by both sides: the virtual card and whoever talks to a card.
 
-use crate::{Error, sha1, sha256};
+use crate::{Curve, EcPrivate, EcPublic, Error, sha1, sha256};
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit};
 use aes::{Aes128, Aes256};
@@ -155,6 +155,71 @@ pub fn elc_open(shared: &[u8], cryptogram: &[u8], mac: &[u8]) -> Result<Zeroizin
     Ok(Zeroizing::new(unpad(&padded)?.to_vec()))
 }
 
+/// `plain` enciphered for the owner of `target`, as PSO DECIPHER of a card and A_17220 want it:
+/// `A6 {06 curve}{7F49 {86 ephemeral point}}{86 02 || cryptogram}{8E mac}`.
+pub fn elc_envelope(target: &EcPublic, plain: &[u8]) -> Result<Vec<u8>, Error> {
+    let ephemeral = EcPrivate::generate(target.curve())?;
+    let shared = ephemeral.agree(target)?;
+    let (cryptogram, mac) = elc_seal(&shared, plain)?;
+    let point = object(&[0x86], &ephemeral.public().point())?;
+    let parts = [
+        object(&[0x06], target.curve().oid().as_bytes())?,
+        object(&[0x7F, 0x49], &point)?,
+        object(&[0x86], &[&[0x02], &cryptogram[..]].concat())?,
+        object(&[0x8E], &mac)?,
+    ];
+    object(&[0xA6], &parts.concat())
+}
+
+/// Opens what [`elc_envelope`] makes.
+pub fn elc_unwrap(key: &EcPrivate, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let (inside, rest) = take(&[0xA6], envelope)?;
+    let (curve, inside) = take(&[0x06], inside)?;
+    let (point, inside) = take(&[0x7F, 0x49], inside)?;
+    let (point, _) = take(&[0x86], point)?;
+    let (cryptogram, inside) = take(&[0x86], inside)?;
+    let (mac, _) = take(&[0x8E], inside)?;
+    let [0x02, cryptogram @ ..] = cryptogram else {
+        return Err(Error::BadInput);
+    };
+    if !rest.is_empty() || curve != key.curve().oid().as_bytes() {
+        return Err(Error::BadInput);
+    }
+    let ephemeral = EcPublic::from_point(key.curve(), point)?;
+    elc_open(&key.agree(&ephemeral)?, cryptogram, mac)
+}
+
+/// The curve an envelope is for.
+pub fn elc_curve(envelope: &[u8]) -> Option<Curve> {
+    let (inside, _) = take(&[0xA6], envelope).ok()?;
+    let (oid, _) = take(&[0x06], inside).ok()?;
+    [Curve::BrainpoolP256r1, Curve::NistP256]
+        .into_iter()
+        .find(|curve| curve.oid().as_bytes() == oid)
+}
+
+fn object(tag: &[u8], value: &[u8]) -> Result<Vec<u8>, Error> {
+    let length = u16::try_from(value.len()).map_err(|_| Error::BadInput)?;
+    let [high, low] = length.to_be_bytes();
+    let length = match length {
+        0..=0x7F => vec![low],
+        0x80..=0xFF => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    Ok([tag, &length, value].concat())
+}
+
+fn take<'a>(tag: &[u8], bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Error> {
+    let rest = bytes.strip_prefix(tag).ok_or(Error::BadInput)?;
+    let (length, rest) = match rest {
+        [short @ 0..=0x7F, rest @ ..] => (usize::from(*short), rest),
+        [0x81, low, rest @ ..] => (usize::from(*low), rest),
+        [0x82, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        _ => return Err(Error::BadInput),
+    };
+    rest.split_at_checked(length).ok_or(Error::BadInput)
+}
+
 fn elc_keys(shared: &[u8]) -> SessionKeys {
     SessionKeys::derive(shared, SessionStrength::Aes256)
 }
@@ -178,6 +243,21 @@ mod tests {
             elc_open(&[7; 32], &cryptogram[..16], &mac).is_ok(),
             cryptogram.len() == 16
         );
+    }
+
+    #[test]
+    fn envelope_round_trip_and_tamper() {
+        for curve in [Curve::BrainpoolP256r1, Curve::NistP256] {
+            let key = EcPrivate::generate(curve).unwrap();
+            let envelope = elc_envelope(&key.public(), &[5; 32]).unwrap();
+            assert_eq!(elc_curve(&envelope), Some(curve));
+            assert_eq!(&elc_unwrap(&key, &envelope).unwrap()[..], [5; 32]);
+            for position in 0..envelope.len() {
+                let mut other = envelope.clone();
+                other[position] ^= 1;
+                assert!(elc_unwrap(&key, &other).is_err(), "{position}");
+            }
+        }
     }
 
     /// RFC 4493 example 2: AES-CMAC of one block.

@@ -1,5 +1,73 @@
+use der::asn1::ObjectIdentifier;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Digest;
+
+/// The hash functions of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    /// All of them.
+    pub const ALL: [Hash; 3] = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
+
+    /// Over the concatenation of `parts`.
+    pub fn of<P: AsRef<[u8]>>(self, parts: impl IntoIterator<Item = P>) -> Vec<u8> {
+        fn run<D: Digest, P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Vec<u8> {
+            let mut digest = D::new();
+            parts.into_iter().for_each(|part| digest.update(part.as_ref()));
+            digest.finalize().to_vec()
+        }
+        match self {
+            Hash::Sha256 => run::<sha2::Sha256, P>(parts),
+            Hash::Sha384 => run::<sha2::Sha384, P>(parts),
+            Hash::Sha512 => run::<sha2::Sha512, P>(parts),
+        }
+    }
+
+    /// Length of its values in bytes.
+    pub fn size(self) -> usize {
+        match self {
+            Hash::Sha256 => 32,
+            Hash::Sha384 => 48,
+            Hash::Sha512 => 64,
+        }
+    }
+
+    /// Object identifier.
+    pub fn oid(self) -> ObjectIdentifier {
+        ObjectIdentifier::new_unwrap(match self {
+            Hash::Sha256 => "2.16.840.1.101.3.4.2.1",
+            Hash::Sha384 => "2.16.840.1.101.3.4.2.2",
+            Hash::Sha512 => "2.16.840.1.101.3.4.2.3",
+        })
+    }
+
+    /// The one with this object identifier.
+    pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
+        Self::ALL.into_iter().find(|hash| hash.oid() == oid)
+    }
+
+    /// DigestInfo of PKCS #1 for a value of this hash.
+    pub fn digest_info(self, value: &[u8]) -> Vec<u8> {
+        let last = match self {
+            Hash::Sha256 => 1,
+            Hash::Sha384 => 2,
+            Hash::Sha512 => 3,
+        };
+        let size = value.len() as u8;
+        let mut info = vec![0x30, size + 17, 0x30, 0x0D, 0x06, 0x09];
+        info.extend([
+            0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, last, 0x05, 0x00, 0x04, size,
+        ]);
+        info.extend_from_slice(value);
+        info
+    }
+}
 
 /// SHA-256 over the concatenation of `parts`.
 pub fn sha256<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> [u8; 32] {

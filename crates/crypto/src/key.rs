@@ -1,5 +1,5 @@
 use crate::ec::EC_PUBLIC_KEY;
-use crate::{Curve, EcPrivate, EcPublic, Error, RsaPrivate, RsaPublic};
+use crate::{Curve, EcPrivate, EcPublic, Error, Hash, RsaPrivate, RsaPublic};
 use der::asn1::{Any, BitString, ObjectIdentifier};
 use der::{Decode, Encode};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -11,19 +11,19 @@ const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.84
 const SHA256_WITH_RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 
-/// The signature algorithms of the TI, all with SHA-256.
+/// The signature algorithms of the TI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureScheme {
     /// ECDSA, as ECDSA-Sig-Value.
     Ecdsa,
     /// RSASSA-PKCS1-v1_5.
     RsaPkcs1,
-    /// RSASSA-PSS, salt 32 bytes.
+    /// RSASSA-PSS, salt as long as the hash.
     RsaPss,
 }
 
 impl SignatureScheme {
-    /// Object identifier as in certificates and CMS.
+    /// Object identifier as in certificates and CMS, with SHA-256.
     pub fn oid(self) -> ObjectIdentifier {
         match self {
             SignatureScheme::Ecdsa => ECDSA_WITH_SHA256,
@@ -32,7 +32,7 @@ impl SignatureScheme {
         }
     }
 
-    /// The scheme with this object identifier.
+    /// The scheme with this object identifier and SHA-256.
     pub fn from_oid(oid: ObjectIdentifier) -> Result<Self, Error> {
         let all = [
             SignatureScheme::Ecdsa,
@@ -45,12 +45,22 @@ impl SignatureScheme {
     }
 }
 
-/// A private key that signs and never shows itself: in software here; on a card or behind PKCS#11 elsewhere.
+/// A private key that works and never shows itself: in software here; on a card or behind PKCS#11 elsewhere.
 pub trait Key: Send + Sync + Debug {
     /// The public half.
     fn public(&self) -> PublicKey;
-    /// Signs `message` (hashing it first with SHA-256).
-    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Error>;
+
+    /// Signs a hash value.
+    fn sign_hash(&self, scheme: SignatureScheme, hash: Hash, value: &[u8]) -> Result<Vec<u8>, Error>;
+
+    /// Signs `message`, hashing it first with SHA-256.
+    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.sign_hash(scheme, Hash::Sha256, &crate::sha256([message]))
+    }
+
+    /// Opens a content key that was enciphered for it: RSAES-OAEP with SHA-256, or ECIES as cards do it
+    /// ([`crate::card::elc_envelope`]).
+    fn decipher(&self, cryptogram: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error>;
 }
 
 /// A public key of either kind.
@@ -98,13 +108,34 @@ impl PublicKey {
         info.to_der().map_err(|_| Error::BadKey)
     }
 
-    /// Checks a signature as certificates, OCSP and CMS carry it.
+    /// Checks a signature over `message` with SHA-256, as certificates, OCSP and CMS carry it.
     pub fn verify(&self, scheme: SignatureScheme, message: &[u8], signature: &[u8]) -> Result<(), Error> {
+        self.verify_hash(scheme, Hash::Sha256, &crate::sha256([message]), signature)
+    }
+
+    /// Checks a signature over a hash value.
+    pub fn verify_hash(
+        &self,
+        scheme: SignatureScheme,
+        hash: Hash,
+        value: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
         match (self, scheme) {
-            (PublicKey::Ec(key), SignatureScheme::Ecdsa) => key.verify_der(message, signature),
-            (PublicKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.verify_pkcs1(message, signature),
-            (PublicKey::Rsa(key), SignatureScheme::RsaPss) => key.verify_pss(message, signature),
+            (PublicKey::Ec(key), SignatureScheme::Ecdsa) => {
+                key.verify_prehash(value, &crate::ecdsa_raw(signature)?)
+            }
+            (PublicKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.verify_pkcs1(hash, value, signature),
+            (PublicKey::Rsa(key), SignatureScheme::RsaPss) => key.verify_pss(hash, value, signature),
             _ => Err(Error::Unsupported),
+        }
+    }
+
+    /// Enciphers a content key for the owner: RSAES-OAEP with SHA-256, or ECIES as cards open it (A_17220).
+    pub fn encipher(&self, content_key: &[u8]) -> Result<Vec<u8>, Error> {
+        match self {
+            PublicKey::Ec(key) => crate::card::elc_envelope(key, content_key),
+            PublicKey::Rsa(key) => key.encrypt_oaep(content_key),
         }
     }
 }
@@ -151,12 +182,21 @@ impl Key for SoftKey {
         }
     }
 
-    fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, Error> {
+    fn sign_hash(&self, scheme: SignatureScheme, hash: Hash, value: &[u8]) -> Result<Vec<u8>, Error> {
         match (self, scheme) {
-            (SoftKey::Ec(key), SignatureScheme::Ecdsa) => key.sign_der(message),
-            (SoftKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.sign_pkcs1(message),
-            (SoftKey::Rsa(key), SignatureScheme::RsaPss) => key.sign_pss_prehash(&crate::sha256([message])),
+            (SoftKey::Ec(key), SignatureScheme::Ecdsa) => crate::ecdsa_der(&key.sign_prehash(value)?),
+            (SoftKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.sign_digest_info(&hash.digest_info(value)),
+            (SoftKey::Rsa(key), SignatureScheme::RsaPss) if hash == Hash::Sha256 => {
+                key.sign_pss_prehash(value)
+            }
             _ => Err(Error::Unsupported),
+        }
+    }
+
+    fn decipher(&self, cryptogram: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match self {
+            SoftKey::Ec(key) => crate::card::elc_unwrap(key, cryptogram),
+            SoftKey::Rsa(key) => key.decrypt_oaep(cryptogram),
         }
     }
 }

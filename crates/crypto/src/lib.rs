@@ -3,6 +3,7 @@
 //! * [`EcPrivate`], [`EcPublic`]: brainpoolP256r1 and P-256, signatures and key agreement.
 //! * [`RsaPrivate`], [`RsaPublic`]: RSA as cards and old certificates use it.
 //! * [`PublicKey`], [`SoftKey`], [`Key`]: either kind, as it stands in a certificate or a key store.
+//! * [`aead`]: AES-256-GCM for documents.
 //! * [`card`]: the symmetric cryptography of cards: key derivation, secure messaging primitives, ELC encryption.
 //! * [`pem`]: certificates and keys as text files.
 //! * [`tls`]: the rustls provider with brainpool, and the choice of certificate per ClientHello.
@@ -10,6 +11,7 @@
 //! Specification: gemSpec_Krypt, gemSpec_COS chapter 6, RFC 5639, RFC 8734. The curve arithmetic is RustCrypto's,
 //! which nobody has audited; `docs/security.md` says what follows from that.
 
+pub mod aead;
 mod bp256fast;
 pub mod card;
 mod ec;
@@ -21,7 +23,7 @@ mod rsakey;
 pub mod tls;
 
 pub use ec::{Curve, EcPrivate, EcPublic, der_from_raw as ecdsa_der, raw_from_der as ecdsa_raw};
-pub use hash::{hmac_sha256, sha1, sha256, sha384, sha512};
+pub use hash::{Hash, hmac_sha256, sha1, sha256, sha384, sha512};
 pub use key::{Key, PublicKey, SignatureScheme, SoftKey};
 pub use random::{random, random_bytes};
 pub use rsakey::{RsaPrivate, RsaPublic};

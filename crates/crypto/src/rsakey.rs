@@ -1,7 +1,7 @@
-use crate::{Error, random_bytes};
+use crate::{Error, Hash, random_bytes};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss};
-use sha2::{Sha256, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -46,27 +46,26 @@ impl RsaPublic {
             .to_vec())
     }
 
-    /// Checks RSASSA-PKCS1-v1_5 with SHA-256.
-    pub fn verify_pkcs1(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
-        let hash = crate::sha256([message]);
+    /// Checks a RSASSA-PKCS1-v1_5 signature over a hash value.
+    pub fn verify_pkcs1(&self, hash: Hash, value: &[u8], signature: &[u8]) -> Result<(), Error> {
+        let padding = match hash {
+            Hash::Sha256 => Pkcs1v15Sign::new::<Sha256>(),
+            Hash::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
+            Hash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
+        };
         self.0
-            .verify(Pkcs1v15Sign::new::<Sha256>(), &hash, signature)
+            .verify(padding, value, signature)
             .map_err(|_| Error::Verification)
     }
 
-    /// Checks RSASSA-PSS with SHA-256, MGF1-SHA-256, salt 32 (GS-A_5091).
-    pub fn verify_pss(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
-        let hash = crate::sha256([message]);
-        self.0
-            .verify(Pss::<Sha256>::new(), &hash, signature)
-            .map_err(|_| Error::Verification)
-    }
-
-    /// Checks RSASSA-PSS with SHA-512, MGF1-SHA-512, salt 64 (the German trusted list).
-    pub fn verify_pss_sha512(&self, message: &[u8], signature: &[u8]) -> Result<(), Error> {
-        self.0
-            .verify(Pss::<Sha512>::new(), &crate::sha512(message), signature)
-            .map_err(|_| Error::Verification)
+    /// Checks a RSASSA-PSS signature over a hash value; the mask uses the same hash, the salt is as long as it.
+    pub fn verify_pss(&self, hash: Hash, value: &[u8], signature: &[u8]) -> Result<(), Error> {
+        let outcome = match hash {
+            Hash::Sha256 => self.0.verify(Pss::<Sha256>::new(), value, signature),
+            Hash::Sha384 => self.0.verify(Pss::<Sha384>::new(), value, signature),
+            Hash::Sha512 => self.0.verify(Pss::<Sha512>::new(), value, signature),
+        };
+        outcome.map_err(|_| Error::Verification)
     }
 
     /// RSAES-OAEP with SHA-256.
@@ -155,14 +154,6 @@ impl RsaPrivate {
             .map_err(|_| Error::BadInput)
     }
 
-    /// RSASSA-PKCS1-v1_5 over SHA-256 of `message`.
-    pub fn sign_pkcs1(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let hash = crate::sha256([message]);
-        self.0
-            .sign_with_rng(&mut rng(), Pkcs1v15Sign::new::<Sha256>(), &hash)
-            .map_err(|_| Error::BadInput)
-    }
-
     /// RSAES-OAEP with SHA-256.
     pub fn decrypt_oaep(&self, cryptogram: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
         let plain = self
@@ -214,10 +205,15 @@ mod tests {
         let [n, e, d, p, q, ..] = key.numbers().unwrap();
         let same = RsaPrivate::from_numbers(&n, &e, &d, &p, &q).unwrap();
         let pss = same.sign_pss_prehash(&crate::sha256([b"text"])).unwrap();
-        key.public().verify_pss(b"text", &pss).unwrap();
-        assert!(key.public().verify_pss(b"texu", &pss).is_err());
+        let text = crate::sha256([b"text"]);
+        key.public().verify_pss(Hash::Sha256, &text, &pss).unwrap();
+        assert!(key.public().verify_pss(Hash::Sha256, &[0; 32], &pss).is_err());
         key.public()
-            .verify_pkcs1(b"text", &same.sign_pkcs1(b"text").unwrap())
+            .verify_pkcs1(
+                Hash::Sha256,
+                &text,
+                &same.sign_digest_info(&Hash::Sha256.digest_info(&text)).unwrap(),
+            )
             .unwrap();
         let cryptogram = key.public().encrypt_oaep(b"secret").unwrap();
         assert_eq!(&same.decrypt_oaep(&cryptogram).unwrap()[..], b"secret");

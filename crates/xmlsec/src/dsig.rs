@@ -2,7 +2,7 @@ use crate::Error;
 use crate::c14n::{Mode, canonicalize};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crypto::{PublicKey, SoftKey, sha256, sha512};
+use crypto::{Hash, Key, PublicKey, SignatureScheme, SoftKey, sha256, sha512};
 use roxmltree::Node;
 
 const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
@@ -75,7 +75,7 @@ pub fn sign_enveloped(
     let signed_info = format!("<ds:SignedInfo xmlns:ds=\"{DS}\">{inside}");
     let value = match key {
         SoftKey::Ec(key) => key.sign_prehash(&sha256([&signed_info]))?,
-        SoftKey::Rsa(key) => key.sign_pkcs1(signed_info.as_bytes())?,
+        SoftKey::Rsa(_) => key.sign(SignatureScheme::RsaPkcs1, signed_info.as_bytes())?,
     };
     let object = object.map_or(String::new(), |properties| {
         format!(
@@ -156,9 +156,9 @@ pub fn verify_enveloped<E: From<Error>>(
         .unwrap_or_default();
     let outcome = match (&key, algorithm) {
         (PublicKey::Ec(key), ECDSA_SHA256) => key.verify_prehash(&sha256([&message]), &value),
-        (PublicKey::Rsa(key), RSA_SHA256) => key.verify_pkcs1(&message, &value),
-        (PublicKey::Rsa(key), RSA_PSS_SHA256) => key.verify_pss(&message, &value),
-        (PublicKey::Rsa(key), RSA_PSS_SHA512) => key.verify_pss_sha512(&message, &value),
+        (PublicKey::Rsa(key), RSA_SHA256) => key.verify_pkcs1(Hash::Sha256, &sha256([&message]), &value),
+        (PublicKey::Rsa(key), RSA_PSS_SHA256) => key.verify_pss(Hash::Sha256, &sha256([&message]), &value),
+        (PublicKey::Rsa(key), RSA_PSS_SHA512) => key.verify_pss(Hash::Sha512, &sha512(&message), &value),
         _ => return Err(Error::Unacceptable("signature method").into()),
     };
     outcome.map_err(|_| Error::Signature)?;
@@ -337,7 +337,7 @@ fn key_info(signature: Node<'_, '_>) -> Result<Vec<Vec<u8>>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crypto::{Curve, EcPrivate, Key};
+    use crypto::{Curve, EcPrivate};
 
     const XML: &str = "<?xml version=\"1.0\"?>\n<list xmlns=\"urn:list\" Id=\"L1\">\n  <entry a=\"1\">ä &amp; ö</entry>\n</list>";
 

@@ -2,7 +2,7 @@ use super::{Outcome, Run, sw};
 use crate::apdu::Response;
 use crate::image::Body;
 use asn1::tlv;
-use crypto::{Curve, EcPrivate, EcPublic, RsaPublic, card};
+use crypto::{Curve, EcPublic, RsaPublic, card};
 use zeroize::Zeroizing;
 
 impl Run<'_> {
@@ -82,7 +82,7 @@ impl Run<'_> {
             }
             (Body::PrivateElc(elc), 0x0B) => {
                 let key = elc.key.as_ref().ok_or(sw::KEY_INVALID)?;
-                open_elc_template(key, cryptogram).ok_or(sw::WRONG_DATA)
+                card::elc_unwrap(key, cryptogram).map_err(|_| sw::WRONG_DATA)
             }
             _ => Err(sw::UNSUPPORTED_FUNCTION),
         }
@@ -97,7 +97,9 @@ impl Run<'_> {
         }
         if let Some((chr, _)) = self.channel_ref()?.encipher.clone() {
             let target = self.authentication_key(&chr)?.key;
-            return Ok(Response::ok(elc_template(&target, &data).ok_or(sw::WRONG_DATA)?));
+            return Ok(Response::ok(
+                card::elc_envelope(&target, &data).map_err(|_| sw::WRONG_DATA)?,
+            ));
         }
         // the key comes along: A0 {80 algorithm}{06 curve}{7F49 …}{80 message}
         let inside = tlv::find(&data, 0xA0).ok_or(sw::WRONG_DATA)?;
@@ -199,25 +201,9 @@ impl Run<'_> {
     }
 }
 
-/// Opens `A6 {06 curve}{7F49 {86 point}}{86 02||C}{8E mac}`.
-fn open_elc_template(key: &EcPrivate, template: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let inside = tlv::find(template, 0xA6)?;
-    if tlv::find(inside, 0x06).and_then(curve_of) != Some(key.curve()) {
-        return None;
-    }
-    let point = tlv::path(inside, &[0x7F49, 0x86])?;
-    let [0x02, cryptogram @ ..] = tlv::find(inside, 0x86)? else {
-        return None;
-    };
-    let mac = tlv::find(inside, 0x8E)?;
-    let ephemeral = EcPublic::from_point(key.curve(), point).ok()?;
-    let shared = key.agree(&ephemeral).ok()?;
-    card::elc_open(&shared, cryptogram, mac).ok()
-}
-
 fn curve_of(oid: &[u8]) -> Option<Curve> {
     match oid {
-        BRAINPOOL_P256R1 => Some(Curve::BrainpoolP256r1),
+        [0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07] => Some(Curve::BrainpoolP256r1),
         [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07] => Some(Curve::NistP256),
         _ => None,
     }
@@ -228,26 +214,8 @@ fn encrypt_for(template: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
     let key = tlv::find(template, 0x7F49)?;
     if let Some(point) = tlv::find(key, 0x86) {
         let curve = curve_of(tlv::find(template, 0x06)?)?;
-        return elc_template(&EcPublic::from_point(curve, point).ok()?, plain);
+        return card::elc_envelope(&EcPublic::from_point(curve, point).ok()?, plain).ok();
     }
     let target = RsaPublic::from_numbers(tlv::find(key, 0x81)?, tlv::find(key, 0x82)?).ok()?;
     Some([&[0x00], &target.encrypt_oaep(plain).ok()?[..]].concat())
-}
-
-const BRAINPOOL_P256R1: &[u8] = &[0x2B, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07];
-
-/// What [`open_elc_template`] opens: `plain` encrypted for a public point.
-pub(crate) fn elc_template(target: &EcPublic, plain: &[u8]) -> Option<Vec<u8>> {
-    let ephemeral = EcPrivate::generate(target.curve()).ok()?;
-    let shared = ephemeral.agree(target).ok()?;
-    let (cryptogram, mac) = card::elc_seal(&shared, plain).ok()?;
-    let point = tlv::nest(0x7F49, [tlv::encode(0x86, &ephemeral.public().point())]);
-    let cryptogram = [&[0x02], &cryptogram[..]].concat();
-    let parts = [
-        tlv::encode(0x06, BRAINPOOL_P256R1),
-        point,
-        tlv::encode(0x86, &cryptogram),
-        tlv::encode(0x8E, &mac),
-    ];
-    Some(tlv::nest(0xA6, parts))
 }
