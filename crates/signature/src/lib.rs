@@ -10,6 +10,9 @@
 mod algorithm;
 pub mod cades;
 mod draft;
+pub mod envelope;
+pub mod xades;
+pub mod xmlenc;
 
 pub use draft::{Draft, Signer};
 
@@ -125,6 +128,19 @@ pub enum Error {
 impl From<asn1::Error> for Error {
     fn from(error: asn1::Error) -> Self {
         Error::Format(error.to_string())
+    }
+}
+
+impl From<xmlsec::Error> for Error {
+    fn from(error: xmlsec::Error) -> Self {
+        match error {
+            xmlsec::Error::Immodest(_) | xmlsec::Error::TooDeep => Error::TooMuch("XML"),
+            xmlsec::Error::Doctype => Error::Forbidden("a document type definition"),
+            xmlsec::Error::Forbidden => Error::Forbidden("XPath or XSLT in a signature"),
+            xmlsec::Error::PathMissing(path) => Error::ElementMissing(path),
+            xmlsec::Error::PathAmbiguous(path) => Error::ElementAmbiguous(path),
+            other => Error::Format(other.to_string()),
+        }
     }
 }
 

@@ -11,11 +11,13 @@ mod certificate;
 pub mod cetp;
 pub mod cm;
 mod directory;
+mod encryption;
 mod envelope;
 mod event;
 mod fault;
 mod filter;
 mod read;
+pub mod signature;
 mod status;
 mod vsd;
 mod write;
@@ -28,6 +30,7 @@ pub use card_terminal::{EjectTarget, Slot, eject_response, request_card_response
 pub use certificate::{CertRef, CertificateData, Crypt, Expiration, Verification};
 pub use certificate::{expiration_response, read_response, verification_response};
 pub use directory::{Directory, Product, SERVICES, Service, Version};
+pub use encryption::{KeyOnCard, encryption_response, encryption_type};
 pub use envelope::{Envelope, wrap, wrap_with_header};
 pub use event::{ConnectorState, ErrorState, Resource, Subscription, TerminalInfo};
 pub use event::{
@@ -37,6 +40,7 @@ pub use event::{
 pub use fault::{Fault, Trace};
 pub use filter::{BadFilter, Filter};
 pub use read::{Malformed, children, descend, has_name, optional, required};
+pub use signature::{Content, InputDocument, KeyChoice, SignatureRequest, SignatureVersion};
 pub use status::Status;
 pub use vsd::{VsdAnswer, vsd_response};
 pub use write::{Writer, escape};
@@ -54,6 +58,14 @@ pub mod ns {
     pub const CTINFO: &str = "http://ws.gematik.de/conn/CardTerminalInfo/v8.0";
     pub const CERT: &str = "http://ws.gematik.de/conn/CertificateService/v6.0";
     pub const CERTCMN: &str = "http://ws.gematik.de/conn/CertificateServiceCommon/v2.0";
+    pub const SIG74: &str = "http://ws.gematik.de/conn/SignatureService/v7.4";
+    pub const SIG75: &str = "http://ws.gematik.de/conn/SignatureService/v7.5";
+    pub const CRYPT: &str = "http://ws.gematik.de/conn/EncryptionService/v6.1";
+    pub const DSS: &str = "urn:oasis:names:tc:dss:1.0:core:schema";
+    pub const SP: &str = "urn:oasis:names:tc:dss-x:1.0:profiles:SignaturePolicy:schema#";
+    pub const VR: &str = "urn:oasis:names:tc:dss-x:1.0:profiles:verificationreport:schema#";
+    pub const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
+    pub const XADES: &str = "http://uri.etsi.org/01903/v1.3.2#";
     pub const EVT: &str = "http://ws.gematik.de/conn/EventService/v7.2";
     pub const VSD: &str = "http://ws.gematik.de/conn/vsds/VSDService/v5.2";
     pub const KVK: &str = "http://ws.gematik.de/conn/vsds/KvkService/v4.0";
@@ -161,6 +173,25 @@ pub enum Request {
         context: CallContext,
         handle: String,
     },
+    Signature {
+        version: SignatureVersion,
+        context: CallContext,
+        request: Box<SignatureRequest>,
+    },
+    Encrypt {
+        context: CallContext,
+        card: Option<KeyOnCard>,
+        certificates: Vec<Vec<u8>>,
+        kind: Option<String>,
+        /// DER attributes.
+        unprotected: Vec<Vec<u8>>,
+        document: InputDocument,
+    },
+    Decrypt {
+        context: CallContext,
+        card: KeyOnCard,
+        document: InputDocument,
+    },
 }
 
 impl Request {
@@ -173,6 +204,10 @@ impl Request {
             Some(ns::CT) => card_terminal::decode(body),
             Some(ns::CERT) => certificate::decode(body),
             Some(ns::VSD | ns::KVK) => vsd::decode(body),
+            Some(ns::CRYPT) => encryption::decode(body),
+            Some(other) if let Some(version) = SignatureVersion::of(other) => {
+                signature::decode(body, version)
+            }
             _ => Err(unknown()),
         }
     }
@@ -209,6 +244,18 @@ impl Request {
             Request::VerifyCertificate { .. } => "VerifyCertificate",
             Request::ReadVsd { .. } => "ReadVSD",
             Request::ReadKvk { .. } => "ReadKVK",
+            Request::Encrypt { .. } => "EncryptDocument",
+            Request::Decrypt { .. } => "DecryptDocument",
+            Request::Signature { request, .. } => match &**request {
+                SignatureRequest::Sign { .. } => "SignDocument",
+                SignatureRequest::Verify { .. } => "VerifyDocument",
+                SignatureRequest::GetJobNumber => "GetJobNumber",
+                SignatureRequest::Stop { .. } => "StopSignature",
+                SignatureRequest::ActivateComfort { .. } => "ActivateComfortSignature",
+                SignatureRequest::DeactivateComfort { .. } => "DeactivateComfortSignature",
+                SignatureRequest::GetMode { .. } => "GetSignatureMode",
+                SignatureRequest::ExternalAuthenticate { .. } => "ExternalAuthenticate",
+            },
         }
     }
 }

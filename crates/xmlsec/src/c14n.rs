@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub enum Mode {
     /// Canonical XML 1.0.
     Inclusive,
+    /// Canonical XML 1.1.
+    Inclusive11,
     /// Exclusive canonicalisation; namespaces of these prefixes are treated as inclusive (`#default` is "").
     Exclusive(Vec<String>),
 }
@@ -14,8 +16,18 @@ pub enum Mode {
 /// Deepest nesting.
 const DEPTH: usize = 256;
 
-/// The canonical form of `apex` and everything below it, without comments and without the subtree `omit`.
-pub fn canonicalize(apex: Node<'_, '_>, mode: &Mode, omit: Option<NodeId>) -> Result<Vec<u8>, Error> {
+/// The canonical form of `apex` and everything below it, without comments and without the subtrees `omit`. A document's
+/// root node stands for the document with processing instructions around its root element.
+pub fn canonicalize(apex: Node<'_, '_>, mode: &Mode, omit: &[NodeId]) -> Result<Vec<u8>, Error> {
+    // inheritance of xml:base means joining addresses, which nobody needs
+    if *mode == Mode::Inclusive11
+        && apex
+            .ancestors()
+            .skip(1)
+            .any(|node| node.has_attribute((XML_NS, "base")))
+    {
+        return Err(Error::Unacceptable("xml:base around what is signed"));
+    }
     let mut writer = Writer {
         mode,
         omit,
@@ -31,7 +43,7 @@ type Scope<'a> = BTreeMap<&'a str, &'a str>;
 
 struct Writer<'m> {
     mode: &'m Mode,
-    omit: Option<NodeId>,
+    omit: &'m [NodeId],
     out: Vec<u8>,
     apex: NodeId,
 }
@@ -46,13 +58,22 @@ impl Writer<'_> {
         if depth > DEPTH {
             return Err(Error::TooDeep);
         }
-        if Some(node.id()) == self.omit {
+        if self.omit.contains(&node.id()) {
             return Ok(());
         }
         match node.node_type() {
             NodeType::Root => {
+                let mut behind = false;
                 for child in node.children() {
+                    // each processing instruction has a line of its own
+                    if child.is_pi() && behind {
+                        self.out.push(b'\n');
+                    }
                     self.node(child, rendered, depth + 1)?;
+                    if child.is_pi() && !behind {
+                        self.out.push(b'\n');
+                    }
+                    behind |= child.is_element();
                 }
             }
             NodeType::Element => self.element(node, rendered, depth)?,
@@ -78,7 +99,7 @@ impl Writer<'_> {
         let name = qualified_name(source, node.range().start + 1);
         let scope = in_scope(node);
         let mut wanted: Vec<&str> = match self.mode {
-            Mode::Inclusive => scope.keys().copied().collect(),
+            Mode::Inclusive | Mode::Inclusive11 => scope.keys().copied().collect(),
             Mode::Exclusive(inclusive) => {
                 let mut used = vec![prefix_of(name)];
                 for attribute in node.attributes() {
@@ -109,7 +130,7 @@ impl Writer<'_> {
             }
             let uri = scope.get(prefix).copied().unwrap_or_default();
             let before = rendered.get(prefix).copied().unwrap_or_default();
-            let uses_default = prefix_of(name).is_empty() || *self.mode == Mode::Inclusive;
+            let uses_default = prefix_of(name).is_empty() || self.is_inclusive();
             if uri == before || (prefix.is_empty() && !uses_default && !self.is_inclusive_default()) {
                 continue;
             }
@@ -132,6 +153,10 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn is_inclusive(&self) -> bool {
+        matches!(self.mode, Mode::Inclusive | Mode::Inclusive11)
+    }
+
     fn is_inclusive_default(&self) -> bool {
         matches!(self.mode, Mode::Exclusive(list) if list.iter().any(String::is_empty))
     }
@@ -149,13 +174,16 @@ impl Writer<'_> {
                 )
             })
             .collect();
-        // Canonical XML 1.0 of a subtree takes over xml:lang and the like from the elements around it
-        if *self.mode == Mode::Inclusive && node.id() == self.apex {
+        // Canonical XML of a subtree takes over xml:lang and the like from the elements around it; 1.1 not xml:id
+        if self.is_inclusive() && node.id() == self.apex {
             let around = node
                 .ancestors()
                 .skip(1)
                 .flat_map(|ancestor| ancestor.attributes());
             for attribute in around.filter(|attribute| attribute.namespace() == Some(XML_NS)) {
+                if *self.mode == Mode::Inclusive11 && attribute.name() == "id" {
+                    continue;
+                }
                 if !attributes
                     .iter()
                     .any(|(uri, name, ..)| *uri == XML_NS && *name == attribute.name())
@@ -230,7 +258,7 @@ mod tests {
 
     fn canonical(xml: &str, mode: Mode) -> String {
         let document = roxmltree::Document::parse(xml).unwrap();
-        String::from_utf8(canonicalize(document.root(), &mode, None).unwrap()).unwrap()
+        String::from_utf8(canonicalize(document.root(), &mode, &[]).unwrap()).unwrap()
     }
 
     #[test]
@@ -244,6 +272,12 @@ mod tests {
             canonical(xml, Mode::Inclusive),
             "<a:r xmlns:a=\"urn:a\" xmlns:b=\"urn:b\" z=\"1\" a:y=\"&lt;&quot;\"><b:c></b:c>x &gt; y<d xmlns=\"urn:d\"></d></a:r>"
         );
+    }
+
+    #[test]
+    fn instructions_around_the_root_have_lines_of_their_own() {
+        let xml = "<?xml version='1.0'?><?a b?>  <r/> <?c?>";
+        assert_eq!(canonical(xml, Mode::Inclusive11), "<?a b?>\n<r></r>\n<?c?>");
     }
 
     #[test]
@@ -297,6 +331,7 @@ mod tests {
             for (mode, flag) in [
                 (Mode::Exclusive(vec![]), "--exc-c14n"),
                 (Mode::Inclusive, "--c14n"),
+                (Mode::Inclusive11, "--c14n11"),
             ] {
                 let Ok(peer) = std::process::Command::new("xmllint")
                     .arg(flag)
@@ -306,7 +341,7 @@ mod tests {
                     panic!("xmllint is missing: run `make setup`");
                 };
                 assert!(peer.status.success(), "{}", path.display());
-                let mine = canonicalize(document.root(), &mode, None).unwrap();
+                let mine = canonicalize(document.root(), &mode, &[]).unwrap();
                 assert_eq!(
                     String::from_utf8_lossy(&mine),
                     String::from_utf8_lossy(&peer.stdout),

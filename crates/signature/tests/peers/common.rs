@@ -120,3 +120,14 @@ impl Party {
         }
     }
 }
+
+/// What the judge in Python says.
+pub fn judge(party: &Party, arguments: &[&str]) -> Result<String, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = here.join("../../.venv/bin/python");
+    let script = here.join("tests/peers/judge.py");
+    let mut all = vec![script.to_str().unwrap()];
+    all.extend(arguments);
+    let output = party.run(python.to_str().unwrap(), &all)?;
+    Ok(String::from_utf8(output).unwrap())
+}
