@@ -6,7 +6,7 @@ VENV := .venv
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
-JUDGES := chromium-driver curl jq libxml2-utils openssl pcscd python3-venv vsmartcard-vpcd xmlsec1
+JUDGES := chromium-driver curl jq libxml2-utils openssl pcscd python3-venv qpdf softhsm2 vsmartcard-vpcd xmlsec1
 
 define install
 @missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \

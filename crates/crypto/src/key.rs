@@ -126,7 +126,9 @@ impl PublicKey {
                 key.verify_prehash(value, &crate::ecdsa_raw(signature)?)
             }
             (PublicKey::Rsa(key), SignatureScheme::RsaPkcs1) => key.verify_pkcs1(hash, value, signature),
-            (PublicKey::Rsa(key), SignatureScheme::RsaPss) => key.verify_pss(hash, value, signature),
+            (PublicKey::Rsa(key), SignatureScheme::RsaPss) => {
+                key.verify_pss(hash, value, signature, hash.size())
+            }
             _ => Err(Error::Unsupported),
         }
     }

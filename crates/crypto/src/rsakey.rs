@@ -58,12 +58,18 @@ impl RsaPublic {
             .map_err(|_| Error::Verification)
     }
 
-    /// Checks a RSASSA-PSS signature over a hash value; the mask uses the same hash, the salt is as long as it.
-    pub fn verify_pss(&self, hash: Hash, value: &[u8], signature: &[u8]) -> Result<(), Error> {
+    /// Checks a RSASSA-PSS signature over a hash value; the mask uses the same hash, the salt has `salt` bytes.
+    pub fn verify_pss(&self, hash: Hash, value: &[u8], signature: &[u8], salt: usize) -> Result<(), Error> {
         let outcome = match hash {
-            Hash::Sha256 => self.0.verify(Pss::<Sha256>::new(), value, signature),
-            Hash::Sha384 => self.0.verify(Pss::<Sha384>::new(), value, signature),
-            Hash::Sha512 => self.0.verify(Pss::<Sha512>::new(), value, signature),
+            Hash::Sha256 => self
+                .0
+                .verify(Pss::<Sha256>::new_with_salt(salt), value, signature),
+            Hash::Sha384 => self
+                .0
+                .verify(Pss::<Sha384>::new_with_salt(salt), value, signature),
+            Hash::Sha512 => self
+                .0
+                .verify(Pss::<Sha512>::new_with_salt(salt), value, signature),
         };
         outcome.map_err(|_| Error::Verification)
     }
@@ -206,8 +212,8 @@ mod tests {
         let same = RsaPrivate::from_numbers(&n, &e, &d, &p, &q).unwrap();
         let pss = same.sign_pss_prehash(&crate::sha256([b"text"])).unwrap();
         let text = crate::sha256([b"text"]);
-        key.public().verify_pss(Hash::Sha256, &text, &pss).unwrap();
-        assert!(key.public().verify_pss(Hash::Sha256, &[0; 32], &pss).is_err());
+        key.public().verify_pss(Hash::Sha256, &text, &pss, 32).unwrap();
+        assert!(key.public().verify_pss(Hash::Sha256, &[0; 32], &pss, 32).is_err());
         key.public()
             .verify_pkcs1(
                 Hash::Sha256,

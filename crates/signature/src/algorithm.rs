@@ -3,7 +3,7 @@
 use crate::{Error, Flaw};
 use asn1::cms::Algorithm;
 use asn1::{oid, tlv};
-use crypto::{Hash, SignatureScheme};
+use crypto::{Error as CryptoError, Hash, PublicKey, SignatureScheme};
 use der::Encode;
 use der::asn1::ObjectIdentifier as Oid;
 
@@ -64,34 +64,59 @@ pub(crate) fn signing(scheme: SignatureScheme) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// A signature algorithm as it stands in a signature; `digest` counts where the algorithm names no hash. The value is
-/// brought into the form [`crypto::PublicKey::verify_hash`] takes.
-pub(crate) fn read(
-    algorithm: &Algorithm<'_>,
-    digest: Option<Hash>,
-    value: &[u8],
-) -> Result<(SignatureScheme, Hash, Vec<u8>), Flaw> {
-    if let Some((_, scheme, hash)) = NAMED.iter().find(|(oid, ..)| *oid == algorithm.oid) {
-        return Ok((*scheme, *hash, value.to_vec()));
+/// A signature algorithm as it stands in a signature, with the value in the form [`PublicKey`] takes.
+pub(crate) struct Signed {
+    pub scheme: SignatureScheme,
+    pub hash: Hash,
+    /// Bytes of salt, with RSASSA-PSS.
+    salt: usize,
+    value: Vec<u8>,
+}
+
+impl Signed {
+    /// `digest` counts where the algorithm names no hash.
+    pub fn read(algorithm: &Algorithm<'_>, digest: Option<Hash>, value: &[u8]) -> Result<Self, Flaw> {
+        let signed = |scheme, hash: Hash, value: &[u8]| Self {
+            scheme,
+            hash,
+            salt: hash.size(),
+            value: value.to_vec(),
+        };
+        if let Some((_, scheme, hash)) = NAMED.iter().find(|(oid, ..)| *oid == algorithm.oid) {
+            return Ok(signed(*scheme, *hash, value));
+        }
+        match algorithm.oid {
+            oid::RSA_ENCRYPTION => {
+                let hash = digest.ok_or(Flaw::Algorithm)?;
+                Ok(signed(SignatureScheme::RsaPkcs1, hash, value))
+            }
+            oid::RSA_PSS => {
+                let (hash, salt) = pss(algorithm)?;
+                let signed = signed(SignatureScheme::RsaPss, hash, value);
+                Ok(Self { salt, ..signed })
+            }
+            ECDSA_PLAIN_SHA256 => {
+                let value = crypto::ecdsa_der(value).map_err(|_| Flaw::Value)?;
+                Ok(signed(SignatureScheme::Ecdsa, Hash::Sha256, &value))
+            }
+            _ => Err(Flaw::Algorithm),
+        }
     }
-    match algorithm.oid {
-        oid::RSA_ENCRYPTION => Ok((
-            SignatureScheme::RsaPkcs1,
-            digest.ok_or(Flaw::Algorithm)?,
-            value.to_vec(),
-        )),
-        oid::RSA_PSS => Ok((SignatureScheme::RsaPss, pss_hash(algorithm)?, value.to_vec())),
-        ECDSA_PLAIN_SHA256 => Ok((
-            SignatureScheme::Ecdsa,
-            Hash::Sha256,
-            crypto::ecdsa_der(value).map_err(|_| Flaw::Value)?,
-        )),
-        _ => Err(Flaw::Algorithm),
+
+    /// Is this the signature of this hash value?
+    pub fn verify(&self, key: &PublicKey, value: &[u8]) -> Result<(), CryptoError> {
+        match (key, self.scheme) {
+            (PublicKey::Rsa(key), SignatureScheme::RsaPss) => {
+                key.verify_pss(self.hash, value, &self.value, self.salt)
+            }
+            _ => key.verify_hash(self.scheme, self.hash, value, &self.value),
+        }
     }
 }
 
-/// The hash of RSASSA-PSS-params; the mask must use the same one, and the salt be as long (gemSpec_Krypt).
-fn pss_hash(algorithm: &Algorithm<'_>) -> Result<Hash, Flaw> {
+/// Hash and salt of RSASSA-PSS-params; the mask must use the same hash. We sign with a salt as long as the hash
+/// (gemSpec_Krypt); OpenSSL and pyHanko take the longest that fits.
+fn pss(algorithm: &Algorithm<'_>) -> Result<(Hash, usize), Flaw> {
     let parameters = algorithm.parameters.and_then(|all| tlv::find(all, 0x30));
     let parameters = parameters.ok_or(Flaw::Algorithm)?;
     let named = |value: &[u8]| {
@@ -100,9 +125,13 @@ fn pss_hash(algorithm: &Algorithm<'_>) -> Result<Hash, Flaw> {
     };
     let hash = tlv::path(parameters, &[0xA0, 0x30]).and_then(named);
     let mask = tlv::path(parameters, &[0xA1, 0x30, 0x30]).and_then(named);
-    let salt = tlv::path(parameters, &[0xA2, 0x02]).map_or(&[20][..], |salt| salt);
+    let salt = match tlv::path(parameters, &[0xA2, 0x02]) {
+        Some([salt] | [0, salt]) => usize::from(*salt),
+        Some([high, low]) => usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return Err(Flaw::Algorithm),
+    };
     match (hash, mask) {
-        (Some(hash), Some(mask)) if hash == mask && salt == [hash.size() as u8] => Ok(hash),
+        (Some(hash), Some(mask)) if hash == mask && salt <= 512 => Ok((hash, salt)),
         _ => Err(Flaw::Algorithm),
     }
 }

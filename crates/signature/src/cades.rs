@@ -1,7 +1,8 @@
 //! CAdES (ETSI EN 319 122-1, baseline B): signatures in CMS, with the document inside (enveloping) or elsewhere
 //! (detached), several side by side (parallel), and signatures over signatures (counter signatures).
 
-use crate::{Draft, Error, Finding, Findings, Flaw, Signer, algorithm};
+use crate::algorithm::{self, Signed};
+use crate::{Draft, Error, Finding, Findings, Flaw, Signer};
 use asn1::cms::{self, Attribute, SignedData, SignerInfo, UnsignedSigner};
 use asn1::{X509, ber, oid, tlv};
 use base::Timestamp;
@@ -71,6 +72,31 @@ pub fn sign(document: Vec<u8>, enveloped: bool, signer: &Signer, extra: Extra) -
         };
         Ok(data.to_der()?)
     }))
+}
+
+type Assemble = Box<dyn FnOnce(&[Vec<u8>]) -> Result<Vec<u8>, Error> + Send>;
+
+/// A detached signature over a digest, without signing time, as PDF carries it: what is to be signed, and how the CMS is
+/// made from the value.
+pub(crate) fn detached_over(digest: &[u8], signer: &Signer) -> Result<(Vec<u8>, Assemble), Error> {
+    let mut attributes = document_attributes(digest, signer)?;
+    let time = oid::SIGNING_TIME;
+    attributes.retain(|der| Attribute::parse(der).is_ok_and(|attribute| attribute.oid != time));
+    let unsigned = prepare(signer, &attributes, &Extra::default())?;
+    let certificate = signer.certificate.der().to_vec();
+    let message = unsigned.message().to_vec();
+    let assemble = move |values: &[Vec<u8>]| {
+        let data = SignedData {
+            content_type: oid::CMS_DATA,
+            content: None,
+            digests: vec![algorithm::sha256()?.into()],
+            certificates: vec![certificate.into()],
+            revocations: Vec::new(),
+            signers: vec![finished(&unsigned, values, 0, &Extra::default())?.into()],
+        };
+        Ok(data.to_der()?)
+    };
+    Ok((message, Box::new(assemble)))
 }
 
 /// A further signature beside those in `cms`. The document is inside or given; a CMS without it and without `document`
@@ -308,13 +334,13 @@ fn examine(
     let time = time.and_then(|attribute| cms::time(attribute.value().ok()?).ok());
     let policy = info.signed_attribute(oid::SIGNATURE_POLICY);
     let policy = policy.and_then(|attribute| policy_id(attribute.value().ok()?));
-    let read = algorithm::read(&info.algorithm, digest, info.signature);
+    let read = Signed::read(&info.algorithm, digest, info.signature);
     Ok(Finding {
         counters: None,
         outcome: holds(info, digest_of, content_type, certificate.as_ref()),
         signing_time: time.and_then(|seconds| Timestamp::from_second(seconds).ok()),
         time_stamp: time_stamp(info),
-        algorithm: read.ok().map(|(scheme, hash, _)| (scheme, hash)),
+        algorithm: read.ok().map(|signed| (signed.scheme, signed.hash)),
         digest: digest.map(digest_of),
         certificate,
         value: info.signature.to_vec(),
@@ -338,7 +364,7 @@ fn holds(
     certificate: Option<&X509>,
 ) -> Result<(), Flaw> {
     let digest = Hash::from_oid(info.digest.oid).ok_or(Flaw::Algorithm)?;
-    let (scheme, hash, value) = algorithm::read(&info.algorithm, Some(digest), info.signature)?;
+    let algorithm = Signed::read(&info.algorithm, Some(digest), info.signature)?;
     let certificate = certificate.ok_or(Flaw::NoCertificate)?;
     let spki = certificate.spki().map_err(|_| Flaw::Algorithm)?;
     let key = PublicKey::from_spki(&spki).map_err(|_| Flaw::Algorithm)?;
@@ -359,12 +385,11 @@ fn holds(
                 }
             }
             names_certificate(info, certificate)?;
-            hash.of([attributes])
+            algorithm.hash.of([attributes])
         }
-        None => digest_of(hash),
+        None => digest_of(algorithm.hash),
     };
-    key.verify_hash(scheme, hash, &signed, &value)
-        .map_err(|_| Flaw::Value)
+    algorithm.verify(&key, &signed).map_err(|_| Flaw::Value)
 }
 
 /// The signed reference to the certificate, if there is one: without it somebody could exchange the certificate.

@@ -11,6 +11,8 @@ mod algorithm;
 pub mod cades;
 mod draft;
 pub mod envelope;
+pub mod pades;
+mod pdf;
 pub mod xades;
 pub mod xmlenc;
 
@@ -111,6 +113,9 @@ pub enum Error {
     /// An element is not the only one.
     #[error("XML element not unique: {0}")]
     ElementAmbiguous(String),
+    /// The place kept for the signature is too small.
+    #[error("not enough room for the signature in the PDF document")]
+    NoRoom,
     /// The key gave a signature value that is wrong.
     #[error("the signature value does not verify: it was made wrongly, and nothing leaves")]
     BrokenValue,

@@ -1,7 +1,13 @@
 //! The formats against other people's programs: what we make they verify and open, and the other way round.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used
+)]
 mod cades;
 mod common;
 mod encryption;
+mod pades;
 mod xades;
