@@ -59,6 +59,10 @@ oids! {
     SIGNING_CERTIFICATE = "1.2.840.113549.1.9.16.2.12";
     /// id-aa-signatureTimeStampToken.
     TIME_STAMP_TOKEN = "1.2.840.113549.1.9.16.2.14";
+    /// id-aa-contentHint.
+    CONTENT_HINTS = "1.2.840.113549.1.9.16.2.4";
+    /// mime-type (ETSI).
+    MIME_TYPE = "0.4.0.1733.2.1";
     /// id-aa-ets-sigPolicyId.
     SIGNATURE_POLICY = "1.2.840.113549.1.9.16.2.15";
     /// id-aa-ets-revocationValues.

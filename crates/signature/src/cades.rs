@@ -14,7 +14,9 @@ use std::borrow::Cow;
 pub const SIGNATURES: usize = 100;
 
 /// Attributes that this module makes itself: a caller's would contradict them.
-const OWN: [der::asn1::ObjectIdentifier; 6] = [
+const OWN: [der::asn1::ObjectIdentifier; 8] = [
+    oid::CONTENT_HINTS,
+    oid::MIME_TYPE,
     oid::CONTENT_TYPE,
     oid::MESSAGE_DIGEST,
     oid::SIGNING_TIME,
@@ -23,9 +25,13 @@ const OWN: [der::asn1::ObjectIdentifier; 6] = [
     oid::COUNTER_SIGNATURE,
 ];
 
-/// Attributes that the caller wants in the signature, DER.
+/// What goes into a signature besides what every one has: what the document is, and attributes of the caller, DER.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra {
+    /// What the document is called (content hints).
+    pub description: Option<String>,
+    /// Its media type.
+    pub mime: Option<String>,
     /// Signed.
     pub signed: Vec<Vec<u8>>,
     /// Added without being signed.
@@ -35,7 +41,7 @@ pub struct Extra {
 impl Extra {
     /// Takes what can be put in and leaves out what would contradict this module's own attributes, or each other; the
     /// second part says whether something was left out (4273).
-    pub fn sift(self) -> (Self, bool) {
+    pub fn sift(mut self) -> (Self, bool) {
         let (mut left_out, mut seen) = (false, Vec::new());
         let mut sift = |list: Vec<Vec<u8>>| {
             let kept = list.into_iter().filter(|der| {
@@ -47,8 +53,16 @@ impl Extra {
             });
             kept.collect::<Vec<_>>()
         };
-        let (signed, unsigned) = (sift(self.signed), sift(self.unsigned));
-        (Self { signed, unsigned }, left_out)
+        let (signed, unsigned) = (
+            sift(std::mem::take(&mut self.signed)),
+            sift(std::mem::take(&mut self.unsigned)),
+        );
+        let sifted = Self {
+            signed,
+            unsigned,
+            ..self
+        };
+        (sifted, left_out)
     }
 }
 
@@ -184,7 +198,15 @@ fn own_attributes(digest: &[u8], signer: &Signer) -> Result<Vec<Vec<u8>>, Error>
 }
 
 fn prepare(signer: &Signer, attributes: &[Vec<u8>], extra: &Extra) -> Result<UnsignedSigner, Error> {
-    let all = attributes.iter().chain(&extra.signed).cloned().collect();
+    let mut all: Vec<Vec<u8>> = attributes.iter().chain(&extra.signed).cloned().collect();
+    let text = |text: &str| tlv::encode(0x0C, text.as_bytes());
+    if let Some(description) = &extra.description {
+        let hints = tlv::nest(0x30, [text(description), oid::CMS_DATA.to_der()?]);
+        all.push(Attribute::encode(oid::CONTENT_HINTS, [hints])?);
+    }
+    if let Some(mime) = &extra.mime {
+        all.push(Attribute::encode(oid::MIME_TYPE, [text(mime)])?);
+    }
     let algorithm = algorithm::signing(signer.scheme)?;
     Ok(UnsignedSigner::new(
         &signer.certificate,

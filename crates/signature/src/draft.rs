@@ -67,6 +67,15 @@ impl Draft {
         }
     }
 
+    /// The same, with something made of the signed document.
+    pub(crate) fn then(self, wrap: impl FnOnce(Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+        let finish = self.finish;
+        Self {
+            finish: Box::new(move |values, ocsp| finish(values, ocsp).map(wrap)),
+            ..self
+        }
+    }
+
     /// What is to be signed, each with SHA-256: one message, or as many as there are signatures to countersign.
     pub fn messages(&self) -> &[Vec<u8>] {
         &self.messages
@@ -77,7 +86,7 @@ impl Draft {
         self.scheme
     }
 
-    /// Is this the signature value of a message? What a card gives under load is not always (A_… of the field: defects).
+    /// Is this the signature value of a message? Under load, cards in the field gave others.
     pub fn check(&self, position: usize, value: &[u8]) -> Result<(), Error> {
         let message = self.messages.get(position).ok_or(Error::BrokenValue)?;
         self.public

@@ -13,6 +13,7 @@ mod draft;
 pub mod envelope;
 pub mod pades;
 mod pdf;
+pub mod smime;
 pub mod xades;
 pub mod xmlenc;
 

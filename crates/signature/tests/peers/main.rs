@@ -10,4 +10,5 @@ mod cades;
 mod common;
 mod encryption;
 mod pades;
+mod smime;
 mod xades;
