@@ -81,19 +81,28 @@ impl CvcPair {
     /// Reads the CA's and another one of the card from the MF.
     pub async fn read_with(card: &dyn Channel, sfi_own: u8) -> Result<Self, C2cError> {
         card.select_mf().await?;
-        let read = async |sfi, step| {
-            let bytes = card
-                .read_file(sfi)
-                .await?
-                .map_err(|word| C2cError::Source { step, word })?;
-            let cvc = Cvc::parse(&bytes).map_err(pki::CvcError::from)?;
-            Ok::<Cvc, C2cError>(cvc)
-        };
         Ok(Self {
-            ca: read(SFI_CA, "READ BINARY of the CA CVC").await?,
-            own: read(sfi_own, "READ BINARY of the card's CVC").await?,
+            ca: read_cvc(card, SFI_CA, "READ BINARY of the CA CVC").await?,
+            own: read_cvc(card, sfi_own, "READ BINARY of the card's CVC").await?,
         })
     }
+
+    /// Reads the CA's from the MF and one of the card from an application, which stays selected.
+    pub async fn read_inside(card: &dyn Channel, application: &[u8], sfi_own: u8) -> Result<Self, C2cError> {
+        card.select_mf().await?;
+        let ca = read_cvc(card, SFI_CA, "READ BINARY of the CA CVC").await?;
+        card.select(application).await?;
+        let own = read_cvc(card, sfi_own, "READ BINARY of the card's CVC").await?;
+        Ok(Self { ca, own })
+    }
+}
+
+async fn read_cvc(card: &dyn Channel, sfi: u8, step: &'static str) -> Result<Cvc, C2cError> {
+    let bytes = card
+        .read_file(sfi)
+        .await?
+        .map_err(|word| C2cError::Source { step, word })?;
+    Ok(Cvc::parse(&bytes).map_err(pki::CvcError::from)?)
 }
 
 /// One-sided: `source` proves its role to `target`, which opens what that role may see.

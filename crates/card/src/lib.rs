@@ -8,7 +8,7 @@
 //! * [`vpcd`]: the virtual card in a PC/SC reader that does not exist.
 //! * [`sm`], [`mutual`]: secure messaging and authentication with symmetric keys, both sides.
 //! * [`Inspection`], [`CardKind`]: what a Konnektor learns about an inserted card (TUC_KON_001).
-//! * [`c2c`], [`TrustedChannel`]: card-to-card authentication (TUC_KON_005).
+//! * [`c2c`], [`TrustedChannel`]: card-to-card authentication (TUC_KON_005); [`LogicalChannel`]: several users of one card.
 //! * [`egk`], [`pin`]: the files of an eGK and the states of passwords.
 //!
 //! Specification: gemSpec_COS, gemSpec_Kon 4.1.5, `cards-and-terminals` digest sections 2 to 4.
@@ -30,4 +30,4 @@ pub mod vpcd;
 pub use apdu::{BadApdu, Command, Expect, Response};
 pub use channel::{Channel, ChannelError, Counting};
 pub use inspect::{AID_ESIGN, CardKind, Inspection, Version, inspect};
-pub use trusted::TrustedChannel;
+pub use trusted::{Introduction, LogicalChannel, SecurityModule, TrustedChannel, UserCard, enter};

@@ -222,7 +222,14 @@ impl Builder {
             puk: block("12345678")?,
             puk_uses: 10,
         });
-        let text = format!("CB{{[ACTIVATED,??,{{{PIN_COMMANDS}}}]}},CL{{}}");
+        // in environment 2, which only DF.QES has, it comes enciphered by a terminal's module (remote PIN) and not otherwise
+        let remote = "AND{SMMAC(cvc_FlagList_TI:00000000000002),SMCMDENC}";
+        let text = match parent {
+            0 => format!("CB{{[ACTIVATED,??,{{{PIN_COMMANDS}}}]}},CL{{}}"),
+            _ => format!(
+                "CB{{[ACTIVATED,1,{{{PIN_COMMANDS}}}],[ACTIVATED,2,{{({{80||20||00||??}},ALW),({{{PIN_ENTRY}}},{remote})}}]}},CL{{}}"
+            ),
+        };
         self.push(parent, name, &text, body)
     }
 
@@ -333,6 +340,7 @@ impl Builder {
 /// Record files that everybody may read and search.
 pub(crate) const RECORDS: &str = "({00||b2||??||??,00||a2||??||??},ALW)";
 
+const PIN_ENTRY: &str = "00||20||00||??,00||24||00||??,00||2c||00||??,00||2c||01||??";
 const PIN_COMMANDS: &str =
     "({00||20||00||??,80||20||00||??,00||24||00||??,00||2c||00||??,00||2c||01||??},ALW)";
 

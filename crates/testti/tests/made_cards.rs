@@ -11,7 +11,10 @@ use base::SystemClock;
 use card::c2c::{self, CvcPair};
 use card::cos::{NoMemory, VirtualCard};
 use card::image;
-use card::{CardKind, Channel, Command, Expect, Response, TrustedChannel, inspect};
+use card::{
+    CardKind, Channel, Command, Expect, Introduction, LogicalChannel, Response, SecurityModule, TrustedChannel, UserCard,
+    inspect,
+};
 use std::sync::Mutex;
 use testti::cards::{self, Holder, Options};
 use testti::person::Person;
@@ -175,7 +178,7 @@ async fn a_security_module_card_opens_a_trusted_channel() {
         (&hba, Some(card::pin::AID_QES), 0x81),
     ] {
         let open = async || {
-            TrustedChannel::open(&module, user, &trust, application)
+            TrustedChannel::open(SecurityModule::of_terminal(&module), UserCard::new(user), &trust, application)
                 .await
                 .unwrap()
         };
@@ -217,7 +220,58 @@ async fn a_security_module_card_opens_a_trusted_channel() {
     let foreign = run(cards::gsmc_kt(&other, &"80276009990000000019".parse().unwrap())
         .unwrap()
         .0);
-    assert!(TrustedChannel::open(&foreign, &smcb, &trust, None).await.is_err());
+    let foreign = SecurityModule::of_terminal(&foreign);
+    let refused = TrustedChannel::open(foreign, UserCard::new(&smcb), &trust, None).await;
+    assert!(refused.is_err());
+}
+
+/// A batch: the PIN over the terminal's module, hash values over the Konnektor's, all in DF.QES over a logical channel,
+/// while others use the card; as many signatures as EF.SSEC says.
+#[tokio::test]
+async fn one_pin_for_a_batch_of_signatures() {
+    let clock = SystemClock::new();
+    let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1:1/ocsp").unwrap();
+    let trust = pki::CvcTrust::new(list(&pki, &clock).cvcs);
+    let holder = Holder {
+        name: "Dr. Spur".into(),
+        telematik_id: "1-1".into(),
+    };
+    let number = |text: &str| text.parse().unwrap();
+    let identities = pki.konnektor("80276009990000000010", &[]).unwrap();
+    let options = Options::default();
+    let hba = run(cards::hba(&pki, &number("80276009990000000003"), &holder, &options).unwrap());
+    let kt = run(cards::gsmc_kt(&pki, &number("80276009990000000009")).unwrap().0);
+    let sak = run(cards::gsmc_k(&pki, &number("80276009990000000010"), &identities).unwrap());
+    let logical = LogicalChannel::open(&hba).await.unwrap().unwrap();
+    assert_eq!(logical.number(), 1);
+    let user = UserCard::over(&logical);
+    let at_terminal = Introduction::make(SecurityModule::of_terminal(&kt), user, &trust).await.unwrap();
+    let at_konnektor = Introduction::make(SecurityModule::of_konnektor(&sak), user, &trust).await.unwrap();
+    card::enter(&logical, card::pin::AID_QES).await.unwrap();
+    // without a module no PIN is taken in this environment
+    let plain = Command::new(0, 0x20, 0, 0x81).data(*image::PinBlock::from_digits("123456").unwrap().as_bytes());
+    assert_eq!(logical.transmit(&plain).await.unwrap().sw, 0x6982);
+    let channel = at_terminal.agree().await.unwrap();
+    let block = image::PinBlock::from_digits("123456").unwrap();
+    let encipher = Command::new(0, 0x2A, 0x86, 0x80).data(*block.as_bytes()).expect(Expect::AllShort);
+    let enciphered = (&kt as &dyn Channel).transmit(&encipher).await.unwrap().data;
+    assert_eq!(channel.send(0x20, 0, 0x81, &enciphered).await.unwrap(), 0x9000);
+    let channel = at_konnektor.agree().await.unwrap();
+    let choose = Command::new(0, 0x22, 0x41, 0xB6).data([0x84, 0x01, 0x86, 0x80, 0x01, 0x00]);
+    assert_eq!(channel.transmit(&choose).await.unwrap().sw, 0x9000);
+    let hash = [7; 32];
+    let sign = Command::new(0, 0x2A, 0x9E, 0x9A).data(hash).expect(Expect::AllShort);
+    for position in 0..250 {
+        // somebody else reads the card in between
+        if position % 50 == 0 {
+            let base: &dyn Channel = &hba;
+            base.select_mf().await.unwrap();
+        }
+        let signed = channel.transmit(&sign).await.unwrap();
+        assert_eq!((signed.sw, signed.data.len()), (0x9000, 64), "{position}");
+    }
+    assert_eq!(channel.transmit(&sign).await.unwrap().sw, 0x6982);
+    logical.close().await.unwrap();
 }
 
 /// A cryptogram OpenSSL has made for the SMC-B's RSA key becomes one for an HBA's elliptic key, and back is not asked for:

@@ -10,7 +10,7 @@ use base::Code;
 use base::id::CtId;
 use card::c2c::C2cError;
 use card::pin::{PinOutcome, PinRef, PinStatus};
-use card::{CardKind, TrustedChannel};
+use card::{CardKind, SecurityModule, TrustedChannel, UserCard};
 use soap::{CardRequest, PinAnswer, PinRequest, Status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,7 +211,8 @@ impl Call<'_> {
             .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
         let (good, bad) = (texts.get(1).cloned(), texts.get(2).cloned());
         let _module = module.exclusive.lock().await;
-        let channel = TrustedChannel::open(&module.channel, &card.channel, trust.cvcs(), pin.application)
+        let sender = SecurityModule::of_terminal(&module.channel);
+        let channel = TrustedChannel::open(sender, UserCard::new(&card.channel), trust.cvcs(), pin.application)
             .await
             .map_err(failed)?;
         let command = template.enciphered().command(module.slot, &texts::remote(texts));
