@@ -136,7 +136,7 @@ impl Inner {
         let trust = space.list().map(|list| {
             let trust = Trust::new(list.clone(), space.list_grace(), self.responders.clone());
             let trust = trust.with_crl(space.crl().cloned()).with_vl(space.vl().cloned());
-            Arc::new(trust)
+            Arc::new(trust.with_past(space.past()))
         });
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
         *self.space.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(space);

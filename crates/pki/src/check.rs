@@ -1,9 +1,9 @@
-use crate::CvcTrust;
 use crate::crl::{Crl, CrlError};
 use crate::responders::{Question, Responders};
 use crate::status::{Status, StatusError};
 use crate::tsl::{CaService, ServiceStatus, Tsl};
 use crate::vl::{QualifiedCa, TrustedList};
+use crate::{CvcTrust, Past};
 use asn1::{X509, oid};
 use base::{Clock, Code, Timestamp};
 use crypto::{PublicKey, SignatureScheme};
@@ -105,6 +105,24 @@ impl Purpose {
     pub const EGK_ONLINE: Purpose = Purpose {
         status: StatusCheck::Ocsp,
         ..Purpose::EGK_OFFLINE
+    };
+    /// A certificate whose key is to sign documents, or has signed one.
+    pub const SIGNER: Purpose = Purpose {
+        types: &[],
+        roles: &[],
+        usage: Some(Use::Sign),
+        extended: None,
+        status: StatusCheck::Ocsp,
+        stale_list: false,
+    };
+    /// A certificate that documents are enciphered for.
+    pub const RECIPIENT: Purpose = Purpose {
+        types: &[],
+        roles: &[],
+        usage: Some(Use::Encipher),
+        extended: None,
+        status: StatusCheck::Ocsp,
+        stale_list: false,
     };
     /// Any certificate of the TI, offline: is it known at all?
     pub const KNOWN: Purpose = Purpose {
@@ -253,6 +271,8 @@ pub enum StatusEvidence {
     Cached(Timestamp),
     /// The revocation list made at this moment.
     Crl(Timestamp),
+    /// An answer that was kept with the signature, of this moment.
+    Embedded(Timestamp),
     /// Nobody answered, and that is tolerated.
     Tolerated(StatusError),
 }
@@ -277,13 +297,14 @@ const STAPLED_AGE: Duration = Duration::from_secs(2 * 3600);
 
 /// The trust space as it is now: verified lists, and who answers about statuses. A new list makes a new value.
 pub struct Trust {
-    list: Arc<Tsl>,
+    pub(crate) list: Arc<Tsl>,
     by_name: HashMap<Vec<u8>, Vec<usize>>,
     cvcs: CvcTrust,
     crl: Option<Arc<Crl>>,
     vl: Option<Arc<TrustedList>>,
     list_grace: Duration,
-    responders: Arc<Responders>,
+    pub(crate) responders: Arc<Responders>,
+    pub(crate) past: Past,
 }
 
 impl Trust {
@@ -304,7 +325,14 @@ impl Trust {
             vl: None,
             list_grace,
             responders,
+            past: Past::default(),
         }
+    }
+
+    /// The same with what earlier lists have said.
+    pub fn with_past(mut self, past: Past) -> Self {
+        self.past = past;
+        self
     }
 
     /// The same with a revocation list.
@@ -355,6 +383,17 @@ impl Trust {
         }
         check_usage(certificate, purpose)?;
         let issuer = self.issuer(certificate)?;
+        self.check_with(certificate, issuer, purpose)
+    }
+
+    /// Everything about a certificate of this issuer but its time and status.
+    pub(crate) fn check_with(
+        &self,
+        certificate: &X509,
+        issuer: &CaService,
+        purpose: &Purpose,
+    ) -> Result<Verdict, CheckError> {
+        check_usage(certificate, purpose)?;
         verify_signature(certificate, &issuer.certificate)?;
         match issuer.status {
             ServiceStatus::InAccord => {}
@@ -474,7 +513,7 @@ impl Trust {
         self.responders.ask(&question, clock).await
     }
 
-    fn issuer(&self, certificate: &X509) -> Result<&CaService, CheckError> {
+    pub(crate) fn issuer(&self, certificate: &X509) -> Result<&CaService, CheckError> {
         let positions = self.by_name.get(&certificate.issuer_der()?);
         let named = positions
             .into_iter()
@@ -545,14 +584,7 @@ impl Trust {
         if last.is_ok_and(|last| clock.now() > last) {
             return Err(CheckError::ListTooOld(self.list.next_update));
         }
-        // named by the list itself, or certified by the CA for this purpose
-        let now = clock.now().as_second();
-        let trusted = |signer: &X509| {
-            let certified = signer.extended_key_usage.contains(&oid::KP_OCSP_SIGNING)
-                && signer.is_valid_at(now)
-                && verify_signature(signer, &ca.certificate).is_ok();
-            list.responders.contains(signer) || certified
-        };
+        let trusted = |signer: &X509| self.answers_for(signer, list, ca, Some(clock.now()));
         let question = Question {
             certificate,
             issuer: &ca.certificate,
@@ -567,7 +599,22 @@ impl Trust {
         Ok(verdict)
     }
 
-    fn qualified_ca(
+    /// May this responder answer about certificates of this CA? Named by the trusted list itself, or certified by the CA
+    /// for this purpose; `now` if its own time counts.
+    pub(crate) fn answers_for(
+        &self,
+        signer: &X509,
+        list: &TrustedList,
+        ca: &QualifiedCa,
+        now: Option<Timestamp>,
+    ) -> bool {
+        let certified = signer.extended_key_usage.contains(&oid::KP_OCSP_SIGNING)
+            && now.is_none_or(|now| signer.is_valid_at(now.as_second()))
+            && verify_signature(signer, &ca.certificate).is_ok();
+        list.responders.contains(signer) || certified
+    }
+
+    pub(crate) fn qualified_ca(
         &self,
         certificate: &X509,
         at: Timestamp,
@@ -631,7 +678,7 @@ fn choose_issuer<'a, T>(
     }
 }
 
-fn roles(certificate: &X509) -> Vec<Oid> {
+pub(crate) fn roles(certificate: &X509) -> Vec<Oid> {
     let admission = certificate.admission.as_ref();
     admission
         .map(|admission| admission.oids.clone())
@@ -639,14 +686,14 @@ fn roles(certificate: &X509) -> Vec<Oid> {
 }
 
 /// CertHash is mandatory except for certificates of insured persons (TUC_PKI_018, step 7).
-fn needs_hash(certificate: &X509) -> bool {
+pub(crate) fn needs_hash(certificate: &X509) -> bool {
     ![oid::EGK_AUT, oid::EGK_ENC]
         .into_iter()
         .any(|kind| certificate.has_policy(kind))
 }
 
 /// About a certificate that is not qualified.
-fn question<'a>(
+pub(crate) fn question<'a>(
     certificate: &'a X509,
     issuer: &'a X509,
     url: &'a str,
@@ -663,7 +710,7 @@ fn question<'a>(
 }
 
 /// Revoked later than `at` is good at `at`.
-fn good(status: Status, at: Timestamp) -> Result<(), CheckError> {
+pub(crate) fn good(status: Status, at: Timestamp) -> Result<(), CheckError> {
     match status {
         Status::Good => Ok(()),
         Status::Revoked(since) if since > at => Ok(()),

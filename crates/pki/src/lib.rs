@@ -6,6 +6,7 @@
 //!   with its evidence (TUC_PKI_018, TUC_PKI_030 and those they use).
 //! * [`tsl`], [`vl`], [`crl`]: the lists, read and verified; [`tsl`] also writes them for the test TI.
 //! * [`status`]: one OCSP answer, judged or made; [`Responders`]: asking, remembering, leaving alone (TUC_PKI_006).
+//! * [`Past`]: what earlier lists have said, for signatures made then ([`Trust::check_signer`]).
 //! * [`CvcTrust`]: roots and cross certificates of the card world (TUC_KON_042).
 //! * [`issue`]: a certification authority, for the test TI and for self-made server certificates.
 //!
@@ -18,7 +19,9 @@ mod cvc;
 pub mod detached;
 pub mod http;
 pub mod issue;
+mod past;
 mod responders;
+mod signer;
 pub mod space;
 pub mod status;
 pub mod tsl;
@@ -27,6 +30,7 @@ pub mod vl;
 pub use check::{CheckError, Purpose, StatusCheck, StatusEvidence, Trust, Use, Verdict, signed_by};
 pub use crl::Crl;
 pub use cvc::{CvcAuthority, CvcError, CvcTrust};
+pub use past::Past;
 pub use responders::{Health, Responders, Settings};
 pub use space::{How, Space};
 pub use vl::TrustedList;

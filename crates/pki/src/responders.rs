@@ -156,6 +156,15 @@ impl Responders {
 
     /// Asks, unless the responder is being left alone (TUC_PKI_006).
     pub async fn ask(&self, question: &Question<'_>, clock: &dyn Clock) -> Result<Status, StatusError> {
+        self.fetch(question, clock).await.map(|(status, _)| status)
+    }
+
+    /// The same with the answer itself, DER OCSPResponse.
+    pub async fn fetch(
+        &self,
+        question: &Question<'_>,
+        clock: &dyn Clock,
+    ) -> Result<(Status, Vec<u8>), StatusError> {
         let url = question.url;
         if let Some(paused) = self.paused(url, clock.now()) {
             return Err(paused);
@@ -177,7 +186,8 @@ impl Responders {
             )),
             Some(Err(error)) => Err(unreachable(url, &error.to_string())),
             Some(Ok(answer)) => {
-                self.consider(&answer, question, Some(&nonce), self.settings.grace, clock.now())
+                let judged = self.consider(&answer, question, Some(&nonce), self.settings.grace, clock.now());
+                judged.map(|status| (status, answer))
             }
         };
         self.note(url, &answer, clock.elapsed().saturating_sub(begin), clock.now());
@@ -221,7 +231,7 @@ impl Responders {
         })
     }
 
-    fn note(&self, url: &str, answer: &Result<Status, StatusError>, took: Duration, now: Timestamp) {
+    fn note<T>(&self, url: &str, answer: &Result<T, StatusError>, took: Duration, now: Timestamp) {
         let mut state = self.state();
         let health = state
             .health

@@ -6,6 +6,7 @@
 //! up only when a list has been verified with the new one: that is the proof (see docs/divergences.md).
 
 use crate::crl::{Crl, CrlError};
+use crate::past::{self, Past, PastService};
 use crate::tsl::{Announcement, DnssecAnchor, SignedTsl, SignerError, Tsl, TslError};
 use crate::vl::{TrustedList, VlError};
 use asn1::{X509, oid};
@@ -104,6 +105,8 @@ pub struct Record {
     dnssec_offered: Vec<DnssecAnchor>,
     /// SHA-256 of lists an administrator has set aside.
     set_aside: Vec<String>,
+    /// Services that have left the list.
+    past: Vec<PastService>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +259,11 @@ impl Space {
     /// The revocation list in use.
     pub fn crl(&self) -> Option<&Arc<Crl>> {
         self.crl.as_ref()
+    }
+
+    /// What earlier lists have said.
+    pub fn past(&self) -> Past {
+        past::read(&self.record.past)
     }
 
     /// The trusted list in use.
@@ -647,6 +655,9 @@ impl Space {
             return Err(TslError::Format("list, when read back,"));
         }
         push(&mut self.record.lists, stored);
+        if let Some(old) = &self.list {
+            past::note(&mut self.record.past, old, &list, now);
+        }
         self.list = Some(Arc::new(list));
         self.read_dependent(notes);
         Ok(())

@@ -198,6 +198,36 @@ pub fn judge(
     })
 }
 
+/// Judges an answer that was kept with a signature of the moment `at`: it must have been given afterwards, and before
+/// `now`; how old it is since then says nothing.
+pub fn judge_kept(
+    answer: &[u8],
+    certificate: &X509,
+    issuer: &X509,
+    trusted: &dyn Fn(&X509) -> bool,
+    need_hash: bool,
+    (at, now): (Timestamp, Timestamp),
+) -> Result<Judged, StatusError> {
+    let produced = ocsp::decode_response(answer)?.map_err(StatusError::Refused)?;
+    let produced = timestamp(&produced.data.produced_at);
+    let rules = Rules {
+        trusted,
+        nonce: None,
+        now: produced,
+        max_age: Duration::MAX,
+        need_hash,
+    };
+    let judged = judge(answer, certificate, issuer, &rules)?;
+    let later = |time: Timestamp| time.checked_add(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX);
+    if produced > later(now) {
+        return Err(StatusError::Future(produced));
+    }
+    match later(produced) < at {
+        true => Err(StatusError::Old(produced)),
+        false => Ok(judged),
+    }
+}
+
 fn check_times(data: &ResponseData, single: &SingleResponse, rules: &Rules<'_>) -> Result<(), StatusError> {
     let later = |time: Timestamp, by: Duration| time.checked_add(by).unwrap_or(Timestamp::MAX);
     let (produced, this) = (timestamp(&data.produced_at), timestamp(&single.this_update));

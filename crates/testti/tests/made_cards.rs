@@ -12,8 +12,8 @@ use card::c2c::{self, CvcPair};
 use card::cos::{NoMemory, VirtualCard};
 use card::image;
 use card::{
-    CardKind, Channel, Command, Expect, Introduction, LogicalChannel, Response, SecurityModule, TrustedChannel, UserCard,
-    inspect,
+    CardKind, Channel, Command, Expect, Introduction, LogicalChannel, Response, SecurityModule,
+    TrustedChannel, UserCard, inspect,
 };
 use std::sync::Mutex;
 use testti::cards::{self, Holder, Options};
@@ -178,9 +178,14 @@ async fn a_security_module_card_opens_a_trusted_channel() {
         (&hba, Some(card::pin::AID_QES), 0x81),
     ] {
         let open = async || {
-            TrustedChannel::open(SecurityModule::of_terminal(&module), UserCard::new(user), &trust, application)
-                .await
-                .unwrap()
+            TrustedChannel::open(
+                SecurityModule::of_terminal(&module),
+                UserCard::new(user),
+                &trust,
+                application,
+            )
+            .await
+            .unwrap()
         };
         let channel = open().await;
         assert_eq!(
@@ -245,22 +250,31 @@ async fn one_pin_for_a_batch_of_signatures() {
     let logical = LogicalChannel::open(&hba).await.unwrap().unwrap();
     assert_eq!(logical.number(), 1);
     let user = UserCard::over(&logical);
-    let at_terminal = Introduction::make(SecurityModule::of_terminal(&kt), user, &trust).await.unwrap();
-    let at_konnektor = Introduction::make(SecurityModule::of_konnektor(&sak), user, &trust).await.unwrap();
+    let at_terminal = Introduction::make(SecurityModule::of_terminal(&kt), user, &trust)
+        .await
+        .unwrap();
+    let at_konnektor = Introduction::make(SecurityModule::of_konnektor(&sak), user, &trust)
+        .await
+        .unwrap();
     card::enter(&logical, card::pin::AID_QES).await.unwrap();
     // without a module no PIN is taken in this environment
-    let plain = Command::new(0, 0x20, 0, 0x81).data(*image::PinBlock::from_digits("123456").unwrap().as_bytes());
+    let plain =
+        Command::new(0, 0x20, 0, 0x81).data(*image::PinBlock::from_digits("123456").unwrap().as_bytes());
     assert_eq!(logical.transmit(&plain).await.unwrap().sw, 0x6982);
     let channel = at_terminal.agree().await.unwrap();
     let block = image::PinBlock::from_digits("123456").unwrap();
-    let encipher = Command::new(0, 0x2A, 0x86, 0x80).data(*block.as_bytes()).expect(Expect::AllShort);
+    let encipher = Command::new(0, 0x2A, 0x86, 0x80)
+        .data(*block.as_bytes())
+        .expect(Expect::AllShort);
     let enciphered = (&kt as &dyn Channel).transmit(&encipher).await.unwrap().data;
     assert_eq!(channel.send(0x20, 0, 0x81, &enciphered).await.unwrap(), 0x9000);
     let channel = at_konnektor.agree().await.unwrap();
     let choose = Command::new(0, 0x22, 0x41, 0xB6).data([0x84, 0x01, 0x86, 0x80, 0x01, 0x00]);
     assert_eq!(channel.transmit(&choose).await.unwrap().sw, 0x9000);
     let hash = [7; 32];
-    let sign = Command::new(0, 0x2A, 0x9E, 0x9A).data(hash).expect(Expect::AllShort);
+    let sign = Command::new(0, 0x2A, 0x9E, 0x9A)
+        .data(hash)
+        .expect(Expect::AllShort);
     for position in 0..250 {
         // somebody else reads the card in between
         if position % 50 == 0 {

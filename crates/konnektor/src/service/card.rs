@@ -212,9 +212,14 @@ impl Call<'_> {
         let (good, bad) = (texts.get(1).cloned(), texts.get(2).cloned());
         let _module = module.exclusive.lock().await;
         let sender = SecurityModule::of_terminal(&module.channel);
-        let channel = TrustedChannel::open(sender, UserCard::new(&card.channel), trust.cvcs(), pin.application)
-            .await
-            .map_err(failed)?;
+        let channel = TrustedChannel::open(
+            sender,
+            UserCard::new(&card.channel),
+            trust.cvcs(),
+            pin.application,
+        )
+        .await
+        .map_err(failed)?;
         let command = template.enciphered().command(module.slot, &texts::remote(texts));
         let typed = session.send(0, &command, ENTRY).await?;
         if !typed.is_ok() {
