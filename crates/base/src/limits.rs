@@ -2,6 +2,16 @@
 
 /// Largest request to an operation that carries no document.
 pub const SOAP_REQUEST_SMALL: usize = 1024 * 1024;
+/// Largest document (TIP1-A_4500: 25 MB).
+pub const DOCUMENT: usize = 26_214_400;
+/// Largest request to an operation that carries documents: one of the largest in base64, and the same once more as
+/// signature, or many smaller ones.
+pub const SOAP_REQUEST_DOCUMENTS: usize = 80 * 1024 * 1024;
+/// Memory for large requests being read or served at one time, in bytes of their text. Each takes about five times that
+/// much while it is served.
+pub const SOAP_REQUESTS_TOGETHER: usize = 160 * 1024 * 1024;
+/// Most documents in one request to sign (the specification asks for 50, a batch has at most 250).
+pub const SIGN_REQUESTS: usize = 250;
 /// Deepest nesting of elements in any XML we read (TAB_KON_775 asks for 30).
 pub const XML_DEPTH: usize = 64;
 /// Most attributes of one element (TAB_KON_775 asks for 20).

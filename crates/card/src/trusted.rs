@@ -168,6 +168,14 @@ impl<'c> TrustedChannel<'c> {
         introduction.agree().await
     }
 
+    /// One that was agreed upon before: keys and counters are in the two cards.
+    pub fn again(module: SecurityModule<'c>, user: UserCard<'c>) -> Self {
+        Self {
+            module: module.channel,
+            user,
+        }
+    }
+
     /// Sends a command with data that the module has enciphered (`01 || cryptogram`, its answer to PSO ENCIPHER), and
     /// gives the status word, which is genuine: the module has checked its MAC.
     pub async fn send(&self, ins: u8, p1: u8, p2: u8, enciphered: &[u8]) -> Result<u16, C2cError> {

@@ -313,12 +313,12 @@ impl Inner {
             .into_iter()
             .find(|card| card.found.kind == CardKind::SmcB && card.is_open("PIN.SMC"));
         if let Some(card) = open {
-            let signed = match CardKey::open(self, &card, KeyPurpose::Sign).await {
+            let signed = match CardKey::elliptic(self, &card, KeyPurpose::Sign).await {
                 Ok(key) => key
                     .sign(SignatureScheme::Ecdsa, message)
                     .map(|value| (key.certificate().der().to_vec(), value))
                     .map_err(|error| error.to_string()),
-                Err(reason) => Err(reason),
+                Err(failure) => Err(failure.detail()),
             };
             match signed {
                 Ok(signed) => return Ok(signed),

@@ -2,12 +2,14 @@
 
 use crate::Failure;
 use crate::model::Caller;
+use asn1::X509;
 use base::id::{CardHandle, CtId, MandantId, SlotId};
 use base::{Code, Timestamp};
 use card::c2c::CvcPair;
 use card::pin::{PinRef, PinStatus};
 use card::{CardKind, Inspection};
-use std::collections::{BTreeMap, HashSet};
+use soap::{CertRef, Crypt};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use terminal::SlotChannel;
 
@@ -27,6 +29,8 @@ pub struct Card {
     pub channel: SlotChannel,
     /// CV certificates, once read.
     pub cvcs: OnceLock<CvcPair>,
+    /// Certificates that were read: they do not change while the card is inserted.
+    pub(crate) certificates: Mutex<HashMap<(CertRef, Crypt), Option<X509>>>,
     /// How the services describe it; names come out of certificates, which is too slow for every call.
     pub(crate) element: OnceLock<soap::CardElement>,
     /// One exchange at a time; an eGK in use is refused (4093), other cards are waited for.
@@ -60,6 +64,7 @@ impl Card {
             found,
             channel,
             cvcs: OnceLock::new(),
+            certificates: Mutex::default(),
             element: OnceLock::new(),
             exclusive: Arc::default(),
             verified: Mutex::default(),

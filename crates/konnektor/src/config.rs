@@ -72,6 +72,9 @@ pub struct Config {
     /// Qualified signatures (MGM_LU_SAK): without them the trusted list of the BNetzA is not looked after.
     #[serde(default = "yes")]
     pub lu_sak: bool,
+    /// Signatures: single, batch and comfort.
+    #[serde(default)]
+    pub signature: SignatureSettings,
     /// Certificates: how they are checked and watched.
     #[serde(default)]
     pub certificates: CertificateSettings,
@@ -125,6 +128,55 @@ pub struct Config {
     /// Who may do what, until changed through administration.
     #[serde(default)]
     pub model: Model,
+}
+
+/// The `SAK_*` parameters of gemSpec_Kon 4.1.8 (TIP1-A_4680).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignatureSettings {
+    /// SAK_SIMPLE_SIGNATURE_MODE: also a single document over the secured channel from the gSMC-K (SE#2) instead of plainly
+    /// (SE#1).
+    pub single_secured: bool,
+    /// SAK_COMFORT_SIGNATURE: may doctors sign without their PIN for a while? Only with client authentication.
+    pub comfort: bool,
+    /// SAK_COMFORT_SIGNATURE_MAX, 1 to 250 signatures.
+    pub comfort_max: u8,
+    /// SAK_COMFORT_SIGNATURE_TIMER, 1 to 24 hours from the entry of the PIN.
+    pub comfort_hours: u8,
+}
+
+impl Default for SignatureSettings {
+    fn default() -> Self {
+        Self {
+            single_secured: false,
+            comfort: false,
+            comfort_max: 100,
+            comfort_hours: 6,
+        }
+    }
+}
+
+impl SignatureSettings {
+    fn check(&self, authentication: ClientAuthentication) -> Result<(), BadConfig> {
+        let rules = [
+            (
+                !self.comfort || authentication != ClientAuthentication::None,
+                "signature.comfort needs client authentication (SAK_COMFORT_SIGNATURE)",
+            ),
+            (
+                (1..=250).contains(&self.comfort_max),
+                "signature.comfort_max must be 1 to 250",
+            ),
+            (
+                (1..=24).contains(&self.comfort_hours),
+                "signature.comfort_hours must be 1 to 24",
+            ),
+        ];
+        match rules.into_iter().find(|(kept, _)| !kept) {
+            Some((_, rule)) => Err(BadConfig::Range(rule)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The `CERT_*` parameters of gemSpec_Kon 4.1.9.
@@ -234,6 +286,10 @@ pub struct IdentityFiles {
     /// device needs a person with the lists in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<PathBuf>,
+    /// Object system of a gSMC-K as the simulator format has it: enciphers what an HBA signs in a batch. Without it doctors
+    /// sign one document for each PIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gsmc_k: Option<PathBuf>,
     /// Serial number of the gSMC-K.
     pub iccsn: String,
 }
@@ -326,6 +382,10 @@ impl IdentityFiles {
                 anchor: X509::parse(anchor).map_err(|error| failed(&self.trust_anchor, &error))?,
                 roots,
             },
+            gsmc_k: match &self.gsmc_k {
+                None => None,
+                Some(path) => Some(card::image::read(&text(path)?).map_err(|error| failed(path, &error))?),
+            },
             iccsn: self.iccsn.clone(),
         })
     }
@@ -349,6 +409,7 @@ impl Config {
             tsl_internet_urls: Vec::new(),
             crl_urls: Vec::new(),
             lu_sak: yes(),
+            signature: SignatureSettings::default(),
             certificates: CertificateSettings::default(),
             log: LogSettings::default(),
             alarm: AlarmSettings::default(),
@@ -381,6 +442,7 @@ impl Config {
         if !(1..=10).contains(&self.keep_alive_seconds) {
             return Err(BadConfig::Range("keep_alive_seconds must be 1 to 10"));
         }
+        self.signature.check(self.client_authentication)?;
         if !(3..=10).contains(&self.keep_alive_tries) {
             return Err(BadConfig::Range("keep_alive_tries must be 3 to 10"));
         }

@@ -26,6 +26,12 @@ impl Failure {
         self
     }
 
+    /// This and another one, for answers that tell of several things.
+    pub fn and(mut self, other: Failure) -> Self {
+        self.traces.extend(other.traces);
+        self
+    }
+
     /// All codes, causes first.
     pub fn codes(&self) -> Vec<u16> {
         self.traces.iter().map(|(code, _)| code.number()).collect()

@@ -5,7 +5,7 @@
 //! goes: terminal event ([`terminals`]) → recognised → handle → event ([`events`]) to subscribers. Health is one set of
 //! conditions ([`state`]).
 //!
-//! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.6, 4.1.9, VSDM.
+//! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.
 
 pub mod abuse;
 pub mod admin;
@@ -17,6 +17,7 @@ mod delivery;
 pub mod events;
 pub mod expiry;
 mod failure;
+pub mod jobs;
 mod maintenance;
 pub mod metrics;
 pub mod model;
@@ -64,6 +65,8 @@ pub struct Identities {
     pub sak: Identity,
     /// The first trust anchor and the roots.
     pub origin: pki::space::Origin,
+    /// The gSMC-K's object system, if it is there as software: it enciphers what an HBA signs in a batch.
+    pub gsmc_k: Option<card::image::ObjectSystem>,
     /// Serial number of the gSMC-K.
     pub iccsn: String,
 }
@@ -93,6 +96,10 @@ pub struct Inner {
     pub(crate) monitor: abuse::Monitor,
     pub(crate) repeats: protocol::Repeats,
     pub(crate) door: password::Door,
+    pub(crate) jobs: jobs::Jobs,
+    /// Requests with large documents: so many at a time as the memory for them allows.
+    pub(crate) large: tokio::sync::Semaphore,
+    pub(crate) comfort: service::ComfortSessions,
     tasks: Mutex<Vec<AbortHandle>>,
     /// Held while something of the trust space is judged, stored and taken into use.
     adopting: tokio::sync::Mutex<()>,
@@ -178,6 +185,11 @@ impl Konnektor {
             metrics: Metrics::default(),
             monitor: abuse::Monitor::default(),
             repeats: protocol::Repeats::default(),
+            jobs: jobs::Jobs::default(),
+            large: tokio::sync::Semaphore::new(
+                base::limits::SOAP_REQUESTS_TOGETHER / base::limits::SOAP_REQUEST_DOCUMENTS,
+            ),
+            comfort: service::ComfortSessions::default(),
             door: password::Door::new()?,
             tasks: Mutex::default(),
             adopting: tokio::sync::Mutex::default(),

@@ -1,6 +1,7 @@
 //! The logs (TUC_KON_271): system, security, the Fachmodul VSDM, performance. Each is a ring of bounded size, so no log
 //! can fill the disk or keep the device from starting; none holds personal data.
 
+use crate::cards::Card;
 use crate::events::Event;
 use crate::state::Condition;
 use crate::{Failure, Inner};
@@ -88,6 +89,8 @@ pub struct LogSettings {
     pub security_entries: u32,
     /// Is the performance log written?
     pub performance: bool,
+    /// LOG_SUCCESSFUL_CRYPTO_OPS: are signatures, logins, encryption and decryption written down (TIP1-A_4712)?
+    pub crypto_operations: bool,
 }
 
 impl Default for LogSettings {
@@ -100,6 +103,7 @@ impl Default for LogSettings {
             vsdm_days: 180,
             security_entries: 50_000,
             performance: false,
+            crypto_operations: false,
         }
     }
 }
@@ -176,6 +180,31 @@ fn is_for_subscribers_only(topic: &str) -> bool {
 }
 
 impl Inner {
+    /// LOG/CRYPTO_OP of an operation with a card's key, if that is wanted.
+    pub(crate) fn log_crypto_operation(&self, operation: &'static str, card: &Card, key: &str) {
+        let parameters = vec![
+            ("Operation", operation.to_owned()),
+            ("Karte", card.found.kind.to_string()),
+            ("Keyref", key.to_owned()),
+            ("CARD_HANDLE", card.handle.to_string()),
+        ];
+        self.log_crypto(parameters);
+    }
+
+    /// The same of an operation without one.
+    pub(crate) fn log_crypto_operation_without_card(&self, operation: &'static str) {
+        self.log_crypto(vec![("Operation", operation.to_owned())]);
+    }
+
+    fn log_crypto(&self, parameters: Vec<(&'static str, String)>) {
+        if self.config.log.crypto_operations {
+            self.log(&Event {
+                kind: "Security",
+                ..Event::quiet("LOG/CRYPTO_OP", Severity::Info, parameters)
+            });
+        }
+    }
+
     /// An event into its log, without personal data.
     pub(crate) fn log(&self, event: &Event) {
         let details = event.for_log();

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::LazyConfigAcceptor;
 
 /// For the TLS handshake and for the head of a request: who is slower keeps nothing open.
@@ -232,15 +232,17 @@ async fn handle(
     peer: &Peer,
     request: HttpRequest<Incoming>,
 ) -> (&'static str, Result<String, Failure>) {
-    // none of the operations served so far carries a document
-    let limit = limits::SOAP_REQUEST_SMALL;
-    let reading = read_body(request.into_body(), limit);
-    let body = match inner.clock.timeout(BODY, reading).await.flatten() {
-        Some(body) => body,
+    let reading = read_body(request.into_body(), &inner.large);
+    let (body, _held) = match inner.clock.timeout(BODY, reading).await.flatten() {
+        Some(read) => read,
         None => {
             let failure = Failure::new(
                 Code::SYNTAX,
-                format!("request larger than {limit} bytes, broken off, or slower than {BODY:?}"),
+                format!(
+                    "request larger than {} bytes ({} with documents), broken off, or slower than {BODY:?}",
+                    limits::SOAP_REQUEST_SMALL,
+                    limits::SOAP_REQUEST_DOCUMENTS
+                ),
             );
             return (UNREADABLE, Err(failure));
         }
@@ -267,19 +269,43 @@ async fn handle(
     }
 }
 
-/// The body, if it is not longer than `limit`. What is longer is read to its end and dropped, within bounds: a client that
-/// is still writing would never see the answer.
-async fn read_body(mut body: Incoming, limit: usize) -> Option<Vec<u8>> {
-    let (mut kept, mut total) = (Vec::new(), 0usize);
+/// Operations whose requests carry documents, and may be large.
+const WITH_DOCUMENTS: [&[u8]; 4] = [
+    b"SignDocument",
+    b"VerifyDocument",
+    b"EncryptDocument",
+    b"DecryptDocument",
+];
+
+/// The body, if it is not longer than it may be, and what it holds of the memory for large ones as long as it is served.
+/// What is longer is read to its end and dropped, within bounds: a client that is still writing would never see the answer.
+async fn read_body<'s>(
+    mut body: Incoming,
+    large: &'s Semaphore,
+) -> Option<(Vec<u8>, Option<SemaphorePermit<'s>>)> {
+    let (mut kept, mut total, mut held) = (Vec::new(), 0usize, None);
+    let mut limit = limits::SOAP_REQUEST_SMALL;
     while let Some(frame) = body.frame().await {
         let frame = frame.ok()?;
         let data = frame.data_ref().map(|data| data.as_ref()).unwrap_or_default();
         total += data.len();
+        if total > limit && held.is_none() && carries_documents(&kept) {
+            held = Some(large.acquire().await.ok()?);
+            limit = limits::SOAP_REQUEST_DOCUMENTS;
+        }
         if total <= limit {
             kept.extend_from_slice(data);
-        } else if total > MAX_DRAINED {
+        } else if total > MAX_DRAINED.max(limit) {
             return None;
         }
     }
-    (total <= limit).then_some(kept)
+    (total <= limit).then_some((kept, held))
+}
+
+/// Is it an operation with documents? Its name stands in front of them.
+fn carries_documents(begin: &[u8]) -> bool {
+    let head = begin.get(..64 * 1024).unwrap_or(begin);
+    WITH_DOCUMENTS
+        .iter()
+        .any(|name| head.windows(name.len()).any(|window| window == *name))
 }

@@ -426,6 +426,7 @@ impl World {
                 sak: file("sak"),
                 trust_anchor: file("trust-anchor"),
                 roots: Some(file("roots")),
+                gsmc_k: Some("cards/gSMC-K.xml".into()),
                 iccsn: GSMC_K.into(),
             },
             admin_certificates: [fingerprint(&administrator)].into(),

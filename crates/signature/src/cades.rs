@@ -88,7 +88,7 @@ pub fn sign(document: Vec<u8>, enveloped: bool, signer: &Signer, extra: Extra) -
     }))
 }
 
-type Assemble = Box<dyn FnOnce(&[Vec<u8>]) -> Result<Vec<u8>, Error> + Send>;
+type Assemble = Box<dyn FnOnce(&[Vec<u8>]) -> Result<Vec<u8>, Error> + Send + Sync>;
 
 /// A detached signature over a digest, without signing time, as PDF carries it: what is to be signed, and how the CMS is
 /// made from the value.
@@ -130,6 +130,39 @@ pub fn sign_beside(
         *first = Attribute::encode(oid::CONTENT_TYPE, [data.content_type.to_der()?])?;
     }
     let unsigned = prepare(signer, &attributes, &extra)?;
+    let certificate = signer.certificate.der().to_vec();
+    let message = unsigned.message().to_vec();
+    Ok(Draft::new(signer, vec![message], move |values, ocsp| {
+        let mut data = SignedData::parse(&cms)?;
+        data.signers.push(finished(&unsigned, values, 0, &extra)?.into());
+        complete(&mut data, certificate, ocsp)?;
+        Ok(data.to_der()?)
+    }))
+}
+
+/// A further signature beside those in a CMS whose document is elsewhere: over the digest that a signature inside vouches
+/// for, which must hold itself.
+pub fn sign_same(cms: Vec<u8>, signer: &Signer, extra: Extra) -> Result<Draft, Error> {
+    let cms = ber::to_der(&cms)?.into_owned();
+    let data = SignedData::parse(&cms)?;
+    room_for_another(&data)?;
+    let certificates: Vec<X509> = data
+        .certificates
+        .iter()
+        .filter_map(|der| X509::parse(der).ok())
+        .collect();
+    let vouched = data.signers.iter().find_map(|raw| {
+        let info = SignerInfo::parse(raw).ok()?;
+        let digest = info.signed_attribute(oid::MESSAGE_DIGEST)?.value().ok()?;
+        let digest = tlv::find(digest, 0x04)?.to_vec();
+        let certificate = certificates.iter().find(|one| info.signer.means(one))?;
+        let mut same = |_| digest.clone();
+        let sha256 = info.digest.oid == oid::SHA256;
+        let good = holds(&info, &mut same, Some(data.content_type), Some(certificate)).is_ok();
+        (sha256 && good).then_some(digest)
+    });
+    let digest = vouched.ok_or(Error::DocumentMissing)?;
+    let unsigned = prepare(signer, &document_attributes(&digest, signer)?, &extra)?;
     let certificate = signer.certificate.der().to_vec();
     let message = unsigned.message().to_vec();
     Ok(Draft::new(signer, vec![message], move |values, ocsp| {
@@ -251,6 +284,14 @@ fn complete(data: &mut SignedData<'_>, certificate: Vec<u8>, ocsp: &[Vec<u8>]) -
     Ok(())
 }
 
+/// The same CMS with further OCSP responses.
+pub fn with_ocsp(cms: &[u8], ocsp: &[Vec<u8>]) -> Result<Vec<u8>, Error> {
+    let cms = ber::to_der(cms)?;
+    let mut data = SignedData::parse(&cms)?;
+    data.revocations.extend(choices(ocsp)?);
+    Ok(data.to_der()?)
+}
+
 /// Checks all signatures in `cms` over the document inside, or over `document` if it is elsewhere. `known` are
 /// certificates that the caller adds.
 pub fn verify(cms: &[u8], document: Option<&[u8]>, known: &[X509]) -> Result<Findings, Error> {
@@ -283,7 +324,7 @@ pub(crate) fn verify_data(
     let mut findings = Findings {
         certificates: data.certificates.iter().map(|der| der.to_vec()).collect(),
         ocsp: data.ocsp_responses(),
-        signatures: Vec::new(),
+        ..Findings::default()
     };
     let mut hashed: Vec<(Hash, Vec<u8>)> = Vec::new();
     for raw in &data.signers {

@@ -36,7 +36,7 @@ impl Signer {
     }
 }
 
-type Finish = dyn FnOnce(&[Vec<u8>], &[Vec<u8>]) -> Result<Vec<u8>, Error> + Send;
+type Finish = dyn FnOnce(&[Vec<u8>], &[Vec<u8>]) -> Result<Vec<u8>, Error> + Send + Sync;
 
 /// A document that waits for its signature values.
 pub struct Draft {
@@ -57,7 +57,7 @@ impl Draft {
     pub(crate) fn new(
         signer: &Signer,
         messages: Vec<Vec<u8>>,
-        finish: impl FnOnce(&[Vec<u8>], &[Vec<u8>]) -> Result<Vec<u8>, Error> + Send + 'static,
+        finish: impl FnOnce(&[Vec<u8>], &[Vec<u8>]) -> Result<Vec<u8>, Error> + Send + Sync + 'static,
     ) -> Self {
         Self {
             messages,
@@ -68,7 +68,7 @@ impl Draft {
     }
 
     /// The same, with something made of the signed document.
-    pub(crate) fn then(self, wrap: impl FnOnce(Vec<u8>) -> Vec<u8> + Send + 'static) -> Self {
+    pub(crate) fn then(self, wrap: impl FnOnce(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let finish = self.finish;
         Self {
             finish: Box::new(move |values, ocsp| finish(values, ocsp).map(wrap)),

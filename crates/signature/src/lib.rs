@@ -59,6 +59,19 @@ pub struct Findings {
     pub certificates: Vec<Vec<u8>>,
     /// OCSP responses that came along, DER.
     pub ocsp: Vec<Vec<u8>>,
+    /// What signed manifests refer to; whether it is that, the caller knows.
+    pub manifests: Vec<Manifest>,
+}
+
+/// A reference of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// XPath to the reference.
+    pub place: String,
+    /// What it refers to.
+    pub uri: String,
+    /// Digest of that.
+    pub digest: Vec<u8>,
 }
 
 /// Why a signature does not hold.

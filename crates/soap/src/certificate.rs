@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use roxmltree::Node;
 
 /// Which certificate of a card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum CertRef {
     Aut,
@@ -39,7 +39,7 @@ impl CertRef {
 }
 
 /// Key type of a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Crypt {
     Rsa,

@@ -33,6 +33,10 @@ const EVENT: &str = "http://ws.gematik.de/conn/EventService/WSDL/v7.2";
 const CARD: &str = "http://ws.gematik.de/conn/CardService/WSDL/v8.1";
 const CT: &str = "http://ws.gematik.de/conn/CardTerminalService/WSDL/v1.1";
 const CERT: &str = "http://ws.gematik.de/conn/CertificateService/WSDL/v6.0";
+const SIG74: &str = "http://ws.gematik.de/conn/SignatureService/WSDL/v7.4";
+const SIG75: &str = "http://ws.gematik.de/conn/SignatureService/WSDL/v7.5";
+const AUTH: &str = "http://ws.gematik.de/conn/AuthSignatureService/WSDL/v7.4";
+const CRYPT: &str = "http://ws.gematik.de/conn/EncryptionService/WSDL/v6.1";
 /// Every service served, one row each; routes and directory read this table.
 pub static SERVICES: &[Service] = &[
     Service {
@@ -66,6 +70,30 @@ pub static SERVICES: &[Service] = &[
             version(CERT, "6.0.1"),
             version(CERT, "6.0.0"),
         ],
+    },
+    Service {
+        name: "SignatureService",
+        purpose: "Signaturdienst: Dokumente signieren und Signaturen prüfen",
+        path: "/ws/SignatureService",
+        versions: &[
+            version(SIG75, "7.5.7"),
+            version(SIG75, "7.5.6"),
+            version(SIG75, "7.5.5"),
+            version(SIG74, "7.4.2"),
+            version(SIG74, "7.4.0"),
+        ],
+    },
+    Service {
+        name: "AuthSignatureService",
+        purpose: "Authentifizierungsdienst: Signaturen für Anmeldungen",
+        path: "/ws/AuthSignatureService",
+        versions: &[version(AUTH, "7.4.1"), version(AUTH, "7.4.0")],
+    },
+    Service {
+        name: "EncryptionService",
+        purpose: "Verschlüsselungsdienst: Dokumente ver- und entschlüsseln",
+        path: "/ws/EncryptionService",
+        versions: &[version(CRYPT, "6.1.1"), version(CRYPT, "6.1.0")],
     },
     Service {
         name: "VSDService",

@@ -224,6 +224,8 @@ pub enum SignatureObject {
         /// The signature.
         bytes: Vec<u8>,
     },
+    /// An XML signature that stands in the request.
+    Xml(String),
     /// SignaturePtr: it lies in a document.
     Pointer {
         /// XPath to it.
@@ -459,6 +461,9 @@ fn verify_request(body: Node<'_, '_>, sig: &'static str) -> Result<SignatureRequ
                 bytes: base64(bytes)?,
             });
         }
+        if let Some(signature) = children(node, ns::DS, "Signature").next() {
+            return Ok(SignatureObject::Xml(standalone(signature)));
+        }
         let pointer = descend(node, ns::DSS, "SignaturePtr")?;
         Ok::<_, Malformed>(SignatureObject::Pointer {
             xpath: attribute(pointer, "XPath"),
@@ -475,6 +480,34 @@ fn verify_request(body: Node<'_, '_>, sig: &'static str) -> Result<SignatureRequ
         signature: signature.transpose()?,
         revocation: boolean(&required(body, sig, "IncludeRevocationInfo")?)?,
     })
+}
+
+/// An element as a document of its own: as it is written, if it declares its prefixes itself; otherwise with those
+/// declared that it takes from around it.
+fn standalone(node: Node<'_, '_>) -> String {
+    let text = node.document().input_text().get(node.range()).unwrap_or_default();
+    if roxmltree::Document::parse(text).is_ok() {
+        return text.to_owned();
+    }
+    let mut declarations = String::new();
+    for namespace in node.namespaces() {
+        let attribute = match namespace.name() {
+            Some("xml") => continue,
+            Some(prefix) => format!(" xmlns:{prefix}=\"{}\"", crate::escape(namespace.uri())),
+            None => format!(" xmlns=\"{}\"", crate::escape(namespace.uri())),
+        };
+        if !text
+            .split('>')
+            .next()
+            .unwrap_or_default()
+            .contains(attribute.split('=').next().unwrap_or_default())
+        {
+            declarations.push_str(&attribute);
+        }
+    }
+    let end = text.find([' ', '>', '/', '\n', '\t', '\r']).unwrap_or_default();
+    let (head, rest) = text.split_at(end);
+    format!("{head}{declarations}{rest}")
 }
 
 const NAMESPACES: [(&str, &str); 2] = [("xmlns:CONN", ns::CONN), ("xmlns:dss", ns::DSS)];
@@ -506,6 +539,8 @@ pub enum SignatureResult {
         /// The signature.
         bytes: Vec<u8>,
     },
+    /// An XML signature, here.
+    Xml(String),
     /// In the document.
     Pointer {
         /// ID of the document.
@@ -523,6 +558,9 @@ impl SignatureResult {
                 out.open("dss:Base64Signature", &[("Type", kind)])
                     .raw(&STANDARD.encode(bytes))
                     .close("dss:Base64Signature");
+            }
+            SignatureResult::Xml(signature) => {
+                out.raw(signature);
             }
             SignatureResult::Pointer { document, xpath } => {
                 out.open(

@@ -157,6 +157,18 @@ pub fn texts(task: Task, kind: CardKind, pin: &str, slot: u8) -> Vec<String> {
         .collect()
 }
 
+/// The texts for a PIN.QES that is to be used for signatures: of this job, or for a comfort signature.
+pub fn signature(job: Option<&str>) -> Vec<String> {
+    let mut list = texts(Task::Verify, CardKind::Hba, "PIN.QES", 0);
+    if let Some(ask) = list.first_mut() {
+        *ask = match job {
+            Some(job) => shape("#JOB /Eingabe /Signatur-PIN /HBA|PIN.QES:").replace("JOB", job),
+            None => shape("Komfortsignatur /aktivieren /HBA|PIN.QES:"),
+        };
+    }
+    list
+}
+
 /// What the terminal shows after a remote entry, instead of the result, which it cannot know (rows of remote PIN).
 pub fn remote(mut texts: Vec<String>) -> Vec<String> {
     let outcomes = ["Eingabe /wird /bearbeitet.", "Eingabe /fehlgeschlagen."];
@@ -215,6 +227,14 @@ mod tests {
         assert_eq!(
             shown(Task::Enable, CardKind::Egk, "MRPIN.DPE")[0],
             "PIN-Schutz /Pers.Erklärungen /einschalten|PIN.eGK:"
+        );
+        assert_eq!(
+            signature(Some("ABC-123"))[0],
+            "#ABC-123 \u{0B}Eingabe \u{0B}Signatur-PIN \u{0B}HBA\u{0F}PIN.QES:"
+        );
+        assert_eq!(
+            signature(None)[0],
+            "Komfortsignatur \u{0B}aktivieren \u{0B}HBA\u{0F}PIN.QES:"
         );
         assert_eq!(
             insert_card(Some("EGK"), 1),

@@ -1,6 +1,8 @@
 //! What whole-system tests share: a morning in a practice up to the point where a test becomes interesting, and further
 //! terminals.
 
+pub mod documents;
+
 use anyhow::{Context, Result};
 use asn1::X509;
 use base::id::{CtId, Iccsn, Mac};

@@ -19,14 +19,14 @@ use terminal::command::{PinTemplate, sw};
 use terminal::texts::{self, Task};
 
 /// Three entries of at most thirty seconds a key, and the card.
-const ENTRY: Duration = Duration::from_secs(300);
+pub(super) const ENTRY: Duration = Duration::from_secs(300);
 
 /// Where a PIN is typed.
-struct Place {
-    ct_id: CtId,
-    session: Arc<Session>,
+pub(super) struct Place {
+    pub ct_id: CtId,
+    pub session: Arc<Session>,
     /// The gSMC-KT that enciphers it, if the card sits elsewhere.
-    module: Option<Arc<Card>>,
+    pub module: Option<Arc<Card>>,
 }
 
 impl Call<'_> {
@@ -36,7 +36,7 @@ impl Call<'_> {
         let caller = self.enter(&request.context, &card, true)?;
         let pin = permitted(&request, card.found.kind)?;
         if request.kind == PinRequest::Status {
-            return self.status(&card, &caller, pin).await;
+            return self.pin_status(&card, &caller, pin).await;
         }
         if request.kind == PinRequest::Verify && card.is_verified(&caller, pin.name) {
             let guard = card.reserve().await?;
@@ -50,7 +50,7 @@ impl Call<'_> {
         Ok(soap::pin_response(request.operation, &Status::Ok, answer))
     }
 
-    async fn status(&self, card: &Card, caller: &Caller, pin: PinRef) -> Result<String, Failure> {
+    async fn pin_status(&self, card: &Card, caller: &Caller, pin: PinRef) -> Result<String, Failure> {
         let _guard = card.reserve().await?;
         let status = match card.pin_status(pin).await? {
             // the card knows one state, the sessions of several callers each their own
@@ -161,7 +161,7 @@ impl Call<'_> {
 
     /// A PIN is typed where the card sits, if that is at the caller's workplace; else at its remote PIN terminal, whose
     /// gSMC-KT enciphers it (TIP1-A_5012).
-    fn place(&self, card: &Card, caller: &Caller) -> Result<Place, Failure> {
+    pub(super) fn place(&self, card: &Card, caller: &Caller) -> Result<Place, Failure> {
         let model = self.inner.model();
         let workplace = model.workplace(&caller.workplace);
         if workplace.is_some_and(|workplace| workplace.local_terminals.contains(&card.ct_id)) {
@@ -178,18 +178,22 @@ impl Call<'_> {
             return Err(Code::REMOTE_PIN_IMPOSSIBLE.into());
         }
         let session = self.inner.terminals.connected(remote).map_err(impossible)?;
-        let mut cards = self.inner.cards.all().into_iter();
-        let module = cards.find(|one| one.ct_id == *remote && one.found.kind == CardKind::SmcKt);
-        let module = module.ok_or_else(|| {
-            Failure::new(
-                Code::REMOTE_PIN_IMPOSSIBLE,
-                format!("no gSMC-KT is known in terminal {remote}"),
-            )
-        })?;
         Ok(Place {
             ct_id: remote.clone(),
             session,
-            module: Some(module),
+            module: Some(self.terminal_module(remote)?),
+        })
+    }
+
+    /// The gSMC-KT of a terminal.
+    pub(super) fn terminal_module(&self, terminal: &CtId) -> Result<Arc<Card>, Failure> {
+        let mut cards = self.inner.cards.all().into_iter();
+        let module = cards.find(|one| one.ct_id == *terminal && one.found.kind == CardKind::SmcKt);
+        module.ok_or_else(|| {
+            Failure::new(
+                Code::REMOTE_PIN_IMPOSSIBLE,
+                format!("no gSMC-KT is known in terminal {terminal}"),
+            )
         })
     }
 
@@ -209,17 +213,28 @@ impl Call<'_> {
             .inner
             .trust()
             .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
-        let (good, bad) = (texts.get(1).cloned(), texts.get(2).cloned());
         let _module = module.exclusive.lock().await;
         let sender = SecurityModule::of_terminal(&module.channel);
-        let channel = TrustedChannel::open(
-            sender,
-            UserCard::new(&card.channel),
-            trust.cvcs(),
-            pin.application,
-        )
-        .await
-        .map_err(failed)?;
+        let user = UserCard::new(&card.channel);
+        let channel = TrustedChannel::open(sender, user, trust.cvcs(), pin.application)
+            .await
+            .map_err(failed)?;
+        let entered = self.enter_enciphered(&channel, template, texts, session, module);
+        entered
+            .await
+            .map_err(|failure| failure.within(Code::REMOTE_PIN_IMPOSSIBLE))
+    }
+
+    /// A PIN is typed, enciphered by the terminal's module, sent to the user card, and the result shown.
+    pub(super) async fn enter_enciphered(
+        &self,
+        channel: &TrustedChannel<'_>,
+        template: &PinTemplate,
+        texts: Vec<String>,
+        session: &Session,
+        module: &Card,
+    ) -> Result<u16, Failure> {
+        let (good, bad) = (texts.get(1).cloned(), texts.get(2).cloned());
         let command = template.enciphered().command(module.slot, &texts::remote(texts));
         let typed = session.send(0, &command, ENTRY).await?;
         if !typed.is_ok() {
@@ -235,11 +250,11 @@ impl Call<'_> {
         let limit = Duration::from_secs(self.inner.config.card_timeout_seconds);
         // a display that does not show the result changes nothing about it
         let _ = session.send(0, &show, limit).await;
-        word.map_err(failed)
+        word.map_err(|error| Failure::new(error.code(), error))
     }
 
     /// `result` goes with the end of a verification only.
-    fn pin_event(
+    pub(super) fn pin_event(
         &self,
         kind: PinRequest,
         phase: &str,
@@ -277,7 +292,7 @@ impl Call<'_> {
 }
 
 /// How a verification ended, in the words of its event.
-fn result_name(outcome: Option<PinOutcome>) -> &'static str {
+pub(super) fn result_name(outcome: Option<PinOutcome>) -> &'static str {
     match outcome {
         Some(PinOutcome::Ok) => "OK",
         Some(PinOutcome::Rejected(_)) => "REJECTED",

@@ -10,6 +10,7 @@ use base::{Code, Timestamp};
 use card::{AID_ESIGN, CardKind, Channel};
 use pki::{CheckError, Purpose};
 use soap::{CallContext, CertRef, CertificateData, Crypt, Expiration, Status, Verification};
+use std::sync::PoisonError;
 
 /// Where a certificate lies: application and short file identifiers for RSA and ECC.
 fn place(kind: CardKind, reference: CertRef) -> Option<(&'static [u8], u8, u8)> {
@@ -24,6 +25,11 @@ fn place(kind: CardKind, reference: CertRef) -> Option<(&'static [u8], u8, u8)> 
 
 /// One certificate of a card; `None` if the card does not have it. The caller holds the card.
 pub(crate) async fn read(card: &Card, reference: CertRef, crypt: Crypt) -> Result<Option<X509>, Failure> {
+    let key = (reference, crypt);
+    let known = || card.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(certificate) = known().get(&key) {
+        return Ok(certificate.clone());
+    }
     let (aid, rsa, ecc) = place(card.found.kind, reference).ok_or(Code::BAD_CERT_REF)?;
     let channel: &dyn Channel = &card.channel;
     channel.select_mf().await?;
@@ -34,12 +40,14 @@ pub(crate) async fn read(card: &Card, reference: CertRef, crypt: Crypt) -> Resul
     };
     let file = channel.read_file(sfi).await?;
     channel.select_mf().await?;
-    match file {
-        Ok(bytes) => X509::parse_file(&bytes)
-            .map(Some)
-            .map_err(|error| Failure::new(Code::CERTIFICATE_UNREADABLE, error)),
-        Err(_) => Ok(None),
-    }
+    let certificate = match file {
+        Ok(bytes) => Some(
+            X509::parse_file(&bytes).map_err(|error| Failure::new(Code::CERTIFICATE_UNREADABLE, error))?,
+        ),
+        Err(_) => None,
+    };
+    known().insert(key, certificate.clone());
+    Ok(certificate)
 }
 
 impl Call<'_> {

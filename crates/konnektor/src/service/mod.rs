@@ -1,13 +1,23 @@
 //! What practice systems can call: one file a service.
 
+mod authenticate;
 mod card;
 mod card_terminal;
 mod certificate;
+mod comfort;
+mod document;
+mod encryption;
 mod event;
 mod online;
+mod prepare;
+mod qes;
+mod report;
+mod sign;
+mod verify;
 mod vsd;
 
 pub(crate) use certificate::read as read_certificate;
+pub(crate) use comfort::ComfortSessions;
 pub use vsd::RECEIPT_KEY;
 pub(crate) use vsd::make_receipt_key;
 
@@ -16,9 +26,16 @@ use crate::model::{Caller, Peer, Target};
 use crate::state::Function;
 use crate::{ClientAuthentication, Failure, Inner};
 use ::card::CardKind;
+use authenticate::Login;
 use base::Code;
-use soap::{CallContext, CardElement, CardInfo, CardVersion, Request, VersionInfo};
+use encryption::EncryptOrder;
+use sign::SignOrder;
+use soap::{
+    CallContext, CardElement, CardInfo, CardVersion, Request, SignatureRequest, SignatureVersion, Status,
+    VersionInfo,
+};
 use std::sync::Arc;
+use verify::VerifyOrder;
 
 impl Inner {
     /// Runs one request and returns the body of the answer.
@@ -119,6 +136,33 @@ impl Inner {
                 call.read_vsd(&context, &ehc, &hpc, online_check, online_receipt)
                     .await
             }
+            Request::Signature {
+                version,
+                context,
+                request,
+            } => call.signature(version, &context, *request).await,
+            Request::Encrypt {
+                context,
+                card,
+                certificates,
+                kind,
+                unprotected,
+                document,
+            } => {
+                let order = EncryptOrder {
+                    card,
+                    certificates,
+                    kind,
+                    unprotected,
+                    document,
+                };
+                call.encrypt_document(&context, order).await
+            }
+            Request::Decrypt {
+                context,
+                card,
+                document,
+            } => call.decrypt_document(&context, &card, document).await,
             Request::ReadKvk { context, handle } => {
                 call.check(&context, Target::Nothing { wide: false })?;
                 // statutory KVKs are gone, and no terminal of ours can hold one
@@ -139,6 +183,89 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    async fn signature(
+        &self,
+        version: SignatureVersion,
+        context: &CallContext,
+        request: SignatureRequest,
+    ) -> Result<String, Failure> {
+        match request {
+            SignatureRequest::Sign {
+                handle,
+                crypt,
+                job,
+                requests,
+            } => {
+                let order = SignOrder {
+                    version,
+                    context,
+                    handle: &handle,
+                    crypt,
+                    job,
+                };
+                self.sign_document(order, requests).await
+            }
+            SignatureRequest::Verify {
+                time,
+                current_time,
+                certificates,
+                report,
+                manifests,
+                document,
+                signature,
+                revocation,
+            } => {
+                let order = VerifyOrder {
+                    version,
+                    time,
+                    current_time,
+                    certificates,
+                    report,
+                    manifests,
+                    document,
+                    signature,
+                    revocation,
+                };
+                self.verify_document(context, order).await
+            }
+            SignatureRequest::GetJobNumber => {
+                self.check(context, Target::Nothing { wide: false })?;
+                let number = self.inner.jobs.next()?;
+                Ok(soap::signature::job_number_response(version, &number))
+            }
+            SignatureRequest::Stop { job } => {
+                self.check(context, Target::Nothing { wide: false })?;
+                self.inner.jobs.stop(&job)?;
+                Ok(soap::signature::status_response(
+                    version,
+                    "StopSignature",
+                    &Status::Ok,
+                ))
+            }
+            SignatureRequest::ActivateComfort { handle } => self.activate_comfort(context, &handle).await,
+            SignatureRequest::DeactivateComfort { handles } => self.deactivate_comfort(&handles).await,
+            SignatureRequest::GetMode { handle } => self.signature_mode(context, &handle),
+            SignatureRequest::ExternalAuthenticate {
+                handle,
+                signature_type,
+                scheme,
+                mime,
+                hash,
+            } => {
+                let login = Login {
+                    version,
+                    context,
+                    handle: &handle,
+                    signature_type: signature_type.as_deref(),
+                    scheme: scheme.as_deref(),
+                    mime: mime.as_deref(),
+                    hash: &hash,
+                };
+                self.external_authenticate(login).await
+            }
+        }
+    }
+
     fn check(&self, context: &CallContext, target: Target<'_>) -> Result<Caller, Failure> {
         let mandatory = self.inner.config.client_authentication != ClientAuthentication::None;
         self.inner

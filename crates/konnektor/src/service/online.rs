@@ -223,9 +223,8 @@ impl Connection {
         let unreachable = |error: String| BackEnd::Unreachable(error);
         let url = inner.config.vsdm_url.as_deref().unwrap_or_default();
         let (host, port) = tls_service::address(url).ok_or_else(|| unreachable(format!("address {url}")))?;
-        let key = CardKey::open(inner, source, KeyPurpose::Authenticate)
-            .await
-            .map_err(unreachable)?;
+        let key = CardKey::elliptic(inner, source, KeyPurpose::Authenticate).await;
+        let key = key.map_err(|failure| unreachable(failure.detail()))?;
         let identity = (
             vec![key.certificate().der().to_vec()],
             Arc::new(key) as Arc<dyn Key>,

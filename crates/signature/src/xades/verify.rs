@@ -1,7 +1,7 @@
 //! What a XAdES signature says, checked as far as mathematics goes.
 
 use super::{SIGNATURES, is_counter, template};
-use crate::{Error, Finding, Findings, Flaw, cades};
+use crate::{Error, Finding, Findings, Flaw, Manifest, cades};
 use asn1::X509;
 use base::Timestamp;
 use crypto::PublicKey;
@@ -32,6 +32,7 @@ pub fn verify(xml: &str, known: &[X509]) -> Result<Findings, Error> {
             }
         }
         findings.ocsp.extend(values(*node, "EncapsulatedOCSPValue"));
+        findings.manifests.extend(manifests(*node));
         for certificate in Signature::read(*node)
             .map(|one| one.certificates)
             .unwrap_or_default()
@@ -43,6 +44,23 @@ pub fn verify(xml: &str, known: &[X509]) -> Result<Findings, Error> {
         findings.signatures.push(finding);
     }
     Ok(findings)
+}
+
+/// References of the manifests in this signature.
+fn manifests(signature: Node<'_, '_>) -> Vec<Manifest> {
+    let all = signature
+        .descendants()
+        .filter(|node| node.has_tag_name((ns::DS, "Manifest")));
+    all.flat_map(|manifest| manifest.children())
+        .filter(|node| node.has_tag_name((ns::DS, "Reference")))
+        .filter_map(|reference| {
+            Some(Manifest {
+                place: place(reference),
+                uri: reference.attribute("URI")?.to_owned(),
+                digest: dsig::decode(dsig::child(reference, "DigestValue").ok()?).ok()?,
+            })
+        })
+        .collect()
 }
 
 /// The document with OCSP responses put into the signature at this place.

@@ -14,6 +14,7 @@ mod an_unchanged_practice_system;
 mod backup_and_reset;
 mod bad_input;
 mod cards_that_misbehave;
+mod doctors_sign;
 mod events_arrive;
 mod many_terminals;
 mod pcsc_readers;

@@ -1,0 +1,309 @@
+//! Comfort signature (A_19107 ff.): after one PIN a doctor signs for some hours or some hundred documents without it. A
+//! session belongs to one user of one client system with one HBA, over a logical channel of its own.
+
+use super::Call;
+use super::prepare::Prepared;
+use super::qes::{Prompt, QesChannel};
+use super::sign::{KeyKind, Signed, checked};
+use crate::cards::Card;
+use crate::jobs::Job;
+use crate::model::Caller;
+use crate::state::Function;
+use crate::{Failure, Inner};
+use base::Code;
+use card::CardKind;
+use soap::signature::{SignatureMode, activate_response, status_response};
+use soap::{CallContext, SignatureVersion};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// UserIds of so many activations must not come again (A_20074).
+const REMEMBERED: usize = 1_000;
+/// Sessions of one HBA at a time (A_22344): one of its three further channels stays free for batches.
+const PARALLEL: usize = 2;
+
+/// Card handle, client system, user.
+type Key = (String, String, String);
+
+/// A running session.
+pub(crate) struct Session {
+    key: Key,
+    channel: tokio::sync::Mutex<Option<QesChannel>>,
+    /// Signatures left.
+    left: AtomicU8,
+    /// When no new job is accepted any more, on the monotonic clock.
+    until: Duration,
+    ended: AtomicBool,
+}
+
+/// All sessions of an instance. None outlives a restart: the card's security state does not either.
+#[derive(Default)]
+pub(crate) struct ComfortSessions {
+    running: Mutex<HashMap<Key, Arc<Session>>>,
+    users: Mutex<VecDeque<String>>,
+}
+
+fn key(card: &Card, caller: &Caller) -> Key {
+    let user = caller.user.as_ref().map(ToString::to_string);
+    (
+        card.handle.to_string(),
+        caller.client_system.to_string(),
+        user.unwrap_or_default(),
+    )
+}
+
+impl ComfortSessions {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<Key, Arc<Session>>) -> T) -> T {
+        work(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The caller's session with this card, also one whose time is over.
+    pub(super) fn find(&self, inner: &Inner, card: &Card, caller: &Caller) -> Option<Arc<Session>> {
+        self.forget_pulled(inner);
+        self.with(|running| running.get(&key(card, caller)).cloned())
+    }
+
+    /// Drops sessions of cards that are gone, with which they have ended.
+    fn forget_pulled(&self, inner: &Inner) {
+        self.with(|running| running.retain(|(handle, ..), _| inner.cards.by_handle(handle).is_some()));
+    }
+
+    /// Notes a UserId; false if it was used lately.
+    fn is_new_user(&self, user: &str) -> bool {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.iter().any(|known| known == user) {
+            return false;
+        }
+        users.push_back(user.to_owned());
+        while users.len() > REMEMBERED {
+            users.pop_front();
+        }
+        true
+    }
+
+    fn of_card(&self, handle: &str) -> Vec<Arc<Session>> {
+        self.with(|running| {
+            let all = running.iter().filter(|((card, ..), _)| card == handle);
+            all.map(|(_, session)| session.clone()).collect()
+        })
+    }
+
+    /// Ends a session; a signature that is being made is waited for.
+    async fn end(&self, session: &Session) {
+        session.ended.store(true, Ordering::Release);
+        self.with(|running| running.remove(&session.key));
+        if let Some(channel) = session.channel.lock().await.take() {
+            channel.close().await;
+        }
+    }
+}
+
+/// A UUID of 128 bits as RFC 4122 writes it (A_20073).
+fn is_uuid(text: &str) -> bool {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    lengths == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+impl Call<'_> {
+    fn comfort_enabled(&self) -> Result<(), Failure> {
+        match self.inner.config.signature.comfort {
+            true => Ok(()),
+            false => Err(Code::COMFORT_OFF.into()),
+        }
+    }
+
+    pub(super) async fn activate_comfort(
+        &self,
+        context: &CallContext,
+        handle: &str,
+    ) -> Result<String, Failure> {
+        self.inner.state.permit(Function::Pin)?;
+        let user = context.user.as_deref().ok_or(Code::USER_ID_MISSING)?;
+        if !is_uuid(user) {
+            return Err(Failure::new(Code::USER_ID_FORM, "a UUID is expected"));
+        }
+        let card = self.card(handle)?;
+        if card.found.kind != CardKind::Hba {
+            return Err(Code::COMFORT_ONLY_WITH_HBA.into());
+        }
+        let caller = self.enter(context, &card, true)?;
+        self.comfort_enabled()?;
+        if !self.inner.config.lu_sak {
+            return Err(Code::LU_SAK_OFF.into());
+        }
+        let sessions = &self.inner.comfort;
+        sessions.forget_pulled(self.inner);
+        self.end_overdue(&card).await;
+        if sessions.of_card(handle).len() >= PARALLEL {
+            return Err(Code::NO_COMFORT_SESSION.into());
+        }
+        if !sessions.is_new_user(user) {
+            return Err(Code::USER_ID_USED.into());
+        }
+        let channel = QesChannel::open(self, &card, &caller, Prompt::Comfort).await?;
+        let settings = self.inner.config.signature;
+        let session = Session {
+            key: key(&card, &caller),
+            left: AtomicU8::new(
+                settings
+                    .comfort_max
+                    .min(u8::try_from(channel.left).unwrap_or(u8::MAX)),
+            ),
+            until: self.inner.clock.elapsed() + Duration::from_secs(u64::from(settings.comfort_hours) * 3600),
+            channel: tokio::sync::Mutex::new(Some(channel)),
+            ended: AtomicBool::new(false),
+        };
+        sessions.with(|running| running.insert(session.key.clone(), Arc::new(session)));
+        card.set_verified(&caller, "PIN.QES");
+        Ok(activate_response(&self.status(Vec::new())))
+    }
+
+    /// Ends sessions of a card whose time is over.
+    async fn end_overdue(&self, card: &Card) {
+        let now = self.inner.clock.elapsed();
+        for session in self.inner.comfort.of_card(card.handle.as_str()) {
+            if now >= session.until {
+                self.inner.comfort.end(&session).await;
+                card.forget_verified("PIN.QES");
+            }
+        }
+    }
+
+    /// Whoever may call at all may end comfort signatures: of all users of each card (A_19108).
+    pub(super) async fn deactivate_comfort(&self, handles: &[String]) -> Result<String, Failure> {
+        self.inner.state.permit(Function::Pin)?;
+        let mut unknown = Vec::new();
+        let mut without = Vec::new();
+        for handle in handles {
+            let Some(card) = self.inner.cards.by_handle(handle) else {
+                unknown.push(handle.as_str());
+                continue;
+            };
+            let sessions = self.inner.comfort.of_card(handle);
+            if sessions.is_empty() {
+                without.push(handle.as_str());
+            }
+            for session in sessions {
+                self.inner.comfort.end(&session).await;
+            }
+            card.forget_verified("PIN.QES");
+        }
+        let mut warnings = Vec::new();
+        for (list, code) in [(unknown, Code::BAD_HANDLES), (without, Code::NO_SESSIONS)] {
+            if !list.is_empty() {
+                warnings.push(Failure::new(code, list.join(",")));
+            }
+        }
+        let status = self.status(warnings);
+        Ok(status_response(
+            SignatureVersion::V75,
+            "DeactivateComfortSignature",
+            &status,
+        ))
+    }
+
+    pub(super) fn signature_mode(&self, context: &CallContext, handle: &str) -> Result<String, Failure> {
+        self.inner.state.permit(Function::Pin)?;
+        let card = self.card(handle)?;
+        if card.found.kind != CardKind::Hba {
+            return Err(Failure::new(Code::SIGNATURE_MODE, "not an HBA").within(Code::COMFORT_ONLY_WITH_HBA));
+        }
+        let caller = self.enter(context, &card, true)?;
+        let settings = self.inner.config.signature;
+        let session = self.inner.comfort.find(self.inner, &card, &caller);
+        let left = session.and_then(|session| {
+            let time = session.until.saturating_sub(self.inner.clock.elapsed());
+            let count = session.left.load(Ordering::Acquire);
+            (!time.is_zero()).then_some((count, time.as_secs()))
+        });
+        let mode = SignatureMode {
+            enabled: settings.comfort,
+            max: settings.comfort_max,
+            timer: u64::from(settings.comfort_hours) * 3600,
+            left,
+        };
+        Ok(mode.to_xml())
+    }
+
+    /// Signs in a session, as long as time and number last; an accepted job is finished also after its time (A_18686).
+    pub(super) async fn sign_comfort(
+        &self,
+        session: &Session,
+        card: &Arc<Card>,
+        documents: &[Prepared],
+        (crypt, scheme): KeyKind,
+        job: &Job<'_>,
+    ) -> Result<Signed, Failure> {
+        self.comfort_enabled()?;
+        let over = |why: &str| Failure::new(Code::COMFORT_ENDED, why);
+        let finish = async |why: &str| {
+            self.inner.comfort.end(session).await;
+            card.forget_verified("PIN.QES");
+            over(why)
+        };
+        if self.inner.clock.elapsed() >= session.until {
+            return Err(finish("the time of the comfort signature is over").await);
+        }
+        let mut held = session.channel.lock().await;
+        let mut signed = Signed::default();
+        for document in documents {
+            let mut values = Vec::new();
+            for (position, message) in document.draft.messages().iter().enumerate() {
+                if job.is_stopped() {
+                    signed.ended = Some(Failure::new(Code::USER_CANCELLED, "StopSignature"));
+                    return Ok(signed);
+                }
+                let ended = session.ended.load(Ordering::Acquire);
+                let (Some(channel), false) = (held.as_mut(), ended) else {
+                    signed.ended = Some(over("the comfort signature was deactivated"));
+                    return Ok(signed);
+                };
+                if session.left.load(Ordering::Acquire) == 0 {
+                    drop(held);
+                    signed.ended = Some(finish("all signatures of the comfort signature are used").await);
+                    return Ok(signed);
+                }
+                // what was sent to the card counts, whatever the card makes of it (A_19100)
+                session.left.fetch_sub(1, Ordering::AcqRel);
+                let value = channel.sign(crypt, scheme, &crypto::sha256([message])).await;
+                match checked(document, position, value) {
+                    Ok(value) => values.push(value),
+                    Err(failure) => {
+                        signed.ended = Some(failure);
+                        return Ok(signed);
+                    }
+                }
+            }
+            signed.values.push(values);
+            self.tell_progress(card, job);
+        }
+        Ok(signed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_ids_are_uuids_and_new() {
+        assert!(is_uuid("8a4b1c7e-0f6d-4c1e-9a53-5d2f1b7c9e10"));
+        for text in [
+            "",
+            "doctor",
+            "8a4b1c7e0f6d4c1e9a535d2f1b7c9e10",
+            "8a4b1c7e-0f6d-4c1e-9a53-5d2f1b7c9e1g",
+        ] {
+            assert!(!is_uuid(text), "{text}");
+        }
+        let sessions = ComfortSessions::default();
+        assert!(sessions.is_new_user("a"));
+        assert!(!sessions.is_new_user("a"));
+        for number in 0..REMEMBERED {
+            assert!(sessions.is_new_user(&number.to_string()));
+        }
+        assert!(sessions.is_new_user("a"));
+    }
+}
