@@ -162,6 +162,18 @@ impl Office<'_> {
         self.signature(operation, &content).await
     }
 
+    /// GetPinStatus.
+    pub async fn pin_status(&self, handle: &str, pin: &str) -> Result<Answer> {
+        let body = format!(
+            "<C:GetPinStatus xmlns:C=\"{}\" xmlns:D=\"{}\" {NAMESPACES}>{}<CONN:CardHandle>{handle}</CONN:CardHandle>\
+             <D:PinTyp>{pin}</D:PinTyp></C:GetPinStatus>",
+            soap::ns::CARD,
+            soap::ns::CARDCMN,
+            context(self.user)
+        );
+        self.practice.post("/ws/CardService", &body).await
+    }
+
     /// DeactivateComfortSignature.
     pub async fn deactivate(&self, handles: &[&str]) -> Result<Answer> {
         let all = handles

@@ -271,7 +271,7 @@ impl Call<'_> {
                 match checked(document, position, value) {
                     Ok(value) => values.push(value),
                     Err(failure) => {
-                        signed.ended = Some(failure);
+                        signed.ended = Some(channel.explain(failure).await);
                         return Ok(signed);
                     }
                 }

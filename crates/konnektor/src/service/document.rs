@@ -84,21 +84,35 @@ impl Encoding {
     }
 }
 
+/// How much larger a document may be that was signed here, or enciphered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Around {
+    Nothing,
+    Signatures,
+    Envelope,
+}
+
 /// Refuses what is too large.
-pub(super) fn check_size(document: &InputDocument) -> Result<(), Failure> {
-    let size = document.content.bytes().len();
-    match size <= limits::DOCUMENT {
+pub(super) fn check_size(size: usize, around: Around) -> Result<(), Failure> {
+    const MIB: usize = 1024 * 1024;
+    let limit = match around {
+        Around::Nothing => limits::DOCUMENT,
+        Around::Signatures => limits::DOCUMENT + MIB,
+        // XML enciphered is base64, and has a certificate for each recipient
+        Around::Envelope => limits::DOCUMENT / 3 * 4 + 8 * MIB,
+    };
+    match size <= limit {
         true => Ok(()),
         false => Err(Failure::new(
             Code::DOCUMENT_TOO_BIG,
-            format!("{size} bytes; at most {} are handled", limits::DOCUMENT),
+            format!("{size} bytes; at most {limit} are handled"),
         )),
     }
 }
 
 /// Looks at a document and checks that it is what it says.
-pub(super) fn examine(document: &InputDocument) -> Result<Kind, Failure> {
-    check_size(document)?;
+pub(super) fn examine(document: &InputDocument, around: Around) -> Result<Kind, Failure> {
+    check_size(document.content.bytes().len(), around)?;
     let (mime, bytes) = match &document.content {
         Content::Xml(bytes) => {
             let (text, encoding) = decode_xml(bytes)?;
@@ -209,7 +223,7 @@ mod tests {
     #[test]
     fn documents_are_what_they_say() {
         let kind =
-            |mime, bytes: &[u8]| examine(&data(mime, bytes)).map_err(|failure| failure.code().number());
+            |mime, bytes: &[u8]| examine(&data(mime, bytes), Around::Nothing).map_err(|failure| failure.code().number());
         assert_eq!(kind("text/plain; charset=utf-8", "ä".as_bytes()), Ok(Kind::Text));
         assert_eq!(kind("text/plain; charset=\"UTF-8\"", b"\xFF"), Err(4024));
         assert_eq!(kind("text/plain", b"\xFF"), Ok(Kind::Text));
@@ -241,7 +255,7 @@ mod tests {
             short_text: None,
             content: Content::Xml(text.into_bytes()),
         };
-        let code = |text: String| examine(&xml(text)).unwrap_err().code().number();
+        let code = |text: String| examine(&xml(text), Around::Nothing).unwrap_err().code().number();
         assert_eq!(code("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>".into()), 4281);
         assert_eq!(code("<a>".repeat(100_000)), 4280);
         assert_eq!(code("<a><b></a>".into()), 4022);

@@ -1,7 +1,7 @@
 //! EncryptionService (TIP1-A_4621, 4622): documents for several recipients, and back with a card's ENC key.
 
 use super::Call;
-use super::document::{Kind, check_size, decode_xml, examine, format_failure};
+use super::document::{Around, Kind, check_size, decode_xml, examine, format_failure};
 use crate::Failure;
 use crate::card_key::{CardKey, Purpose};
 use crate::cards::Card;
@@ -111,7 +111,7 @@ impl Call<'_> {
             (None, Content::Data { .. }) => encryption_type::CMS.into(),
         };
         let document = order.document;
-        check_size(&document)?;
+        check_size(document.content.bytes().len(), Around::Nothing)?;
         let failed = |error| {
             let failure = format_failure(error, Code::ENCRYPTION_FAILED);
             match failure.code() {
@@ -121,7 +121,7 @@ impl Call<'_> {
         };
         let sealed = tokio::task::block_in_place(|| match kind.as_str() {
             encryption_type::XML => {
-                let Kind::Xml(text, encoding) = examine(&document)? else {
+                let Kind::Xml(text, encoding) = examine(&document, Around::Nothing)? else {
                     return Err(Failure::new(
                         Code::BAD_DOCUMENT_FORMAT,
                         "XML encryption needs Base64XML",
@@ -216,7 +216,7 @@ impl Call<'_> {
     ) -> Result<String, Failure> {
         self.inner.state.permit(Function::Pin)?;
         check_reference(key)?;
-        check_size(&document)?;
+        check_size(document.content.bytes().len(), Around::Envelope)?;
         let (card, caller) = self.encryption_card(context, &key.handle, true)?;
         self.check_open(&card, &caller).await?;
         let failed = |error| {

@@ -1,7 +1,7 @@
 //! From a SignRequest to something a key can sign, and from the signed to the answer (TUC_KON_155): which variant is wanted,
 //! whether it is permitted, and where the result goes.
 
-use super::document::{Encoding, Kind, examine, format_failure};
+use super::document::{Around, Encoding, Kind, examine, format_failure};
 use crate::Failure;
 use base::Code;
 use signature::cades::{self, Extra};
@@ -70,7 +70,11 @@ fn refuse(code: Code, detail: &str) -> Failure {
 
 /// Prepares a document; `qualified` is what the card can.
 pub(super) fn prepare(request: SignRequest, qualified: bool, signer: &Signer) -> Result<Prepared, Failure> {
-    let kind = examine(&request.document)?;
+    let around = match request.update {
+        None => Around::Nothing,
+        Some(_) => Around::Signatures,
+    };
+    let kind = examine(&request.document, around)?;
     let mut warnings = Vec::new();
     if qualified && request.document.short_text.is_none() {
         return Err(refuse(

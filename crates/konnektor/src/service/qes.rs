@@ -25,6 +25,9 @@ use terminal::texts;
 /// EF.SSEC in DF.QES.
 const SFI_SSEC: u8 = 0x05;
 
+/// What a terminal answers in place of a card that it has lost.
+const NO_CONTACT: u16 = 0x6F00;
+
 /// What a PIN is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Prompt<'p> {
@@ -218,6 +221,17 @@ impl QesChannel {
         }
         self.left = self.left.saturating_sub(1);
         value(scheme, &answer.data)
+    }
+
+    /// What went wrong, told as the card's absence if it is gone: a terminal says so only afterwards, not about the command
+    /// in whose middle it was pulled.
+    pub(super) async fn explain(&self, failure: Failure) -> Failure {
+        let base: &dyn Channel = &self.card.channel;
+        match base.select_mf().await {
+            Ok(answer) if answer.sw != NO_CONTACT => failure,
+            Err(card::ChannelError::Timeout) => failure,
+            _ => Failure::new(Code::CARD_NOT_INSERTED, failure.detail()),
+        }
     }
 
     /// Leaves DF.QES: the PIN counts no more.

@@ -1,7 +1,7 @@
 //! VerifyDocument (TIP1-A_5034): all signatures of a document, as of the time they were made.
 
 use super::Call;
-use super::document::{Kind, decode_xml, examine, format_failure};
+use super::document::{Around, Kind, check_size, decode_xml, examine, format_failure};
 use super::report::{Report, Subject};
 use crate::Failure;
 use crate::model::Target;
@@ -263,6 +263,7 @@ fn find(order: &VerifyOrder, known: &[X509]) -> Result<(Source, Findings), Failu
         if kind.as_deref() == Some(signature_type::XML) {
             return in_xml(decode_xml(bytes)?.0, known).map_err(failed);
         }
+        check_size(bytes.len(), Around::Signatures)?;
         let content = document.map(|document| document.content.bytes());
         // some hand over an empty document beside a signature that contains it
         let content = content.filter(|content| !content.is_empty());
@@ -273,7 +274,7 @@ fn find(order: &VerifyOrder, known: &[X509]) -> Result<(Source, Findings), Failu
         return in_xml(text.clone(), known).map_err(failed);
     }
     let document = document.ok_or_else(|| Failure::from(Code::NO_SIGNATURE))?;
-    match (examine(document)?, &document.content) {
+    match (examine(document, Around::Signatures)?, &document.content) {
         (Kind::Xml(text, _), _) => in_xml(text, known).map_err(failed),
         (_, content) if content.bytes().starts_with(b"%PDF-") => {
             let findings = pades::verify(content.bytes(), known).map_err(failed)?;
