@@ -2,6 +2,7 @@
 //! terminals.
 
 pub mod documents;
+pub mod pdf;
 
 use anyhow::{Context, Result};
 use asn1::X509;

@@ -22,6 +22,10 @@ XSD = {
     "CardService": "conn/CardService_v8_1_3.xsd",
     "CardTerminalService": "conn/CardTerminalService.xsd",
     "CertificateService": "conn/CertificateService_v6_0_2.xsd",
+    "SignatureService 7.4": "conn/SignatureService_V7_4_4.xsd",
+    "SignatureService 7.5": "conn/SignatureService_V7_5_6.xsd",
+    "AuthSignatureService": "conn/SignatureService_V7_4_4.xsd",
+    "EncryptionService": "conn/EncryptionService_v6_1_2.xsd",
     "VSDService": "conn/vsds/VSDService.xsd",
     "KvkService": "conn/vsds/KvkService.xsd",
 }

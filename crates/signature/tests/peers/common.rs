@@ -125,7 +125,7 @@ impl Party {
 pub fn judge(party: &Party, arguments: &[&str]) -> Result<String, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = here.join("../../.venv/bin/python");
-    let script = here.join("tests/peers/judge.py");
+    let script = here.join("../../tests/e2e/zeep/judge.py");
     let mut all = vec![script.to_str().unwrap()];
     all.extend(arguments);
     let output = party.run(python.to_str().unwrap(), &all)?;

@@ -10,5 +10,7 @@ mod cades;
 mod common;
 mod encryption;
 mod pades;
+#[path = "../../../../tests/e2e/src/pdf.rs"]
+mod pdf;
 mod smime;
 mod xades;

@@ -1,5 +1,6 @@
 //! An unchanged practice system performs every operation, and is refused for every reason.
 
+use crate::documents_meet_other_programs::every_format_both_ways;
 use e2e::Morning;
 use langlauf::practice::Operation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,19 +8,24 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// Codes by operation.
-type Table = BTreeMap<String, BTreeSet<u16>>;
+pub type Table = BTreeMap<String, BTreeSet<u16>>;
 
 /// A paired terminal with all cards, and the official schemas; `None` where they are absent.
 async fn practice(settings: &str) -> Option<(Morning, PathBuf)> {
+    practice_with(|options| options.settings = settings.parse().unwrap()).await
+}
+
+/// The same in a world that is otherwise different.
+pub async fn practice_with(
+    change: impl FnOnce(&mut langlauf::world::Options),
+) -> Option<(Morning, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let schemas = root.join("../shared/schemas");
     if !schemas.is_dir() {
         eprintln!("skipped: ../shared/schemas is absent");
         return None;
     }
-    let morning = Morning::with(|options| options.settings = settings.parse().unwrap())
-        .await
-        .unwrap();
+    let morning = Morning::with(change).await.unwrap();
     let world = &morning.world;
     let inner = world.konnektor().unwrap().inner();
     let limit = std::time::Duration::from_secs(20);
@@ -46,7 +52,7 @@ async fn practice(settings: &str) -> Option<(Morning, PathBuf)> {
 }
 
 /// Runs a script of zeep; what it was refused for stands in its last line.
-async fn run(script: &str, morning: &Morning, schemas: &Path) -> Table {
+pub async fn run(script: &str, morning: &Morning, schemas: &Path) -> Table {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let python = root.join(".venv/bin/python");
     assert!(
@@ -76,11 +82,12 @@ async fn zeep_performs_every_operation_and_is_refused_for_every_reason() {
         return;
     };
     let (other, _) = practice("card_timeout_seconds = 1").await.unwrap();
-    let (mut table, refusals) = tokio::join!(
+    let (mut table, refusals, documents) = tokio::join!(
         run("practice.py", &morning, &schemas),
-        run("refusals.py", &other, &schemas)
+        run("refusals.py", &other, &schemas),
+        every_format_both_ways()
     );
-    for (operation, codes) in refusals {
+    for (operation, codes) in refusals.into_iter().chain(documents) {
         table.entry(operation).or_default().extend(codes);
     }
     let mut text = String::from("| operation | codes |\n|---|---|\n");

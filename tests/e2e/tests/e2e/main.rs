@@ -16,6 +16,7 @@ mod bad_input;
 mod cards_that_misbehave;
 mod doctors_sign;
 mod documents_are_hostile;
+mod documents_meet_other_programs;
 mod events_arrive;
 mod institutions_sign;
 mod many_terminals;
