@@ -19,6 +19,14 @@ const WORKPLACES: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlarmSettings {
+    /// EncryptDocument.
+    pub encrypt_document: u32,
+    /// DecryptDocument.
+    pub decrypt_document: u32,
+    /// SignDocument with an SM-B. The default is soon reached in a pharmacy or a hospital.
+    pub sign_document: u32,
+    /// VerifyDocument.
+    pub verify_document: u32,
     /// VerifyCertificate.
     pub verify_certificate: u32,
 }
@@ -26,6 +34,10 @@ pub struct AlarmSettings {
 impl Default for AlarmSettings {
     fn default() -> Self {
         Self {
+            encrypt_document: 101,
+            decrypt_document: 101,
+            sign_document: 41,
+            verify_document: 61,
             verify_certificate: 401,
         }
     }
@@ -33,14 +45,25 @@ impl Default for AlarmSettings {
 
 impl AlarmSettings {
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        match self.verify_certificate {
-            0..=9999 => Ok(()),
-            _ => Err("alarm values must be 0 to 9999"),
+        let all = [
+            self.encrypt_document,
+            self.decrypt_document,
+            self.sign_document,
+            self.verify_document,
+            self.verify_certificate,
+        ];
+        match all.iter().all(|value| *value <= 9_999) {
+            true => Ok(()),
+            false => Err("alarm values must be 0 to 9999"),
         }
     }
 
     fn of(&self, operation: &str) -> u32 {
         match operation {
+            "EncryptDocument" => self.encrypt_document,
+            "DecryptDocument" => self.decrypt_document,
+            "SignDocument" => self.sign_document,
+            "VerifyDocument" => self.verify_document,
             "VerifyCertificate" => self.verify_certificate,
             _ => 0,
         }

@@ -41,6 +41,9 @@ certificates = service("conn/CertificateService_v6_0_3.wsdl", "CertificateServic
 vsd = service("conn/vsds/VSDService.wsdl", "VSDService", "/ws/VSDService")
 kvk = service("conn/vsds/KvkService.wsdl", "KvkService", "/ws/KVKService")
 ct = service("conn/CardTerminalService.wsdl", "CardTerminalService", "/ws/CardTerminalService")
+signing = service("conn/SignatureService_V7_5_7.wsdl", "SignatureService 7.5", "/ws/SignatureService")
+login = service("conn/AuthSignatureService_v7_4_1.wsdl", "AuthSignatureService", "/ws/AuthSignatureService")
+encryption = service("conn/EncryptionService_v6_1_1.wsdl", "EncryptionService", "/ws/EncryptionService")
 
 
 def inserted():
@@ -55,6 +58,18 @@ SUBSCRIPTION = {"EventTo": "cetp://127.0.0.1:1", "Topic": "CARD"}
 SLOT = {"CtId": "KT1", "SlotId": 1}
 USER = {**CONTEXT, "UserId": "spur"}
 
+BYTES = {"Base64Data": {"_value_1": b"text", "MimeType": "text/plain"}}
+SIGN = {
+    "TvMode": "NONE",
+    "JobNumber": "AAA-000",
+    "SignRequest": [{
+        "RequestID": "R1",
+        "OptionalInputs": {},
+        "Document": {"ID": "R1", "ShortText": "Text", **BYTES},
+        "IncludeRevocationInfo": False,
+    }],
+}
+
 # every operation with arguments it would accept
 GENERAL = {
     "GetCards": (events, {}),
@@ -66,11 +81,20 @@ GENERAL = {
     "GetSubscription": (events, {}),
     "CheckCertificateExpiration": (certificates, {}),
     "VerifyCertificate": (certificates, {"X509Certificate": der}),
+    "GetJobNumber": (signing, {}),
+    "StopSignature": (signing, {"JobNumber": "AAA-000"}),
+    "VerifyDocument": (signing, {"SignatureObject": {"Base64Signature": {"_value_1": b"none", "Type": "urn:ietf:rfc:5652"}},
+                                 "IncludeRevocationInfo": False}),
+    "EncryptDocument": (encryption, {"RecipientKeys": {"Certificate": [der]}, "Document": {"Base64Data": b"text"}}),
 }
 PINS = ("VerifyPin", "ChangePin", "GetPinStatus", "UnblockPin", "EnablePin", "DisablePin")
 ON_SMB = {name: (card_service, {"PinTyp": "PIN.SMC"}) for name in PINS}
 ON_SMB["ReadCardCertificate"] = (certificates, {"CertRefList": {"CertRef": ["C.AUT"]}, "Crypt": "ECC"})
 ON_SMB["CheckCertificateExpiration"] = (certificates, {"Crypt": "ECC"})
+ON_SMB["SignDocument"] = (signing, SIGN)
+ON_SMB["ExternalAuthenticate"] = (login, {"BinaryString": {
+    "Base64Data": {"_value_1": bytes(32), "MimeType": "application/octet-stream"}}})
+DECRYPT = {"PrivateKeyOnCard": {"CardHandle": smcb}, "Document": {"Base64Data": b"text"}}
 ON_TERMINAL = {
     "RequestCard": (ct, {"Slot": SLOT, "TimeOut": 1}),
     "EjectCard": (ct, {"Slot": SLOT, "TimeOut": 1000}),
@@ -91,15 +115,19 @@ everything = {
     **ON_TERMINAL,
     "ReadVSD": (vsd, READ),
     "ReadKVK": (kvk, {"KVKHandle": egk}),
+    "DecryptDocument": (encryption, DECRYPT),
+    "ActivateComfortSignature": (signing, {"CardHandle": hba}),
+    "GetSignatureMode": (signing, {"CardHandle": hba}),
 }
 
 # who calls: TUC_KON_000 ----------------------------------------------------------------------------------------------
+WHO = {**CONTEXT, "UserId": "8a4b1c7e-0f6d-4c1e-9a53-5d2f1b7c9e10"}
 for part in ("MandantId", "ClientSystemId", "WorkplaceId"):
-    every(4021, everything, {**CONTEXT, part: "Fremd"})
+    every(4021, everything, {**WHO, part: "Fremd"})
 with model(lambda m: m["client_systems"].append({"id": "Anderes", "certificates": [], "users": []})):
-    every(4204, everything, {**CONTEXT, "ClientSystemId": "Anderes"})
+    every(4204, everything, {**WHO, "ClientSystemId": "Anderes"})
 with model(lambda m: m["mandants"].append({"id": "Zweite", "terminals": ["KT1"], "smb": [], "access": [], "remote_pin": []})):
-    every(4010, everything, {**CONTEXT, "MandantId": "Zweite"})
+    every(4010, everything, {**WHO, "MandantId": "Zweite"})
 own = ORIGINAL["client_systems"][0]["certificates"]
 
 
@@ -112,14 +140,15 @@ def second_client(m):
 
 
 with model(second_client):
-    every(4011, everything, {**CONTEXT, "WorkplaceId": "Keller"})
-    every(4014, everything, {**CONTEXT, "WorkplaceId": "Labor"})
+    every(4011, everything, {**WHO, "WorkplaceId": "Keller"})
+    every(4014, everything, {**WHO, "WorkplaceId": "Labor"})
 
 # cards and terminals: whose they are -----------------------------------------------------------------------------------
 on_smb = {name: (svc, {**arguments, "CardHandle": smcb}) for name, (svc, arguments) in ON_SMB.items()}
 with model(lambda m: m["mandants"][0].update(smb=[])):
     every(4009, on_smb)
     fault(4009, vsd, "ReadVSD", Context=CONTEXT, **READ)
+    fault(4009, encryption, "DecryptDocument", Context=CONTEXT, **DECRYPT)
 
 
 def other_smb(m):
@@ -130,6 +159,7 @@ def other_smb(m):
 with model(other_smb):
     every(4013, on_smb)
     fault(4013, vsd, "ReadVSD", Context=CONTEXT, **READ)
+    fault(4013, encryption, "DecryptDocument", Context=CONTEXT, **DECRYPT)
 with model(lambda m: m["mandants"][0].update(terminals=[])):
     every(4012, ON_TERMINAL)
     fault(4012, vsd, "ReadVSD", Context=CONTEXT, **READ)
@@ -144,6 +174,15 @@ with model(lambda m: m["workplaces"][0].update(local_terminals=[], remote_termin
     fault(4092, card_service, "VerifyPin", Context=CONTEXT, CardHandle=smcb, PinTyp="PIN.SMC")
 for name in PINS:
     fault(4008, card_service, name, Context=CONTEXT, CardHandle="none", PinTyp="PIN.SMC")
+NO_CARD = {"CardHandle": "none"}
+fault(4008, signing, "SignDocument", Context=CONTEXT, **{**SIGN, **NO_CARD})
+fault(4008, login, "ExternalAuthenticate", Context=CONTEXT, **ON_SMB["ExternalAuthenticate"][1], **NO_CARD)
+fault(4008, encryption, "DecryptDocument", Context=CONTEXT, **{**DECRYPT, "PrivateKeyOnCard": NO_CARD})
+for name in ("ActivateComfortSignature", "GetSignatureMode"):
+    fault(4008, signing, name, Context=WHO, **NO_CARD)
+# the SMC-B is not open yet
+fault(4085, signing, "SignDocument", Context=CONTEXT, CardHandle=smcb, **SIGN)
+fault(4085, login, "ExternalAuthenticate", Context=CONTEXT, CardHandle=smcb, **ON_SMB["ExternalAuthenticate"][1])
 fault(4101, events, "GetResourceInformation", Context=CONTEXT, CardHandle="none")
 fault(4101, ct, "EjectCard", Context=CONTEXT, CardHandle="none")
 fault(4008, certificates, "ReadCardCertificate", Context=CONTEXT, CardHandle="none", CertRefList={"CertRef": ["C.AUT"]})
@@ -316,6 +355,9 @@ PATHS = {
     vsd: ("/ws/VSDService", "http://ws.gematik.de/conn/vsds/VSDService/v5.2"),
     kvk: ("/ws/KVKService", "http://ws.gematik.de/conn/vsds/KvkService/v4.0"),
     ct: ("/ws/CardTerminalService", "http://ws.gematik.de/conn/CardTerminalService/v1.1"),
+    signing: ("/ws/SignatureService", "http://ws.gematik.de/conn/SignatureService/v7.5"),
+    login: ("/ws/AuthSignatureService", "http://ws.gematik.de/conn/SignatureService/v7.4"),
+    encryption: ("/ws/EncryptionService", "http://ws.gematik.de/conn/EncryptionService/v6.1"),
 }
 for name, (svc, _) in everything.items():
     path, namespace = PATHS[svc]

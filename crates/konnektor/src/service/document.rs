@@ -222,8 +222,9 @@ mod tests {
 
     #[test]
     fn documents_are_what_they_say() {
-        let kind =
-            |mime, bytes: &[u8]| examine(&data(mime, bytes), Around::Nothing).map_err(|failure| failure.code().number());
+        let kind = |mime, bytes: &[u8]| {
+            examine(&data(mime, bytes), Around::Nothing).map_err(|failure| failure.code().number())
+        };
         assert_eq!(kind("text/plain; charset=utf-8", "ä".as_bytes()), Ok(Kind::Text));
         assert_eq!(kind("text/plain; charset=\"UTF-8\"", b"\xFF"), Err(4024));
         assert_eq!(kind("text/plain", b"\xFF"), Ok(Kind::Text));

@@ -156,13 +156,19 @@ impl Inner {
                     unprotected,
                     document,
                 };
-                call.encrypt_document(&context, order).await
+                let outcome = call.encrypt_document(&context, order).await;
+                self.watch_for_abuse("EncryptDocument", &context.workplace, outcome.is_ok());
+                outcome
             }
             Request::Decrypt {
                 context,
                 card,
                 document,
-            } => call.decrypt_document(&context, &card, document).await,
+            } => {
+                let outcome = call.decrypt_document(&context, &card, document).await;
+                self.watch_for_abuse("DecryptDocument", &context.workplace, outcome.is_ok());
+                outcome
+            }
             Request::ReadKvk { context, handle } => {
                 call.check(&context, Target::Nothing { wide: false })?;
                 // statutory KVKs are gone, and no terminal of ours can hold one
@@ -203,7 +209,16 @@ impl Call<'_> {
                     crypt,
                     job,
                 };
-                self.sign_document(order, requests).await
+                let by_institution = self
+                    .card(&handle)
+                    .is_ok_and(|card| card.found.kind == CardKind::SmcB);
+                let outcome = self.sign_document(order, requests).await;
+                // doctors type a PIN; nothing needs to watch them
+                if by_institution {
+                    self.inner
+                        .watch_for_abuse("SignDocument", &context.workplace, outcome.is_ok());
+                }
+                outcome
             }
             SignatureRequest::Verify {
                 time,
@@ -226,7 +241,10 @@ impl Call<'_> {
                     signature,
                     revocation,
                 };
-                self.verify_document(context, order).await
+                let outcome = self.verify_document(context, order).await;
+                self.inner
+                    .watch_for_abuse("VerifyDocument", &context.workplace, outcome.is_ok());
+                outcome
             }
             SignatureRequest::GetJobNumber => {
                 self.check(context, Target::Nothing { wide: false })?;

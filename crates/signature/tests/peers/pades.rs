@@ -1,11 +1,11 @@
 //! PAdES against pyHanko and qpdf.
 
 use super::common::{Party, judge};
+use super::pdf::{Layout, document};
 use crypto::SignatureScheme;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use signature::{Error, Flaw, pades};
-use super::pdf::{Layout, document};
 use std::io::Write;
 
 fn sign(party: &Party, pdf: &[u8]) -> Vec<u8> {

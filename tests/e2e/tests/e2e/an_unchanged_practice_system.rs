@@ -16,9 +16,7 @@ async fn practice(settings: &str) -> Option<(Morning, PathBuf)> {
 }
 
 /// The same in a world that is otherwise different.
-pub async fn practice_with(
-    change: impl FnOnce(&mut langlauf::world::Options),
-) -> Option<(Morning, PathBuf)> {
+pub async fn practice_with(change: impl FnOnce(&mut langlauf::world::Options)) -> Option<(Morning, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let schemas = root.join("../shared/schemas");
     if !schemas.is_dir() {

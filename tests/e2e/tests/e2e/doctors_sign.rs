@@ -158,7 +158,10 @@ async fn an_hba_pulled_in_a_batch_leaves_what_was_signed() {
     }
     // it is put back, no PIN try is lost, and the next batch works
     let gone = async || practice.cards("HBA").await.is_ok_and(|cards| cards.is_empty());
-    world.wait_for("pulled", LIMIT, &*morning.clock, gone).await.unwrap();
+    world
+        .wait_for("pulled", LIMIT, &*morning.clock, gone)
+        .await
+        .unwrap();
     pad.insert(2, "HBA Pulk").unwrap();
     world.wait_for("HBA", LIMIT, &*morning.clock, one).await.unwrap();
     let hba = e2e::card(practice, "HBA").await.unwrap();
@@ -167,7 +170,12 @@ async fn an_hba_pulled_in_a_batch_leaves_what_was_signed() {
     let job = office.job().await.unwrap();
     let (answer, ()) = tokio::join!(office.sign(&hba, &job, &batch), e2e::type_at(pad, &["123456"]));
     let answer = answer.unwrap();
-    assert!(outcomes(&answer).unwrap().iter().all(|outcome| outcome.signed.is_some()));
+    assert!(
+        outcomes(&answer)
+            .unwrap()
+            .iter()
+            .all(|outcome| outcome.signed.is_some())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,19 +195,31 @@ async fn a_batch_can_be_stopped() {
         e2e::type_at(pad, &["123456"]).await;
         // some signatures are made: each is a command to the card
         let some = async || pad.card_commands() > commands + 60;
-        morning.world.wait_for("signatures", LIMIT, &*morning.clock, some).await.unwrap();
+        morning
+            .world
+            .wait_for("signatures", LIMIT, &*morning.clock, some)
+            .await
+            .unwrap();
         office.stop(&job).await.unwrap()
     });
     assert_eq!(stopped.fault(), None, "{}", stopped.body);
     let all = outcomes(&answer.unwrap()).unwrap();
     assert_eq!(all.len(), 250);
     // one PIN was for all of them: all of them are given up
-    assert!(all.iter().all(|outcome| outcome.signed.is_none() && outcome.codes.contains(&4049)));
+    assert!(
+        all.iter()
+            .all(|outcome| outcome.signed.is_none() && outcome.codes.contains(&4049))
+    );
     // and the HBA is free for the next
     let job = office.job().await.unwrap();
     let two = items(2);
     let (answer, ()) = tokio::join!(office.sign(&hba, &job, &two), e2e::type_at(pad, &["123456"]));
-    assert!(outcomes(&answer.unwrap()).unwrap().iter().all(|outcome| outcome.signed.is_some()));
+    assert!(
+        outcomes(&answer.unwrap())
+            .unwrap()
+            .iter()
+            .all(|outcome| outcome.signed.is_some())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +228,10 @@ async fn one_pin_for_a_day() {
         options.settings = "[signature]\ncomfort = true\ncomfort_max = 5\n".parse().unwrap();
     });
     let morning = morning.await.unwrap();
-    Walk::new(&morning.world, &*morning.clock, true, &|_| ()).run().await.unwrap();
+    Walk::new(&morning.world, &*morning.clock, true, &|_| ())
+        .run()
+        .await
+        .unwrap();
     let (practice, pad) = (&morning.world.practice, &morning.world.terminal);
     let office = |user: &'static str| Office {
         practice,
@@ -218,7 +241,11 @@ async fn one_pin_for_a_day() {
     let hba = e2e::card(practice, "HBA").await.unwrap();
     let smcb = e2e::card(practice, "SMC-B").await.unwrap();
     let refused = async |office: &Office<'_>, card: &str| {
-        office.with_card("ActivateComfortSignature", card).await.unwrap().fault()
+        office
+            .with_card("ActivateComfortSignature", card)
+            .await
+            .unwrap()
+            .fault()
     };
     assert_eq!(refused(&office("spur"), &hba).await, Some(4272));
     assert_eq!(refused(&doctor, &smcb).await, Some(4274));
@@ -231,7 +258,12 @@ async fn one_pin_for_a_day() {
         prompt
     });
     let answer = answer.unwrap();
-    assert_eq!(answer.text("SignatureMode").as_deref(), Some("COMFORT"), "{}", answer.body);
+    assert_eq!(
+        answer.text("SignatureMode").as_deref(),
+        Some("COMFORT"),
+        "{}",
+        answer.body
+    );
     assert!(prompt.contains("Komfortsignatur"), "{prompt}");
     // the same UserId is not taken twice, and nobody else signs with this doctor's card
     assert_eq!(refused(&doctor, &hba).await, Some(4270));

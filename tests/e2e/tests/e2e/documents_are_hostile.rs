@@ -34,7 +34,10 @@ async fn bombs_and_wrong_labels_get_their_codes() {
     };
     let pdf = Some("http://uri.etsi.org/02778/3");
     let entities = (0..20).map(|n| format!("<!ENTITY e{} \"&e{n};&e{n};\">", n + 1));
-    let laughs = format!("<!DOCTYPE a [<!ENTITY e0 \"ha\">{}]><a>&e20;</a>", entities.collect::<String>());
+    let laughs = format!(
+        "<!DOCTYPE a [<!ENTITY e0 \"ha\">{}]><a>&e20;</a>",
+        entities.collect::<String>()
+    );
     let many: String = (0..5_000).map(|n| format!(" a{n}='x'")).collect();
     let before = memory("VmRSS");
     for (item, code) in [
@@ -52,11 +55,19 @@ async fn bombs_and_wrong_labels_get_their_codes() {
         (data("", Some("urn:ietf:rfc:5751"), b"no mail"), 4024),
     ] {
         let job = office.job().await.unwrap();
-        let shown = item.bytes.get(..40.min(item.bytes.len())).map(String::from_utf8_lossy).map(|text| text.into_owned());
+        let shown = item
+            .bytes
+            .get(..40.min(item.bytes.len()))
+            .map(String::from_utf8_lossy)
+            .map(|text| text.into_owned());
         let answer = office.sign(&smcb, &job, &[item]).await.unwrap();
         assert_eq!(answer.fault(), Some(code), "{shown:?} {}", answer.body);
     }
-    assert!(memory("VmRSS") < before + 200, "{before} and now {}", memory("VmRSS"));
+    assert!(
+        memory("VmRSS") < before + 200,
+        "{before} and now {}",
+        memory("VmRSS")
+    );
 }
 
 /// 25 MB go through; one byte more does not, and says why.
@@ -70,12 +81,20 @@ async fn the_largest_documents_in_bounded_memory() {
     let smcb = e2e::card(office.practice, "SMC-B").await.unwrap();
     let mut item = Item::text("D", &"x".repeat(base::limits::DOCUMENT));
     let job = office.job().await.unwrap();
-    let answer = office.sign(&smcb, &job, std::slice::from_ref(&item)).await.unwrap();
+    let answer = office
+        .sign(&smcb, &job, std::slice::from_ref(&item))
+        .await
+        .unwrap();
     assert_eq!(answer.fault(), None, "{:.600}", answer.body);
     let signed = outcomes(&answer).unwrap().remove(0).signed.unwrap();
     drop(answer);
     let verified = office.verify(None, None, Some(&signed)).await.unwrap();
-    assert_eq!(verified.text("HighLevelResult").as_deref(), Some("VALID"), "{:.600}", verified.body);
+    assert_eq!(
+        verified.text("HighLevelResult").as_deref(),
+        Some("VALID"),
+        "{:.600}",
+        verified.body
+    );
     let sealed = office.encrypt(&smcb, Some(""), &item.bytes).await.unwrap();
     let sealed = document(&sealed).unwrap();
     // in the envelope it is a little larger than a document may be

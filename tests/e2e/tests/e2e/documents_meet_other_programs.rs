@@ -45,11 +45,26 @@ pub async fn every_format_both_ways() -> Table {
     let pki = &morning.world.pki;
     let folder = morning.folder.path();
     let brainpool = || SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap());
-    office(&morning, &pki.smcb_ca, "office", &profile::SMC_B_OSIG, brainpool());
-    office(&morning, &pki.smcb_ca, "office-enc", &profile::SMC_B_ENC, brainpool());
+    office(
+        &morning,
+        &pki.smcb_ca,
+        "office",
+        &profile::SMC_B_OSIG,
+        brainpool(),
+    );
+    office(
+        &morning,
+        &pki.smcb_ca,
+        "office-enc",
+        &profile::SMC_B_ENC,
+        brainpool(),
+    );
     let rsa = SoftKey::Rsa(RsaPrivate::generate(2048).unwrap());
     office(&morning, &pki.smcb_ca, "office-rsa", &profile::SMC_B_ENC, rsa);
-    for (name, profile) in [("revoked", &profile::SMC_B_OSIG), ("revoked-enc", &profile::SMC_B_ENC)] {
+    for (name, profile) in [
+        ("revoked", &profile::SMC_B_OSIG),
+        ("revoked-enc", &profile::SMC_B_ENC),
+    ] {
         let certificate = office(&morning, &pki.smcb_ca, name, profile, brainpool());
         morning.world.ledger.revoke(certificate.der());
     }

@@ -32,7 +32,10 @@ async fn many_at_once_and_nobody_starves() {
     e2e::all(clients).await;
     let order = order.lock().await;
     let first_third = order.iter().position(|(_, round)| *round == 2).unwrap();
-    let had_a_turn = order[..first_third].iter().filter(|(_, round)| *round == 0).count();
+    let had_a_turn = order[..first_third]
+        .iter()
+        .filter(|(_, round)| *round == 0)
+        .count();
     assert!(had_a_turn >= 24, "only {had_a_turn} of 32 had a turn");
 }
 
@@ -44,10 +47,19 @@ async fn logins_and_letters() {
     let smcb = e2e::card(practice, "SMC-B").await.unwrap();
     let login = office.authenticate(&smcb, &[7; 32]).await.unwrap();
     assert_eq!(login.fault(), None, "{}", login.body);
-    assert_eq!(office.authenticate(&smcb, &[7; 31]).await.unwrap().fault(), Some(4000));
-    assert_eq!(office.authenticate(&smcb, &[7; 64]).await.unwrap().fault(), Some(4000));
+    assert_eq!(
+        office.authenticate(&smcb, &[7; 31]).await.unwrap().fault(),
+        Some(4000)
+    );
+    assert_eq!(
+        office.authenticate(&smcb, &[7; 64]).await.unwrap().fault(),
+        Some(4000)
+    );
     let egk = e2e::card(practice, "EGK").await.unwrap();
-    assert_eq!(office.authenticate(&egk, &[7; 32]).await.unwrap().fault(), Some(4058));
+    assert_eq!(
+        office.authenticate(&egk, &[7; 32]).await.unwrap().fault(),
+        Some(4058)
+    );
     let xml = b"<?xml version=\"1.0\" encoding=\"ISO-8859-15\"?><a:b xmlns:a=\"urn:a\">\xE4 &amp; \xA4</a:b>";
     for (mime, bytes) in [(Some("text/plain"), &b"Befund"[..]), (None, &xml[..])] {
         let sealed = office.encrypt(&smcb, mime, bytes).await.unwrap();
@@ -58,19 +70,40 @@ async fn logins_and_letters() {
         assert_eq!(opened.fault(), None, "{}", opened.body);
         assert_eq!(document(&opened).unwrap(), bytes);
     }
-    let sealed = document(&office.encrypt(&smcb, Some("text/plain"), b"Befund").await.unwrap()).unwrap();
+    let sealed = document(
+        &office
+            .encrypt(&smcb, Some("text/plain"), b"Befund")
+            .await
+            .unwrap(),
+    )
+    .unwrap();
     let hba = e2e::card(practice, "HBA").await.unwrap();
     let doctor = Office {
         practice,
         user: Some("spur"),
     };
-    assert_eq!(doctor.decrypt(&hba, Some(""), &sealed).await.unwrap().fault(), Some(4085));
+    assert_eq!(
+        doctor.decrypt(&hba, Some(""), &sealed).await.unwrap().fault(),
+        Some(4085)
+    );
     let mut damaged = sealed.clone();
     *damaged.last_mut().unwrap() ^= 1;
-    assert_eq!(office.decrypt(&smcb, Some(""), &damaged).await.unwrap().fault(), Some(4107));
-    assert_eq!(office.decrypt(&smcb, Some(""), b"no CMS").await.unwrap().fault(), Some(4107));
-    assert_eq!(office.decrypt(&smcb, None, b"<a/>").await.unwrap().fault(), Some(4103));
-    assert_eq!(office.encrypt(&egk, Some(""), b"x").await.unwrap().fault(), Some(4058));
+    assert_eq!(
+        office.decrypt(&smcb, Some(""), &damaged).await.unwrap().fault(),
+        Some(4107)
+    );
+    assert_eq!(
+        office.decrypt(&smcb, Some(""), b"no CMS").await.unwrap().fault(),
+        Some(4107)
+    );
+    assert_eq!(
+        office.decrypt(&smcb, None, b"<a/>").await.unwrap().fault(),
+        Some(4103)
+    );
+    assert_eq!(
+        office.encrypt(&egk, Some(""), b"x").await.unwrap().fault(),
+        Some(4058)
+    );
 }
 
 /// A letter signed today is still valid after its CA has left the trust list; one that claims to be from afterwards is not.
@@ -95,7 +128,9 @@ async fn signatures_outlive_their_ca() {
     assert_eq!(verdict().await, "VALID");
     let ca = world.pki.smcb_ca.certificate.clone();
     let sequence = inner.trust().unwrap().list().sequence;
-    let without = world.publisher.publish_with(|contents| contents.cas.retain(|(one, _)| *one != ca));
+    let without = world
+        .publisher
+        .publish_with(|contents| contents.cas.retain(|(one, _)| *one != ca));
     without.unwrap();
     inner.update_now().await.unwrap();
     assert!(inner.trust().unwrap().list().sequence > sequence);
@@ -103,9 +138,15 @@ async fn signatures_outlive_their_ca() {
     let (certificate, trust) = (cades::verify(&signed, None, &[]).unwrap(), inner.trust().unwrap());
     let certificate = certificate.signatures[0].certificate.clone().unwrap();
     let now = morning.clock.now();
-    assert!(trust.check_offline(&certificate, &pki::Purpose::KNOWN, now).is_err());
+    assert!(
+        trust
+            .check_offline(&certificate, &pki::Purpose::KNOWN, now)
+            .is_err()
+    );
     assert_eq!(verdict().await, "VALID");
     let later = now + Duration::from_secs(86_400);
-    let checked = trust.check_signer(&certificate, later, &[], false, &*morning.clock).await;
+    let checked = trust
+        .check_signer(&certificate, later, &[], false, &*morning.clock)
+        .await;
     assert!(matches!(checked, Err(pki::CheckError::Issuer(_))), "{checked:?}");
 }
