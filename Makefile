@@ -39,7 +39,7 @@ lint: build-packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-bench: setup
+bench: setup $(VENV)/.ready
 	$(CARGO) build --release -p langlauf -p langlauf-bench
 	$(CARGO) run -q --release -p langlauf-bench
 

@@ -1,5 +1,6 @@
 //! `make bench`: figures as ratios against a peer or a limit measured in the same run, with their spread.
 
+mod documents;
 mod process;
 mod trust;
 
@@ -35,16 +36,18 @@ pub(crate) fn report(name: &str, (median, low, high): (f64, f64, f64), unit: &st
 async fn main() -> Result<()> {
     let clock = SystemClock::new();
     signatures(&*clock)?;
+    documents::formats(&*clock)?;
     trust::figures(&clock).await?;
     let morning = Morning::after_the_walk().await?;
     get_cards(&morning, &*clock).await?;
     read_vsd(&morning, &*clock).await?;
+    documents::services(&morning, &*clock).await?;
     drop(morning);
     process::figures(&*clock).await?;
     Ok(())
 }
 
-fn per_second(clock: &dyn Clock, work: impl Fn() -> Result<()>) -> Result<f64> {
+pub(crate) fn per_second(clock: &dyn Clock, work: impl Fn() -> Result<()>) -> Result<f64> {
     let started = clock.elapsed();
     let mut count = 0u32;
     while clock.elapsed() - started < Duration::from_secs(1) {
@@ -84,7 +87,7 @@ fn signatures(clock: &dyn Clock) -> Result<()> {
     Ok(())
 }
 
-async fn load(
+pub(crate) async fn load(
     senders: &mut [SendRequest<Full<Bytes>>],
     path: &str,
     body: &str,

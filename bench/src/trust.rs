@@ -27,11 +27,11 @@ fn key() -> Result<SoftKey> {
     Ok(SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1)?))
 }
 
-fn days(from: Timestamp, days: i64) -> Result<Timestamp> {
+pub(crate) fn days(from: Timestamp, days: i64) -> Result<Timestamp> {
     Ok(Timestamp::from_second(from.as_second() + days * 86_400)?)
 }
 
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)

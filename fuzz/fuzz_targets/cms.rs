@@ -1,5 +1,5 @@
 #![no_main]
-//! CMS: what is read is written again as the same, and no signature holds that nobody made.
+//! CMS: signatures and envelopes; what is read is written again as the same.
 use asn1::cms::{AuthEnvelopedData, SignedData};
 use asn1::ber;
 

@@ -171,10 +171,14 @@ pub fn elc_envelope(target: &EcPublic, plain: &[u8]) -> Result<Vec<u8>, Error> {
     object(&[0xA6], &parts.concat())
 }
 
-/// Opens what [`elc_envelope`] makes.
-pub fn elc_unwrap(key: &EcPrivate, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+/// Opens what [`elc_envelope`] makes for a key on `curve`, which `agree` uses wherever it is.
+pub fn elc_unwrap(
+    curve: Curve,
+    envelope: &[u8],
+    agree: impl FnOnce(&EcPublic) -> Result<Zeroizing<Vec<u8>>, Error>,
+) -> Result<Zeroizing<Vec<u8>>, Error> {
     let (inside, rest) = take(&[0xA6], envelope)?;
-    let (curve, inside) = take(&[0x06], inside)?;
+    let (named, inside) = take(&[0x06], inside)?;
     let (point, inside) = take(&[0x7F, 0x49], inside)?;
     let (point, _) = take(&[0x86], point)?;
     let (cryptogram, inside) = take(&[0x86], inside)?;
@@ -182,11 +186,11 @@ pub fn elc_unwrap(key: &EcPrivate, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>
     let [0x02, cryptogram @ ..] = cryptogram else {
         return Err(Error::BadInput);
     };
-    if !rest.is_empty() || curve != key.curve().oid().as_bytes() {
+    if !rest.is_empty() || named != curve.oid().as_bytes() {
         return Err(Error::BadInput);
     }
-    let ephemeral = EcPublic::from_point(key.curve(), point)?;
-    elc_open(&key.agree(&ephemeral)?, cryptogram, mac)
+    let ephemeral = EcPublic::from_point(curve, point)?;
+    elc_open(&agree(&ephemeral)?, cryptogram, mac)
 }
 
 /// The curve an envelope is for.
@@ -251,11 +255,17 @@ mod tests {
             let key = EcPrivate::generate(curve).unwrap();
             let envelope = elc_envelope(&key.public(), &[5; 32]).unwrap();
             assert_eq!(elc_curve(&envelope), Some(curve));
-            assert_eq!(&elc_unwrap(&key, &envelope).unwrap()[..], [5; 32]);
+            assert_eq!(
+                &elc_unwrap(key.curve(), &envelope, |point| key.agree(point)).unwrap()[..],
+                [5; 32]
+            );
             for position in 0..envelope.len() {
                 let mut other = envelope.clone();
                 other[position] ^= 1;
-                assert!(elc_unwrap(&key, &other).is_err(), "{position}");
+                assert!(
+                    elc_unwrap(key.curve(), &other, |point| key.agree(point)).is_err(),
+                    "{position}"
+                );
             }
         }
     }

@@ -45,7 +45,7 @@ impl SignatureScheme {
     }
 }
 
-/// A private key that works and never shows itself: in software here; on a card or behind PKCS#11 elsewhere.
+/// A private key that works and never shows itself: in software here, behind PKCS#11 in `hsm`.
 pub trait Key: Send + Sync + Debug {
     /// The public half.
     fn public(&self) -> PublicKey;
@@ -197,7 +197,7 @@ impl Key for SoftKey {
 
     fn decipher(&self, cryptogram: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
         match self {
-            SoftKey::Ec(key) => crate::card::elc_unwrap(key, cryptogram),
+            SoftKey::Ec(key) => crate::card::elc_unwrap(key.curve(), cryptogram, |other| key.agree(other)),
             SoftKey::Rsa(key) => key.decrypt_oaep(cryptogram),
         }
     }

@@ -46,4 +46,7 @@ pub enum Error {
     /// The operating system gives no randomness.
     #[error("random generator not available")]
     Random,
+    /// A token that keeps the key does not perform the operation; the log says why.
+    #[error("the token does not work with its key")]
+    Token,
 }

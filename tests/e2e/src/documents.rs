@@ -79,12 +79,16 @@ fn content(mime: Option<&str>, bytes: &[u8]) -> String {
     }
 }
 
+fn signature_body(operation: &str, content: &str) -> String {
+    format!(
+        "<SIG:{operation} xmlns:SIG=\"{}\" {NAMESPACES}>{content}</SIG:{operation}>",
+        soap::ns::SIG75
+    )
+}
+
 impl Office<'_> {
     async fn signature(&self, operation: &str, content: &str) -> Result<Answer> {
-        let body = format!(
-            "<SIG:{operation} xmlns:SIG=\"{}\" {NAMESPACES}>{content}</SIG:{operation}>",
-            soap::ns::SIG75
-        );
+        let body = signature_body(operation, content);
         self.practice.post("/ws/SignatureService", &body).await
     }
 
@@ -132,6 +136,12 @@ impl Office<'_> {
         document: Option<&[u8]>,
         cms: Option<&[u8]>,
     ) -> Result<Answer> {
+        let body = self.verify_body(mime, document, cms);
+        self.practice.post("/ws/SignatureService", &body).await
+    }
+
+    /// The body of [`Office::verify`].
+    pub fn verify_body(&self, mime: Option<&str>, document: Option<&[u8]>, cms: Option<&[u8]>) -> String {
         let document =
             document.map(|bytes| format!("<SIG:Document>{}</SIG:Document>", self::content(mime, bytes)));
         let cms = cms.map(|bytes| {
@@ -150,7 +160,7 @@ impl Office<'_> {
             document.unwrap_or_default(),
             cms.unwrap_or_default()
         );
-        self.signature("VerifyDocument", &content).await
+        signature_body("VerifyDocument", &content)
     }
 
     /// ActivateComfortSignature, GetSignatureMode.
@@ -185,7 +195,13 @@ impl Office<'_> {
 
     /// ExternalAuthenticate with the elliptic key.
     pub async fn authenticate(&self, handle: &str, hash: &[u8]) -> Result<Answer> {
-        let body = format!(
+        let body = self.authenticate_body(handle, hash);
+        self.practice.post("/ws/AuthSignatureService", &body).await
+    }
+
+    /// The body of [`Office::authenticate`].
+    pub fn authenticate_body(&self, handle: &str, hash: &[u8]) -> String {
+        format!(
             "<SIG:ExternalAuthenticate xmlns:SIG=\"{}\" {NAMESPACES}><CONN:CardHandle>{handle}</CONN:CardHandle>{}\
              <SIG:OptionalInputs><dss:SignatureType>urn:bsi:tr:03111:ecdsa</dss:SignatureType></SIG:OptionalInputs>\
              <SIG:BinaryString><dss:Base64Data MimeType=\"application/octet-stream\">{}</dss:Base64Data></SIG:BinaryString>\
@@ -193,8 +209,7 @@ impl Office<'_> {
             soap::ns::SIG74,
             context(self.user),
             STANDARD.encode(hash)
-        );
-        self.practice.post("/ws/AuthSignatureService", &body).await
+        )
     }
 
     /// EncryptDocument for a card's owner.

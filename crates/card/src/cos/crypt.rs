@@ -82,7 +82,8 @@ impl Run<'_> {
             }
             (Body::PrivateElc(elc), 0x0B) => {
                 let key = elc.key.as_ref().ok_or(sw::KEY_INVALID)?;
-                card::elc_unwrap(key, cryptogram).map_err(|_| sw::WRONG_DATA)
+                card::elc_unwrap(key.curve(), cryptogram, |other| key.agree(other))
+                    .map_err(|_| sw::WRONG_DATA)
             }
             _ => Err(sw::UNSUPPORTED_FUNCTION),
         }

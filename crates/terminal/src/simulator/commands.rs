@@ -1,5 +1,5 @@
 use super::pad::Entry;
-use super::{Fault, SLOTS, SharedCard, VirtualTerminal};
+use super::{Fault, SLOTS, SharedCard, SlotCard, VirtualTerminal};
 use crate::command::{decode_text, sw};
 use asn1::tlv;
 use card::image::PinBlock;
@@ -114,9 +114,17 @@ impl Connection {
     }
 
     async fn to_card(&self, card: SharedCard, apdu: Vec<u8>) -> Response {
-        let count = &self.terminal.shared.card_commands;
-        count.fetch_add(1, Ordering::Relaxed);
-        let answer = super::on_card(card, move |card| card.process(&apdu)).await;
+        let shared = self.terminal.shared.clone();
+        let work = move |card: &mut dyn SlotCard| {
+            let started = shared.clock.elapsed();
+            let answer = card.process(&apdu);
+            let took = shared.clock.elapsed().saturating_sub(started).as_nanos();
+            let took = u64::try_from(took).unwrap_or(u64::MAX);
+            shared.card_commands.fetch_add(1, Ordering::Relaxed);
+            shared.card_nanoseconds.fetch_add(took, Ordering::Relaxed);
+            answer
+        };
+        let answer = super::on_card(card, work).await;
         answer
             .and_then(|answer| Response::parse(&answer).ok())
             .unwrap_or_else(|| Response::sw(NO_CONTACT))

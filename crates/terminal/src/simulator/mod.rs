@@ -95,6 +95,7 @@ struct Shared {
     events: broadcast::Sender<Event>,
     network: watch::Sender<bool>,
     card_commands: AtomicU64,
+    card_nanoseconds: AtomicU64,
     store: Option<PathBuf>,
 }
 
@@ -192,6 +193,7 @@ impl VirtualTerminal {
             events: broadcast::channel(64).0,
             network: watch::channel(true).0,
             card_commands: AtomicU64::new(0),
+            card_nanoseconds: AtomicU64::new(0),
             store,
         };
         Ok(Self {
@@ -287,6 +289,11 @@ impl VirtualTerminal {
     /// How many commands have gone to cards so far.
     pub fn card_commands(&self) -> u64 {
         self.shared.card_commands.load(Ordering::Relaxed)
+    }
+
+    /// How long cards have worked on commands so far.
+    pub fn card_time(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.shared.card_nanoseconds.load(Ordering::Relaxed))
     }
 
     /// Lets something go wrong from now on, or nothing.
