@@ -111,10 +111,9 @@ fn with_the_token() {
 
     // somebody else in the same process
     let rival = Pkcs11::new(module).unwrap();
-    let slots = rival.get_slots_with_token().unwrap().into_iter();
+    let mut slots = rival.get_slots_with_token().unwrap().into_iter();
     let slot = slots
-        .filter(|slot| rival.get_token_info(*slot).unwrap().label().trim_end() == "praxis")
-        .next_back()
+        .find(|slot| rival.get_token_info(*slot).unwrap().label().trim_end() == "praxis")
         .unwrap();
 
     let schemes: [(&str, &SoftKey, &[SignatureScheme]); 3] = [
