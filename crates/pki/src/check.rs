@@ -577,26 +577,36 @@ impl Trust {
         let mut verdict = self.check_qualified_offline(certificate, at, clock.now())?;
         verdict.warnings.clear();
         let (list, ca) = self.qualified_ca(certificate, at, clock.now())?;
-        let own = certificate.ocsp.as_ref().ok_or(StatusError::NoAddress)?;
-        let inside = self.list.vl.as_ref().and_then(|vl| vl.responders.get(own));
         // beyond its grace period the trust list says nothing about addresses any more
         let last = self.list.next_update.checked_add(self.list_grace);
         if last.is_ok_and(|last| clock.now() > last) {
             return Err(CheckError::ListTooOld(self.list.next_update));
         }
         let trusted = |signer: &X509| self.answers_for(signer, list, ca, Some(clock.now()));
-        let question = Question {
-            certificate,
-            issuer: &ca.certificate,
-            url: inside.unwrap_or(own),
-            trusted: &trusted,
-            need_hash: true,
-            qualified: true,
-        };
+        let question = self.qualified_question(certificate, &ca.certificate, &trusted)?;
         let status = self.responders.ask(&question, clock).await?;
         good(status, at)?;
         verdict.status = StatusEvidence::Fresh;
         Ok(verdict)
+    }
+
+    /// The question about a qualified certificate, at the address inside the TI if there is one.
+    pub(crate) fn qualified_question<'q>(
+        &'q self,
+        certificate: &'q X509,
+        issuer: &'q X509,
+        trusted: &'q (dyn Fn(&X509) -> bool + Sync),
+    ) -> Result<Question<'q>, CheckError> {
+        let own = certificate.ocsp.as_ref().ok_or(StatusError::NoAddress)?;
+        let inside = self.list.vl.as_ref().and_then(|vl| vl.responders.get(own));
+        Ok(Question {
+            certificate,
+            issuer,
+            url: inside.unwrap_or(own),
+            trusted,
+            need_hash: true,
+            qualified: true,
+        })
     }
 
     /// May this responder answer about certificates of this CA? Named by the trusted list itself, or certified by the CA

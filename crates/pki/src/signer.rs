@@ -2,7 +2,6 @@
 //! kept with it.
 
 use crate::check::{good, needs_hash, question};
-use crate::responders::Question;
 use crate::status::{Judged, StatusError, judge_kept};
 use crate::{CheckError, Purpose, StatusEvidence, Trust, Verdict, signed_by};
 use asn1::X509;
@@ -75,17 +74,8 @@ impl Trust {
         let now = clock.now();
         let fetched = if certificate.qc_statements.is_some() {
             let (list, ca) = self.qualified_ca(certificate, now, now)?;
-            let own = certificate.ocsp.as_ref().ok_or(StatusError::NoAddress)?;
-            let inside = self.list.vl.as_ref().and_then(|vl| vl.responders.get(own));
             let trusted = |signer: &X509| self.answers_for(signer, list, ca, Some(now));
-            let question = Question {
-                certificate,
-                issuer: &ca.certificate,
-                url: inside.unwrap_or(own),
-                trusted: &trusted,
-                need_hash: true,
-                qualified: true,
-            };
+            let question = self.qualified_question(certificate, &ca.certificate, &trusted)?;
             self.responders.fetch(&question, clock).await?
         } else {
             let issuer = self.issuer(certificate)?;
