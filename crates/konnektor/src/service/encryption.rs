@@ -102,8 +102,9 @@ impl Call<'_> {
         if recipients.is_empty() {
             return Err(Failure::new(Code::SYNTAX, "no recipient"));
         }
+        let imported = self.inner.imported_authorities()?;
         for recipient in &recipients {
-            self.check_recipient(recipient).await?;
+            self.check_recipient(recipient, &imported).await?;
         }
         let kind = match (&order.kind, &order.document.content) {
             (Some(kind), _) => kind.clone(),
@@ -181,7 +182,7 @@ impl Call<'_> {
 
     /// Nothing is enciphered for a certificate that is revoked, unknown or not of the TI; one of an imported CA is judged by
     /// that CA alone (TIP1-A_5433). That the status service is silent keeps nobody from sending.
-    async fn check_recipient(&self, certificate: &X509) -> Result<(), Failure> {
+    async fn check_recipient(&self, certificate: &X509, imported: &[X509]) -> Result<(), Failure> {
         let (trust, clock) = (self.trust()?, &*self.inner.clock);
         let now = clock.now();
         let usable = certificate
@@ -191,8 +192,8 @@ impl Call<'_> {
         if !usable {
             return Err(Code::RECIPIENT_ALGORITHM.into());
         }
-        for authority in self.inner.imported_authorities()? {
-            if pki::signed_by(certificate, &authority) && certificate.is_valid_at(now.as_second()) {
+        for authority in imported {
+            if pki::signed_by(certificate, authority) && certificate.is_valid_at(now.as_second()) {
                 return Ok(());
             }
         }

@@ -66,11 +66,8 @@ impl Call<'_> {
             (None, true) => Some(self.inner.clock.now()),
             (None, false) => None,
         };
-        let known: Vec<X509> = order
-            .certificates
-            .iter()
-            .filter_map(|der| X509::parse(der).ok())
-            .collect();
+        let known: Result<Vec<X509>, _> = order.certificates.iter().map(|der| X509::parse(der)).collect();
+        let known = known.map_err(|error| Failure::new(Code::SYNTAX, format!("X509Certificate: {error}")))?;
         let (source, findings) = tokio::task::block_in_place(|| find(&order, &known))?;
         let mut judged = Vec::new();
         for finding in findings.signatures {
