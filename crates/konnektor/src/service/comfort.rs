@@ -70,17 +70,19 @@ impl ComfortSessions {
         self.with(|running| running.retain(|(handle, ..), _| inner.cards.by_handle(handle).is_some()));
     }
 
-    /// Notes a UserId; false if it was used lately.
+    /// Was this UserId not used lately?
     fn is_new_user(&self, user: &str) -> bool {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.iter().all(|known| known != user)
+    }
+
+    /// Notes a UserId with which a comfort signature began.
+    fn note_user(&self, user: &str) {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.iter().any(|known| known == user) {
-            return false;
-        }
         users.push_back(user.to_owned());
         while users.len() > REMEMBERED {
             users.pop_front();
         }
-        true
     }
 
     fn of_card(&self, handle: &str) -> Vec<Arc<Session>> {
@@ -90,11 +92,19 @@ impl ComfortSessions {
         })
     }
 
-    /// Ends a session; a signature that is being made is waited for.
-    async fn end(&self, session: &Session) {
+    /// Ends a session at once; only a signature that is being made is waited for.
+    async fn end(&self, session: &Session, card: &Card) {
+        session.ended.store(true, Ordering::Release);
+        self.expire(session, card).await;
+    }
+
+    /// Ends a session after the job it is busy with (A_18686).
+    async fn expire(&self, session: &Session, card: &Card) {
+        let mut channel = session.channel.lock().await;
         session.ended.store(true, Ordering::Release);
         self.with(|running| running.remove(&session.key));
-        if let Some(channel) = session.channel.lock().await.take() {
+        card.forget_verified("PIN.QES");
+        if let Some(channel) = channel.take() {
             channel.close().await;
         }
     }
@@ -135,7 +145,6 @@ impl Call<'_> {
         }
         let sessions = &self.inner.comfort;
         sessions.forget_pulled(self.inner);
-        self.end_overdue(&card).await;
         if sessions.of_card(handle).len() >= PARALLEL {
             return Err(Code::NO_COMFORT_SESSION.into());
         }
@@ -143,32 +152,31 @@ impl Call<'_> {
             return Err(Code::USER_ID_USED.into());
         }
         let channel = QesChannel::open(self, &card, &caller, Prompt::Comfort).await?;
+        sessions.note_user(user);
         let settings = self.inner.config.signature;
-        let session = Session {
+        let time = Duration::from_secs(u64::from(settings.comfort_hours) * 3600);
+        let session = Arc::new(Session {
             key: key(&card, &caller),
             left: AtomicU8::new(
                 settings
                     .comfort_max
                     .min(u8::try_from(channel.left).unwrap_or(u8::MAX)),
             ),
-            until: self.inner.clock.elapsed() + Duration::from_secs(u64::from(settings.comfort_hours) * 3600),
+            until: self.inner.clock.elapsed() + time,
             channel: tokio::sync::Mutex::new(Some(channel)),
             ended: AtomicBool::new(false),
-        };
-        sessions.with(|running| running.insert(session.key.clone(), Arc::new(session)));
+        });
+        sessions.with(|running| running.insert(session.key.clone(), session.clone()));
         card.set_verified(&caller, "PIN.QES");
-        Ok(activate_response(&self.status(Vec::new())))
-    }
-
-    /// Ends sessions of a card whose time is over.
-    async fn end_overdue(&self, card: &Card) {
-        let now = self.inner.clock.elapsed();
-        for session in self.inner.comfort.of_card(card.handle.as_str()) {
-            if now >= session.until {
-                self.inner.comfort.end(&session).await;
-                card.forget_verified("PIN.QES");
+        // the card forgets the PIN at the end of the time, whether anybody calls or not
+        let (inner, session) = (self.inner.clone(), Arc::downgrade(&session));
+        self.inner.spawn(async move {
+            inner.clock.sleep(time).await;
+            if let Some(session) = session.upgrade() {
+                inner.comfort.expire(&session, &card).await;
             }
-        }
+        });
+        Ok(activate_response(&self.status(Vec::new())))
     }
 
     /// Whoever may call at all may end comfort signatures: of all users of each card (A_19108).
@@ -186,9 +194,8 @@ impl Call<'_> {
                 without.push(handle.as_str());
             }
             for session in sessions {
-                self.inner.comfort.end(&session).await;
+                self.inner.comfort.end(&session, &card).await;
             }
-            card.forget_verified("PIN.QES");
         }
         let mut warnings = Vec::new();
         for (list, code) in [(unknown, Code::BAD_HANDLES), (without, Code::NO_SESSIONS)] {
@@ -238,13 +245,9 @@ impl Call<'_> {
     ) -> Result<Signed, Failure> {
         self.comfort_enabled()?;
         let over = |why: &str| Failure::new(Code::COMFORT_ENDED, why);
-        let finish = async |why: &str| {
-            self.inner.comfort.end(session).await;
-            card.forget_verified("PIN.QES");
-            over(why)
-        };
         if self.inner.clock.elapsed() >= session.until {
-            return Err(finish("the time of the comfort signature is over").await);
+            self.inner.comfort.expire(session, card).await;
+            return Err(over("the time of the comfort signature is over"));
         }
         let mut held = session.channel.lock().await;
         let mut signed = Signed::default();
@@ -262,7 +265,8 @@ impl Call<'_> {
                 };
                 if session.left.load(Ordering::Acquire) == 0 {
                     drop(held);
-                    signed.ended = Some(finish("all signatures of the comfort signature are used").await);
+                    self.inner.comfort.end(session, card).await;
+                    signed.ended = Some(over("all signatures of the comfort signature are used"));
                     return Ok(signed);
                 }
                 // what was sent to the card counts, whatever the card makes of it (A_19100)
@@ -300,9 +304,11 @@ mod tests {
         }
         let sessions = ComfortSessions::default();
         assert!(sessions.is_new_user("a"));
+        sessions.note_user("a");
         assert!(!sessions.is_new_user("a"));
         for number in 0..REMEMBERED {
             assert!(sessions.is_new_user(&number.to_string()));
+            sessions.note_user(&number.to_string());
         }
         assert!(sessions.is_new_user("a"));
     }

@@ -23,14 +23,14 @@ const FAULTS: [Option<OcspFault>; 6] = [
 ];
 
 /// Lets virtual time pass with real time, the one so many times faster than the other.
-async fn pass(clock: &VirtualClock, real: Duration, times: u32) {
+pub(crate) async fn pass(clock: &VirtualClock, real: Duration, times: u32) {
     #[allow(clippy::disallowed_methods)] // the one place where virtual time meets real time
     tokio::time::sleep(real).await;
     clock.advance(real * times);
 }
 
 /// So that whatever waits for seconds goes on.
-fn tick(clock: &VirtualClock) -> tokio::task::JoinHandle<()> {
+pub(crate) fn tick(clock: &VirtualClock) -> tokio::task::JoinHandle<()> {
     let clock = clock.clone();
     tokio::spawn(async move {
         loop {

@@ -1,9 +1,12 @@
 //! Qualified signatures: one PIN for one document, one for a batch, one for a day.
 
+use crate::a_thousand_days::{pass, tick};
+use base::{Clock, VirtualClock};
 use card::cos::{NoMemory, VirtualCard};
 use e2e::Morning;
 use e2e::documents::{Item, Office, outcomes};
 use langlauf::demo::Walk;
+use langlauf::world::World;
 use signature::cades;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -308,4 +311,50 @@ async fn one_pin_for_a_day() {
     });
     assert_eq!(answer.unwrap().fault(), None);
     assert!(prompt.contains(&job), "the PIN is asked for again: {prompt}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_card_forgets_the_pin_when_the_time_is_over() {
+    let clock = VirtualClock::at("2026-03-01T08:00:00Z".parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = e2e::options(folder.path().into());
+    options.settings = "[signature]\ncomfort = true\ncomfort_hours = 1\n"
+        .parse()
+        .unwrap();
+    let ticking = tick(&clock);
+    let world = World::start(&options, clock.shared()).await.unwrap();
+    Walk::new(&world, &clock, true, &|_| ()).run().await.unwrap();
+    let (pad, office) = (
+        &world.terminal,
+        Office {
+            practice: &world.practice,
+            user: Some(DOCTOR),
+        },
+    );
+    let hba = e2e::card(office.practice, "HBA").await.unwrap();
+    // a PIN that was wrong does not use the UserId up
+    for (entry, code) in [("999999", Some(4276)), ("123456", None)] {
+        let entries = [entry];
+        let (answer, ()) = tokio::join!(
+            office.with_card("ActivateComfortSignature", &hba),
+            e2e::type_at(pad, &entries)
+        );
+        assert_eq!(answer.unwrap().fault(), code);
+    }
+    let mode = async || office.with_card("GetSignatureMode", &hba).await.unwrap();
+    assert!(mode().await.text("TimeRemaining").is_some());
+    // nobody calls, and the terminal stays connected
+    let (begin, before) = (clock.elapsed(), pad.card_commands());
+    let millisecond = Duration::from_millis(1);
+    while clock.elapsed() - begin < Duration::from_secs(3_580) {
+        pass(&clock, millisecond, 1_000).await;
+    }
+    assert_eq!(pad.card_commands(), before);
+    while pad.card_commands() == before {
+        pass(&clock, millisecond, 100).await;
+        assert!(clock.elapsed() - begin < Duration::from_secs(3_700));
+    }
+    assert_eq!(mode().await.text("TimeRemaining"), None);
+    assert_eq!(e2e::card(office.practice, "HBA").await.unwrap(), hba);
+    ticking.abort();
 }
