@@ -267,11 +267,6 @@ impl<'a> SignerInfo<'a> {
         };
         tlv::nest(SEQUENCE, [self.fixed, &unsigned])
     }
-
-    /// The same without unsigned attributes of a type.
-    pub fn raw(&self) -> Vec<u8> {
-        self.with_unsigned(&[])
-    }
 }
 
 /// Signatures over a content that is inside or elsewhere.

@@ -129,15 +129,7 @@ pub fn sign_beside(
     if let Some(first) = attributes.first_mut() {
         *first = Attribute::encode(oid::CONTENT_TYPE, [data.content_type.to_der()?])?;
     }
-    let unsigned = prepare(signer, &attributes, &extra)?;
-    let certificate = signer.certificate.der().to_vec();
-    let message = unsigned.message().to_vec();
-    Ok(Draft::new(signer, vec![message], move |values, ocsp| {
-        let mut data = SignedData::parse(&cms)?;
-        data.signers.push(finished(&unsigned, values, 0, &extra)?.into());
-        complete(&mut data, certificate, ocsp)?;
-        Ok(data.to_der()?)
-    }))
+    further(cms, &attributes, signer, extra)
 }
 
 /// A further signature beside those in a CMS whose document is elsewhere: over the digest that a signature inside vouches
@@ -162,7 +154,11 @@ pub fn sign_same(cms: Vec<u8>, signer: &Signer, extra: Extra) -> Result<Draft, E
         (sha256 && good).then_some(digest)
     });
     let digest = vouched.ok_or(Error::DocumentMissing)?;
-    let unsigned = prepare(signer, &document_attributes(&digest, signer)?, &extra)?;
+    further(cms, &document_attributes(&digest, signer)?, signer, extra)
+}
+
+fn further(cms: Vec<u8>, attributes: &[Vec<u8>], signer: &Signer, extra: Extra) -> Result<Draft, Error> {
+    let unsigned = prepare(signer, attributes, &extra)?;
     let certificate = signer.certificate.der().to_vec();
     let message = unsigned.message().to_vec();
     Ok(Draft::new(signer, vec![message], move |values, ocsp| {
