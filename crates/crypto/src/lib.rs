@@ -2,7 +2,7 @@
 //!
 //! * [`EcPrivate`], [`EcPublic`]: brainpoolP256r1 and P-256, signatures and key agreement.
 //! * [`RsaPrivate`], [`RsaPublic`]: RSA as cards and old certificates use it.
-//! * [`PublicKey`], [`SoftKey`], [`Key`]: either kind, as it stands in a certificate or a key store.
+//! * [`PublicKey`], [`SoftKey`], [`Key`]: either kind; [`Key`] may also be on a card or behind PKCS#11.
 //! * [`aead`]: AES-256-GCM for documents.
 //! * [`card`]: the symmetric cryptography of cards: key derivation, secure messaging primitives, ELC encryption.
 //! * [`pem`]: certificates and keys as text files.

@@ -2,7 +2,8 @@
 //!
 //! A [`Token`] is opened with its PIN; a [`TokenKey`] is a [`crypto::Key`] like any other. Private keys stay where they
 //! are. A token that went away (HSM started anew, network gone) is opened again with the next operation, once; what it
-//! complains about is logged without values.
+//! complains about is logged without values. No service uses it yet: institutions' keys in an HSM come with hosting. Tried
+//! with SoftHSM (`tests/softhsm.rs`).
 
 use asn1::tlv;
 use crypto::{Curve, EcPublic, Hash, Key, PublicKey, RsaPublic, SignatureScheme};
