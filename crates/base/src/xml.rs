@@ -1,6 +1,6 @@
 //! Whether an XML text is modest enough to be given to a parser at all. Parsers take time that grows with the square of
 //! the attributes of one element, and memory that grows with the square of nested namespace declarations; so both are
-//! counted before, in one pass without allocation worth mentioning.
+//! counted before, in one pass without allocation worth mentioning. And text on its way into XML.
 
 use crate::limits;
 
@@ -27,6 +27,23 @@ pub struct Measure {
     pub attributes: usize,
     /// Declarations in force at each element, summed: what a parser copies and a canonicaliser goes through.
     pub namespaces: usize,
+}
+
+/// Escapes text for element content and attribute values.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // characters that XML 1.0 cannot carry at all
+            c if c.is_control() && !matches!(c, '\t' | '\n' | '\r') => out.push('\u{FFFD}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Judges a text. Of what is not well-formed it says nothing in particular; the parser will.

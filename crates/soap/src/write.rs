@@ -1,26 +1,10 @@
+pub use base::xml::escape;
 use std::fmt::Write;
 
 /// Writes XML elements; everything that is text is escaped.
 #[derive(Debug, Default)]
 pub struct Writer {
     out: String,
-}
-
-/// Escapes text for element content and attribute values.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            // characters that XML 1.0 cannot carry at all
-            c if c.is_control() && !matches!(c, '\t' | '\n' | '\r') => out.push('\u{FFFD}'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 impl Writer {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::access::chat_text;
+use base::xml::escape;
 use std::fmt::Write;
 
 /// Writes an image in gematik's simulator format, so that other tools can load our cards.
@@ -34,12 +35,6 @@ pub fn write(system: &ObjectSystem) -> String {
     }
     out.push_str("</commons>\n</card>\n");
     out
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
 }
 
 fn attribute(out: &mut String, id: &str, value: &str) {

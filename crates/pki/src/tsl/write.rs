@@ -310,6 +310,6 @@ impl Entry {
 }
 
 fn service_name(name: &str) -> String {
-    let name = name.replace('&', "&amp;").replace('<', "&lt;");
+    let name = base::xml::escape(name);
     format!("<ServiceName><Name xml:lang=\"DE\">{name}</Name></ServiceName>")
 }

@@ -35,17 +35,13 @@ pub(super) fn enveloped(beside_others: bool) -> &'static str {
     }
 }
 
+/// In ASCII, whatever the encoding of the document around it.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_ascii() => out.push(c),
-            // whatever the encoding of the document around it
-            c => {
+    for c in base::xml::escape(text).chars() {
+        match c.is_ascii() {
+            true => out.push(c),
+            false => {
                 let _ = write!(out, "&#{};", u32::from(c));
             }
         }
