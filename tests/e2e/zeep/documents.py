@@ -5,6 +5,7 @@ import base64
 import datetime
 import hashlib
 import os
+import re
 import subprocess
 
 import judge
@@ -253,6 +254,19 @@ assert result(checked) == "INVALID", warnings(checked)
 today = signed_bytes(sign(smcb, request(text, CMS, IncludeEContent=True)))
 early = verify(signature=today, UseVerificationTime={"SpecificTime": "2001-01-01T00:00:00Z"})
 assert result(early) == "INVALID" and early.VerificationResult.TimestampType == "USER_DEFINED_TIMESTAMP"
+
+# published signatures: whole, but of a TI that this Konnektor does not know; with one bit changed they are broken
+for name in ("erezept-2025-01-15/02_sign_avs_response.xml", "signature-service/SignDoc_CAdES_enveloping_KIM_nonQES_resp.xml"):
+    text_of = re.search("Base64Signature[^>]*>([^<]+)<", (schemas.parent / "samples" / name).read_text()).group(1)
+    published = base64.b64decode("".join(text_of.split()))
+    checked = verify(signature=published)
+    assert result(checked) == "INVALID" and not {4115, 4112} & set(warnings(checked)), warnings(checked)
+    assert {1027, 1059} & set(warnings(checked)), warnings(checked)
+    content = published.index(bytes.fromhex("2a864886f70d010701a0")) + 30
+    for position in (content, content + 40):
+        changed = published[:position] + bytes([published[position] ^ 1]) + published[position + 1 :]
+        checked = verify(signature=changed)
+        assert result(checked) == "INVALID" and 4115 in warnings(checked), (name, position, warnings(checked))
 
 # ExternalAuthenticate ----------------------------------------------------------------------------------------------
 for wsdl in ("conn/AuthSignatureService.wsdl", "conn/AuthSignatureService_v7_4_1.wsdl"):
