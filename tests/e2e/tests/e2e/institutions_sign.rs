@@ -3,11 +3,12 @@
 
 use e2e::Morning;
 use e2e::documents::{Item, Office, document, outcomes};
+use langlauf::demo::Walk;
 use signature::cades;
 use std::time::Duration;
 
-/// 32 practice systems sign with the one SM-B, each three times: all signatures are right, and everybody has had a first
-/// turn before the first has had his third.
+/// 32 practice systems sign with the one SM-B, each three times: all signatures are right, and at least three quarters have
+/// had a first turn before the first has had his third.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_and_nobody_starves() {
     let morning = Morning::after_the_walk().await.unwrap();
@@ -41,7 +42,12 @@ async fn many_at_once_and_nobody_starves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_and_letters() {
-    let morning = Morning::after_the_walk().await.unwrap();
+    let morning = Morning::with(|options| {
+        options.settings = "[log]\ncrypto_operations = true\n".parse().unwrap();
+    });
+    let morning = morning.await.unwrap();
+    let walk = Walk::new(&morning.world, &*morning.clock, true, &|_| ());
+    walk.run().await.unwrap();
     let practice = &morning.world.practice;
     let office = Office { practice, user: None };
     let smcb = e2e::card(practice, "SMC-B").await.unwrap();
@@ -104,6 +110,16 @@ async fn logins_and_letters() {
         office.encrypt(&egk, Some(""), b"x").await.unwrap().fault(),
         Some(4058)
     );
+    // what was done with keys is in the log where that is wanted, once each, and nothing of the documents
+    let logged = e2e::logged(morning.world.konnektor().unwrap().inner());
+    let of = |operation: &str| {
+        let wanted = format!("\"Operation\":\"{operation}\"");
+        let entries = logged.iter().filter(|(topic, _)| topic == "LOG/CRYPTO_OP");
+        entries.filter(|(_, body)| body.contains(&wanted)).count()
+    };
+    assert_eq!(of("ExternalAuthenticate"), 1);
+    assert_eq!((of("EncryptDocument"), of("DecryptDocument")), (3, 2));
+    assert!(logged.iter().all(|(_, body)| !body.contains("Befund")));
 }
 
 /// A letter signed today is still valid after its CA has left the trust list; one that claims to be from afterwards is not.
