@@ -14,7 +14,7 @@ const PARALLEL: &str = "http://ws.gematik.de/conn/sig/sigupdate/parallel";
 const COUNTER: &str = "http://ws.gematik.de/conn/sig/sigupdate/counter/documentexcluding";
 
 /// The policy of emergency data (gemRL_QES_NFDM).
-const NFDM: &str = "urn:gematik:fa:sak:nfdm:r1:v1";
+pub(super) const NFDM: &str = "urn:gematik:fa:sak:nfdm:r1:v1";
 /// What the policy checks documents with: names below its URI, and SHA-256 of the published schemas (version 1.4).
 const NFDM_SCHEMAS: [(&str, &str); 2] = [
     (

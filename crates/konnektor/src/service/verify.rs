@@ -169,7 +169,8 @@ impl Call<'_> {
             return Ok(judged);
         }
         let partial = !judged.finding.whole && judged.finding.counters.is_none();
-        if partial && judged.finding.policy.is_none() {
+        // only this policy signs parts of documents
+        if partial && judged.finding.policy.as_deref() != Some(super::prepare::NFDM) {
             judged.failure = Some(Code::NOT_WHOLE_DOCUMENT.into());
             return Ok(judged);
         }

@@ -103,6 +103,17 @@ fn own<'a, 'i>(signature: Node<'a, 'i>, name: &str) -> impl Iterator<Item = Node
     })
 }
 
+/// The properties that the signature must cover; what stands in others anybody may have written.
+fn properties<'a, 'i>(signature: Node<'a, 'i>) -> Option<Node<'a, 'i>> {
+    own(signature, "SignedProperties").next()
+}
+
+/// A XAdES element in them.
+fn signed<'a, 'i>(signature: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+    let mut inside = properties(signature)?.descendants();
+    inside.find(|node| node.has_tag_name((ns::XADES, name)))
+}
+
 fn flaw(error: XmlError) -> Result<Flaw, Error> {
     Ok(match error {
         XmlError::Digest => Flaw::Digest,
@@ -115,9 +126,9 @@ fn flaw(error: XmlError) -> Result<Flaw, Error> {
 }
 
 fn examine(node: Node<'_, '_>, known: &[X509]) -> Result<Finding, Error> {
-    let text = |name| own(node, name).next().and_then(|found| found.text());
-    let signing_time = text("SigningTime").and_then(|text| text.trim().parse::<Timestamp>().ok());
-    let policy = own(node, "SigPolicyId").next();
+    let signing_time =
+        signed(node, "SigningTime").and_then(|found| found.text()?.trim().parse::<Timestamp>().ok());
+    let policy = signed(node, "SigPolicyId");
     let policy = policy.and_then(|id| {
         let identifier = id
             .children()
@@ -156,7 +167,7 @@ fn examine(node: Node<'_, '_>, known: &[X509]) -> Result<Finding, Error> {
         let bytes = xmlsec::canonicalize(value, &xmlsec::Mode::Inclusive, &[]).ok()?;
         cades::time_in_token(token, &bytes)
     });
-    finding.certificate = match named(node) {
+    finding.certificate = match signed(node, "CertDigest") {
         // the signed reference decides which one it is
         Some(named) => candidates
             .iter()
@@ -172,8 +183,9 @@ fn examine(node: Node<'_, '_>, known: &[X509]) -> Result<Finding, Error> {
         return Ok(finding);
     }
     let root = node.document().root_element();
+    let alone = !has_stowaway(&signature);
     let covers = |reference: &dsig::Reference<'_, '_>| {
-        let around = node == root && reference.target.parent() == Some(root);
+        let around = node == root && alone && reference.target.parent() == Some(root);
         reference.kind.is_none() && (reference.target.is_root() || reference.target == root || around)
     };
     finding.whole = signature.references.iter().any(covers);
@@ -185,12 +197,22 @@ fn examine(node: Node<'_, '_>, known: &[X509]) -> Result<Finding, Error> {
     Ok(finding)
 }
 
-/// The digest element of the signing certificate in the signed properties.
-fn named<'a, 'i>(signature: Node<'a, 'i>) -> Option<Node<'a, 'i>> {
-    own(signature, "CertDigest").find(|node| {
-        node.ancestors()
-            .any(|one| one.has_tag_name((ns::XADES, "SignedProperties")))
-    })
+/// Is there an object in the signature that is neither signed nor made of properties?
+fn has_stowaway(signature: &Signature<'_, '_>) -> bool {
+    let objects = signature
+        .node
+        .children()
+        .filter(|node| node.has_tag_name((ns::DS, "Object")));
+    objects
+        .filter(|object| signature.references.iter().all(|one| one.target != *object))
+        .flat_map(|object| object.children())
+        .any(|child| match child.is_element() {
+            true => {
+                !child.has_tag_name((ns::XADES, "QualifyingProperties"))
+                    && signature.references.iter().all(|one| one.target != child)
+            }
+            false => child.text().is_some_and(|text| !text.trim().is_empty()),
+        })
 }
 
 /// Value and digests; gives the digest of the first thing that is signed besides properties.
@@ -211,17 +233,15 @@ fn check(
         let content = reference.check().map_err(wrong)?;
         if reference.kind == Some(ns::SIGNED_PROPERTIES) {
             // properties of somebody else say nothing about this signature
-            let inside = reference.target.has_tag_name((ns::XADES, "SignedProperties"))
-                && own(signature.node, "SignedProperties").any(|node| node == reference.target);
-            if !inside {
+            if properties(signature.node) != Some(reference.target) {
                 return Err(Ok(Flaw::Reference));
             }
         } else if digest.is_none() {
             digest = Some(crypto::sha256([content]).to_vec());
         }
     }
-    let properties = own(signature.node, "SignedProperties").next();
-    let covered = properties.is_none_or(|node| signature.references.iter().any(|one| one.target == node));
+    let covered = properties(signature.node)
+        .is_none_or(|node| signature.references.iter().any(|one| one.target == node));
     match (covered, digest) {
         (true, Some(digest)) => Ok(Some(digest)),
         _ => Err(Ok(Flaw::Reference)),

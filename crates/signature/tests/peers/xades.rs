@@ -220,3 +220,31 @@ fn wrapped_documents_are_not_believed() {
     );
     assert!(matches!(xades::verify(&xpath, &[]), Err(Error::Forbidden(_))));
 }
+
+/// What anybody can write into a signature without breaking it says nothing about it.
+#[test]
+fn nothing_counts_that_is_not_signed() {
+    let party = &Party::every()[0];
+    let stowaway = "<ds:Object xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><q:QualifyingProperties \
+        xmlns:q=\"http://uri.etsi.org/01903/v1.3.2#\"><q:SigningTime>2001-01-01T00:00:00Z</q:SigningTime><q:SigPolicyId>\
+        <q:Identifier>urn:gematik:fa:sak:nfdm:r1:v1</q:Identifier></q:SigPolicyId></q:QualifyingProperties></ds:Object>";
+    let signed = sign(party, XML, &enveloped(false));
+    let (before, after) = signed.split_once("</ds:KeyInfo>").unwrap();
+    let changed = format!("{before}</ds:KeyInfo>{stowaway}{after}");
+    let finding = &xades::verify(&changed, &[]).unwrap().signatures[0];
+    assert_eq!(finding.outcome, Ok(()));
+    assert_eq!((finding.signing_time, &finding.policy), (Some(now()), &None));
+    // properties in front of the signed ones are taken for them, and then it is broken
+    let twice = stowaway.replace("QualifyingProperties", "SignedProperties");
+    let changed = format!("{before}</ds:KeyInfo>{twice}{after}");
+    let finding = &xades::verify(&changed, &[]).unwrap().signatures[0];
+    assert_eq!(finding.outcome, Err(Flaw::Reference));
+    // a second document beside the signed one
+    let signed = sign(party, XML, &Form::Enveloping { object: None });
+    assert!(xades::verify(&signed, &[]).unwrap().signatures[0].whole);
+    let (before, after) = signed.split_once("</ds:KeyInfo>").unwrap();
+    let second = "<ds:Object xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><rezept/></ds:Object>";
+    let changed = format!("{before}</ds:KeyInfo>{second}{after}");
+    let finding = &xades::verify(&changed, &[]).unwrap().signatures[0];
+    assert_eq!((finding.outcome.clone(), finding.whole), (Ok(()), false));
+}
