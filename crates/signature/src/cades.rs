@@ -335,9 +335,12 @@ pub(crate) fn verify_data(
         };
         let position = findings.signatures.len();
         let content_type = Some(data.content_type);
-        findings
-            .signatures
-            .push(examine(&info, &mut digest_of, content_type, &certificates)?);
+        let mut finding = examine(&info, &mut digest_of, content_type, &certificates)?;
+        // somebody else's signed attributes, handed over as a document (RFC 5652 leaves that open)
+        if info.to_be_verified().is_none() && are_attributes(content) {
+            finding.outcome = Err(Flaw::Attributes);
+        }
+        findings.signatures.push(finding);
         findings.ocsp.extend(embedded_ocsp(&info));
         for counter in counters(&info) {
             if findings.signatures.len() == SIGNATURES {
@@ -351,6 +354,13 @@ pub(crate) fn verify_data(
         }
     }
     Ok(findings)
+}
+
+/// Could this have been signed as the signed attributes of a signature?
+fn are_attributes(content: &[u8]) -> bool {
+    tlv::read(content).is_ok_and(|(set, rest)| {
+        set.tag == 0x31 && rest.is_empty() && Attribute::list(set.value).is_ok_and(|all| !all.is_empty())
+    })
 }
 
 fn counters<'a>(info: &SignerInfo<'a>) -> Vec<&'a [u8]> {

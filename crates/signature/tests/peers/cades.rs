@@ -1,6 +1,8 @@
 //! CAdES against `openssl cms`.
 
 use super::common::Party;
+use asn1::cms::{SignedData, SignerInfo};
+use asn1::tlv;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crypto::SignatureScheme;
@@ -184,4 +186,25 @@ fn published_signatures() {
             assert!(finding.signing_time.is_some());
         }
     }
+}
+
+/// A signature over signed attributes is none over a document that looks like them.
+#[test]
+fn attributes_are_no_document() {
+    let party = &Party::every()[0];
+    let draft = cades::sign(DOCUMENT.to_vec(), true, &party.signer(), Extra::default()).unwrap();
+    let signed = draft.sign_with(&party.key, &[]).unwrap();
+    let mut data = SignedData::parse(&signed).unwrap();
+    let raw = data.signers[0].to_vec();
+    let (attributes, info) = (
+        SignerInfo::parse(&raw).unwrap().to_be_verified().unwrap(),
+        tlv::read(&raw).unwrap().0,
+    );
+    let bare = tlv::read_all(info.value).unwrap().into_iter();
+    let bare = bare.filter(|field| field.tag != 0xA0).map(|field| field.raw);
+    data.signers = vec![tlv::nest(0x30, bare).into()];
+    data.content = Some(&attributes);
+    let forged = data.to_der().unwrap();
+    let finding = &cades::verify(&forged, None, &[]).unwrap().signatures[0];
+    assert_eq!(finding.outcome, Err(Flaw::Attributes));
 }
