@@ -246,5 +246,5 @@ fn nothing_counts_that_is_not_signed() {
     let second = "<ds:Object xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><rezept/></ds:Object>";
     let changed = format!("{before}</ds:KeyInfo>{second}{after}");
     let finding = &xades::verify(&changed, &[]).unwrap().signatures[0];
-    assert_eq!((finding.outcome.clone(), finding.whole), (Ok(()), false));
+    assert_eq!((finding.outcome, finding.whole), (Ok(()), false));
 }
