@@ -24,6 +24,12 @@ pub fn to_der(input: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     Ok(Cow::Owned(out))
 }
 
+/// The first object, where something may follow it.
+pub fn first(input: &[u8]) -> Result<&[u8], Error> {
+    let object = Object::read(input, 0)?;
+    input.get(..object.end).ok_or(Error::Truncated("BER value"))
+}
+
 struct Object {
     /// Bytes of the tag.
     tag_length: usize,
@@ -222,5 +228,17 @@ mod tests {
             );
         }
         assert!(to_der(&[0x30, 0x80].repeat(100_000)).is_err());
+    }
+
+    /// A CMS of indefinite length in the gap of a PDF, with zeros behind it.
+    #[test]
+    fn filling_is_no_part_of_the_first_object() {
+        let padded = [0x30, 0x80, 0x02, 0x01, 0x05, 0, 0, 0, 0, 0, 0];
+        assert_eq!(first(&padded).unwrap(), &padded[..7]);
+        assert_eq!(
+            to_der(first(&padded).unwrap()).unwrap().as_ref(),
+            [0x30, 3, 2, 1, 5]
+        );
+        assert!(first(&padded[..5]).is_err());
     }
 }

@@ -286,10 +286,17 @@ impl<'c> LogicalChannel<'c> {
         self.number
     }
 
-    /// Closes it; everything verified there is forgotten.
+    /// Closes it; everything verified there is forgotten. Tried twice, for a channel that stays open keeps its PIN.
     pub async fn close(self) -> Result<(), ChannelError> {
         let close = Command::new(self.number, 0x70, 0x80, 0x00);
-        self.base.transmit(&close).await.map(|_| ())
+        match self.base.transmit(&close).await {
+            Ok(answer) if answer.is_ok() => return Ok(()),
+            _ => {}
+        }
+        match self.base.transmit(&close).await? {
+            answer if answer.is_ok() => Ok(()),
+            _ => Err(ChannelError::Garbage),
+        }
     }
 }
 

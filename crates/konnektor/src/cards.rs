@@ -136,10 +136,18 @@ impl Card {
         set.retain(|(_, name)| name != pin);
     }
 
-    /// The state of a password as the card has it. What the card has lost, no session keeps.
+    /// One session has lost a verification.
+    pub fn forget_verified_of(&self, caller: &Caller, pin: &str) {
+        let key = (self.session(caller), pin.to_owned());
+        let mut set = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        set.remove(&key);
+    }
+
+    /// The state of a password as the card has it. What the card has lost, no session keeps; but PIN.QES is verified on
+    /// other channels than the one that is asked, by comfort signatures, which know themselves when they end.
     pub async fn pin_status(&self, pin: PinRef) -> Result<PinStatus, Failure> {
         let status = pin.status(&self.channel).await?;
-        if status != PinStatus::Verified {
+        if status != PinStatus::Verified && pin.name != "PIN.QES" {
             self.forget_verified(pin.name);
         }
         Ok(status)

@@ -468,3 +468,44 @@ impl Config {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each setting of a group on both sides of its limits.
+    #[test]
+    fn signature_settings_have_limits() {
+        let outcome = |lines: &str, authentication| {
+            let settings: SignatureSettings = toml::from_str(lines).unwrap();
+            settings.check(authentication).map_err(|error| error.to_string())
+        };
+        let certificate = ClientAuthentication::Certificate;
+        for good in [
+            "",
+            "comfort_max = 1",
+            "comfort_max = 250",
+            "comfort_hours = 1",
+            "comfort_hours = 24",
+        ] {
+            assert_eq!(outcome(good, certificate), Ok(()), "{good}");
+        }
+        for (bad, named) in [
+            ("comfort_max = 0", "comfort_max"),
+            ("comfort_max = 251", "comfort_max"),
+            ("comfort_hours = 0", "comfort_hours"),
+            ("comfort_hours = 25", "comfort_hours"),
+        ] {
+            assert!(
+                outcome(bad, certificate).is_err_and(|error| error.contains(named)),
+                "{bad}"
+            );
+        }
+        assert!(toml::from_str::<SignatureSettings>("comfort_max = 256").is_err());
+        assert!(toml::from_str::<SignatureSettings>("comfrot = true").is_err());
+        let comfort = |authentication| outcome("comfort = true", authentication);
+        assert_eq!(comfort(certificate), Ok(()));
+        assert_eq!(comfort(ClientAuthentication::Password), Ok(()));
+        assert!(comfort(ClientAuthentication::None).is_err());
+    }
+}

@@ -1,4 +1,5 @@
-//! The walk of the demo: pair, insert, GetCards, VerifyPin, ReadVSD offline, ReadVSD online with an update.
+//! The walk of the demo: pair, insert, GetCards, VerifyPin, ReadVSD offline, ReadVSD online with an update, sign as a
+//! doctor, verify.
 
 use crate::practice::{Answer, Operation};
 use crate::world::{EGK, TERMINAL, World};
@@ -34,6 +35,8 @@ pub struct Walk<'w> {
 
 const PATIENCE: Duration = Duration::from_secs(15);
 const PERSON: Duration = Duration::from_secs(300);
+/// Who is logged in at the practice system.
+const DOCTOR: &str = "Dr. Spur";
 /// PIN of all demo cards.
 const PIN: &str = "123456";
 
@@ -88,7 +91,7 @@ impl<'w> Walk<'w> {
         self.world.vsdm.set_pending(EGK, moved);
         self.step("ReadVSD online with an update", self.read(true))
             .await?;
-        Ok(())
+        self.step("SignDocument with HBA, verify", self.sign()).await
     }
 
     async fn directory(&self) -> Result<String> {
@@ -184,6 +187,30 @@ impl<'w> Walk<'w> {
     async fn handle(&self, card_type: &str) -> Result<String> {
         let mut handles = self.world.practice.cards(card_type).await?;
         handles.pop().with_context(|| format!("no {card_type}"))
+    }
+
+    /// A qualified signature with the HBA and its PIN, and what the Konnektor itself thinks of it.
+    async fn sign(&self) -> Result<String> {
+        let practice = &self.world.practice;
+        let handle = self.handle("HBA").await?;
+        let numbered = good(practice.call(Operation::GetJobNumber { user: DOCTOR }).await?)?;
+        let job = numbered.text("JobNumber").context("JobNumber")?;
+        let call = practice.call(Operation::SignText {
+            user: DOCTOR,
+            handle: &handle,
+            job: &job,
+            text: "Frau Loipengrün darf wieder langlaufen.",
+        });
+        let keys = [Key::Digits(PIN.into()), Key::Enter];
+        let (answer, pressed) = tokio::join!(call, self.at_the_pad(&keys));
+        pressed?;
+        let cms = good(answer?)?
+            .text("Base64Signature")
+            .context("Base64Signature")?;
+        let judged = good(practice.call(Operation::VerifySignature { cms: &cms }).await?)?;
+        let verdict = judged.text("HighLevelResult").unwrap_or_default();
+        ensure!(verdict == "VALID", "VerifyDocument: {verdict}");
+        Ok(format!("job {job}, PIN.QES typed at the terminal; {verdict}"))
     }
 
     async fn read(&self, online: bool) -> Result<String> {

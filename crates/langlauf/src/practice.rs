@@ -219,6 +219,21 @@ pub enum Operation<'a> {
         event_to: &'a str,
         topic: &'a str,
     },
+    /// For the user `user`.
+    GetJobNumber {
+        user: &'a str,
+    },
+    /// A text, as CMS signature with the text inside.
+    SignText {
+        user: &'a str,
+        handle: &'a str,
+        job: &'a str,
+        text: &'a str,
+    },
+    /// A CMS signature with its document inside.
+    VerifySignature {
+        cms: &'a str,
+    },
 }
 
 impl Operation<'_> {
@@ -304,6 +319,50 @@ impl Operation<'_> {
                 );
                 ("/ws/CardTerminalService", body)
             }
+            Operation::GetJobNumber { user } => signature("GetJobNumber", context_of(user)),
+            Operation::SignText {
+                user,
+                handle,
+                job,
+                text,
+            } => signature(
+                "SignDocument",
+                format!(
+                    "<CONN:CardHandle>{handle}</CONN:CardHandle>{}<SIG:TvMode>NONE</SIG:TvMode>\
+                     <SIG:JobNumber>{job}</SIG:JobNumber><SIG:SignRequest RequestID=\"1\"><SIG:OptionalInputs>\
+                     <dss:SignatureType>urn:ietf:rfc:5652</dss:SignatureType>\
+                     <SIG:IncludeEContent>true</SIG:IncludeEContent></SIG:OptionalInputs>\
+                     <SIG:Document ShortText=\"Text\"><dss:Base64Data MimeType=\"text/plain; charset=utf-8\">{}</dss:Base64Data>\
+                     </SIG:Document><SIG:IncludeRevocationInfo>true</SIG:IncludeRevocationInfo></SIG:SignRequest>",
+                    context_of(user),
+                    STANDARD.encode(text)
+                ),
+            ),
+            Operation::VerifySignature { cms } => signature(
+                "VerifyDocument",
+                format!(
+                    "{CONTEXT}<dss:SignatureObject><dss:Base64Signature Type=\"urn:ietf:rfc:5652\">{cms}\
+                     </dss:Base64Signature></dss:SignatureObject>\
+                     <SIG:IncludeRevocationInfo>false</SIG:IncludeRevocationInfo>"
+                ),
+            ),
         }
     }
+}
+
+/// The context with somebody who is logged in.
+fn context_of(user: &str) -> String {
+    CONTEXT.replace(
+        "</CCTX:Context>",
+        &format!("<CONN:UserId>{user}</CONN:UserId></CCTX:Context>"),
+    )
+}
+
+fn signature(operation: &str, content: String) -> (&'static str, String) {
+    let body = format!(
+        "<SIG:{operation} xmlns:SIG=\"{}\" xmlns:CONN=\"http://ws.gematik.de/conn/ConnectorCommon/v5.0\" \
+         xmlns:dss=\"urn:oasis:names:tc:dss:1.0:core:schema\">{content}</SIG:{operation}>",
+        soap::ns::SIG75
+    );
+    ("/ws/SignatureService", body)
 }

@@ -1,11 +1,12 @@
 //! PAdES (ETSI EN 319 142-1, baseline B): a signature in a PDF document, appended without touching what is there. One
 //! signature a document: what a second one may change in between would have to be judged page by page.
 
-use crate::pdf::{Dict, File, Object, Update, text_string};
+use crate::pdf::{Dict, File, Object, Parser, Update, text_string};
 use crate::{Draft, Error, Finding, Findings, Signer, cades};
 use asn1::X509;
 use asn1::cms::SignedData;
 use base::Timestamp;
+use std::collections::HashSet;
 
 /// Room for the signature in bytes: certificate, attributes, signature value.
 const ROOM: usize = 12 * 1024;
@@ -41,15 +42,19 @@ pub fn sign(pdf: &[u8], reason: Option<&str>, signer: &Signer) -> Result<Draft, 
             "the PDF document is signed already, and takes no second signature",
         ));
     }
-    let mut update = Update::of(&file);
+    let mut update = Update::of(&file)?;
     let (signature, widget) = (update.number(), update.number());
     update.put(signature, signature_dictionary(reason, signer.at));
     let (page_number, page) = file.first_page()?;
-    update.put_object(widget, &Object::Dict(widget_dictionary(signature, page_number)));
+    update.put_object(widget, &Object::Dict(widget_dictionary(signature, page_number)))?;
     let own = Object::Reference(widget, 0);
     append(&file, &mut update, (page_number, page), "Annots", own.clone())?;
     into_form(&file, &mut update, own)?;
     let (mut out, texts) = update.finish();
+    // whatever the document made of it: a signature that readers would not find is none
+    if fields(&File::open(&out)?)?.len() != 1 {
+        return Err(Error::Format("PDF: takes no signature".into()));
+    }
     let text = texts.get(&signature).copied().unwrap_or_default();
     let inside = |needle: &[u8]| {
         let bytes = out.get(text..).unwrap_or_default();
@@ -139,13 +144,14 @@ fn append(
     };
     items.push(item);
     match dict.get(key) {
-        Some(Object::Reference(elsewhere, _)) => update.put_object(*elsewhere, &Object::Array(items)),
+        Some(Object::Reference(elsewhere, generation)) if file.has(*elsewhere, *generation) => {
+            update.put_object(*elsewhere, &Object::Array(items))
+        }
         _ => {
             dict.set(key, Object::Array(items));
-            update.put_object(number, &Object::Dict(dict));
+            update.put_object(number, &Object::Dict(dict))
         }
     }
-    Ok(())
 }
 
 /// Enters a field into the document's form, which is made if there is none.
@@ -164,20 +170,23 @@ fn into_form(file: &File<'_>, update: &mut Update<'_, '_>, field: Object) -> Res
     };
     list.push(field);
     match form.get("Fields") {
-        Some(Object::Reference(elsewhere, _)) => update.put_object(*elsewhere, &Object::Array(list)),
+        Some(Object::Reference(elsewhere, generation)) if file.has(*elsewhere, *generation) => {
+            update.put_object(*elsewhere, &Object::Array(list))?;
+        }
         _ => form.set("Fields", Object::Array(list)),
     }
     match catalog.get("AcroForm") {
-        Some(Object::Reference(elsewhere, _)) => update.put_object(*elsewhere, &Object::Dict(form)),
+        Some(Object::Reference(elsewhere, generation)) if file.has(*elsewhere, *generation) => {
+            update.put_object(*elsewhere, &Object::Dict(form))
+        }
         _ => {
             catalog.set("AcroForm", Object::Dict(form));
-            update.put_object(number, &Object::Dict(catalog));
+            update.put_object(number, &Object::Dict(catalog))
         }
     }
-    Ok(())
 }
 
-/// Names and signature dictionaries of signed fields.
+/// Names and signature dictionaries of signed fields, each once, however often it is named.
 fn fields(file: &File<'_>) -> Result<Vec<(String, Dict)>, Error> {
     let (_, catalog) = file.catalog()?;
     let form = file.resolve(catalog.get("AcroForm"))?;
@@ -187,8 +196,13 @@ fn fields(file: &File<'_>) -> Result<Vec<(String, Dict)>, Error> {
     };
     let mut open: Vec<(Object, bool, usize)> =
         list.into_iter().rev().map(|field| (field, false, 0)).collect();
-    let (mut found, mut looked) = (Vec::new(), 0);
+    let (mut found, mut looked, mut seen) = (Vec::new(), 0, HashSet::new());
     while let Some((field, inherited, depth)) = open.pop() {
+        if let Object::Reference(number, _) = field
+            && !seen.insert(number)
+        {
+            continue;
+        }
         looked += 1;
         if looked > FIELDS.1 || depth > FIELDS.0 {
             return Err(Error::TooMuch("PDF form fields"));
@@ -206,6 +220,9 @@ fn fields(file: &File<'_>) -> Result<Vec<(String, Dict)>, Error> {
                 _ => String::new(),
             };
             found.push((name, value));
+            if found.len() > cades::SIGNATURES {
+                return Err(Error::TooMuch("signatures"));
+            }
         }
     }
     Ok(found)
@@ -218,19 +235,11 @@ pub fn verify(pdf: &[u8], known: &[X509]) -> Result<Findings, Error> {
     if all.is_empty() {
         return Err(Error::NoSignature);
     }
-    if all.len() > cades::SIGNATURES {
-        return Err(Error::TooMuch("signatures"));
-    }
     let mut findings = Findings::default();
     for (name, dict) in all {
         let (covered, cms, whole) = covered(pdf, &dict)?;
         // what follows the CMS is filling
-        let length = asn1::tlv::read(&cms).map(|(object, _)| object.raw.len());
-        let cms = match length {
-            Ok(length) => cms.get(..length).unwrap_or_default().to_vec(),
-            Err(_) => cms,
-        };
-        let cms = asn1::ber::to_der(&cms)?;
+        let cms = asn1::ber::to_der(asn1::ber::first(&cms)?)?;
         let data = SignedData::parse(&cms)?;
         let mut inside = cades::verify_data(&data, Some(&covered), known)?;
         let time = match dict.get("M") {
@@ -249,6 +258,9 @@ pub fn verify(pdf: &[u8], known: &[X509]) -> Result<Findings, Error> {
                 counters: finding.counters.map(|over| over + offset),
                 ..finding
             }));
+        if findings.signatures.len() > cades::SIGNATURES {
+            return Err(Error::TooMuch("signatures"));
+        }
         findings.certificates.extend(inside.certificates);
         findings.ocsp.extend(inside.ocsp);
     }
@@ -276,15 +288,9 @@ fn covered(pdf: &[u8], dict: &Dict) -> Result<(Vec<u8>, Vec<u8>, bool), Error> {
         return Err(bad("ByteRange"));
     };
     // nothing but the signature itself may lie in the gap
-    let hex = gap
-        .strip_prefix(b"<")
-        .and_then(|gap| gap.strip_suffix(b">"))
-        .ok_or_else(|| bad("something else than the signature is left out"))?;
-    let digits = hex.iter().filter(|byte| !byte.is_ascii_whitespace()).count();
-    let only_hex = hex
-        .iter()
-        .all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
-    if !only_hex || digits.div_ceil(2) != contents.len() {
+    let mut parser = Parser::at(gap, 0);
+    let inside = parser.object().ok().filter(|_| parser.position == gap.len());
+    if !gap.starts_with(b"<") || !matches!(inside, Some(Object::String(text)) if text == *contents) {
         return Err(bad("something else than the signature is left out"));
     }
     Ok(([before, after].concat(), contents.clone(), end == pdf.len()))
@@ -306,4 +312,116 @@ fn moment(text: &[u8]) -> Option<Timestamp> {
     format!("{year}-{month}-{day}T{hour}:{minute}:{second}{zone}")
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto::{Curve, EcPrivate, SignatureScheme, SoftKey};
+    use pki::issue::{Authority, Name};
+
+    /// A document of these objects (number, generation, text) with a table of where they lie.
+    fn document(objects: &[(u32, u32, &str)], trailer: &str) -> Vec<u8> {
+        let (mut out, mut rows) = (b"%PDF-1.7\n".to_vec(), String::new());
+        for (number, generation, text) in objects {
+            rows += &format!("{number} 1\n{:010} {generation:05} n\r\n", out.len());
+            out.extend(format!("{number} {generation} obj\n{text}\nendobj\n").bytes());
+        }
+        let start = out.len();
+        out.extend(format!("xref\n{rows}trailer\n<< {trailer} >>\nstartxref\n{start}\n%%EOF\n").bytes());
+        out
+    }
+
+    const PAGES: (u32, u32, &str) = (2, 0, "<< /Type /Pages /Kids [3 0 R] /Count 1 >>");
+    const TRAILER: &str = "/Root 1 0 R /Size 8";
+
+    fn signed(pdf: &[u8]) -> Result<Vec<u8>, Error> {
+        let key = SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1).unwrap());
+        let moment = |text: &str| text.parse().unwrap();
+        let (from, to) = (moment("2026-01-01T00:00:00Z"), moment("2030-01-01T00:00:00Z"));
+        let own = Authority::root(Name::new("T", "Test"), key.clone(), "", from, to).unwrap();
+        let certificate = X509::parse(&own.certificate).unwrap();
+        let signer = Signer::new(certificate, SignatureScheme::Ecdsa, from).unwrap();
+        sign(pdf, None, &signer)?.sign_with(&key, &[])
+    }
+
+    /// Small files that want gigabytes: many names of one large object, a packed table of nothing, the same text again and
+    /// again. Each of them is refused by what is left of the work, not by the machine.
+    #[test]
+    fn small_documents_that_want_much_are_refused() {
+        let wide = format!("<<{}>>", "//".repeat(199_000));
+        let many = format!("<< /Fields [{}] >>", "5 0 R ".repeat(1_900));
+        let catalog = (1, 0, "<< /Type /Catalog /Pages 2 0 R /AcroForm 4 0 R >>");
+        let page = (3, 0, "<< /Type /Page >>");
+        let once = document(
+            &[
+                catalog,
+                PAGES,
+                page,
+                (4, 0, &many),
+                (5, 0, "<< /FT /Sig /V 6 0 R >>"),
+                (6, 0, &wide),
+            ],
+            TRAILER,
+        );
+        // named often, it is still one field; and no signature
+        assert!(matches!(verify(&once, &[]), Err(Error::Format(_))));
+        let names: Vec<String> = (10..110).map(|number| format!("{number} 0 R")).collect();
+        let fields: Vec<_> = (10..110)
+            .map(|number| (number, 0, "<< /FT /Sig /V 6 0 R >>"))
+            .collect();
+        let form = format!("<< /Fields [{}] >>", names.join(" "));
+        let mut objects = vec![catalog, PAGES, page, (4, 0, form.as_str()), (6, 0, &wide)];
+        objects.extend(fields);
+        let different = document(&objects, TRAILER);
+        assert!(matches!(verify(&different, &[]), Err(Error::TooMuch(_))));
+        assert!(matches!(signed(&different), Err(Error::TooMuch(_))));
+
+        use std::io::Write as _;
+        let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(&vec![0; 32 * 1024 * 1024]).unwrap();
+        let packed = packer.finish().unwrap();
+        let mut bomb = b"%PDF-1.7\n".to_vec();
+        bomb.extend(
+            format!(
+                "1 0 obj\n<< /Type /XRef /W [1 0 0] /Index [0 67108864] /Filter /FlateDecode /Length {} >>\nstream\n",
+                packed.len()
+            )
+            .bytes(),
+        );
+        bomb.extend(packed);
+        bomb.extend(b"\nendstream\nendobj\nstartxref\n9\n%%EOF\n");
+        assert!(matches!(pdf_a_part(&bomb), Err(Error::TooMuch(_))));
+    }
+
+    /// What is signed is found again, also where the document names objects that are not there; and what would be broken by
+    /// signing is refused.
+    #[test]
+    fn a_signature_is_always_found_again() {
+        let catalog = "<< /Type /Catalog /Pages 2 0 R /AcroForm 10 0 R >>";
+        let dangling = document(
+            &[(1, 0, catalog), PAGES, (3, 0, "<< /Type /Page /Annots 9 0 R >>")],
+            TRAILER,
+        );
+        let good = signed(&dangling).unwrap();
+        let findings = verify(&good, &[]).unwrap();
+        assert_eq!(findings.signatures.len(), 1);
+        assert!(
+            findings
+                .signatures
+                .iter()
+                .all(|one| one.whole && one.outcome.is_ok())
+        );
+
+        let reused = document(
+            &[(1, 2, catalog), PAGES, (3, 0, "<< /Type /Page >>")],
+            "/Root 1 2 R /Size 8",
+        );
+        assert!(matches!(signed(&reused), Err(Error::Variant(_))));
+        let huge = document(
+            &[(1, 0, catalog), PAGES, (3, 0, "<< /Type /Page >>")],
+            "/Root 1 0 R /Size 4294967295",
+        );
+        assert!(matches!(signed(&huge), Err(Error::TooMuch(_))));
+    }
 }

@@ -164,7 +164,10 @@ pub(crate) fn base64(node: Node<'_, '_>) -> Result<Vec<u8>, Malformed> {
             STANDARD.decode(one).map_err(bad)
         }
         _ => {
-            let pieces = node.children().filter_map(|child| child.text());
+            let pieces = node
+                .children()
+                .filter(Node::is_text)
+                .filter_map(|child| child.text());
             let text: String = pieces.flat_map(str::split_ascii_whitespace).collect();
             STANDARD.decode(text).map_err(bad)
         }
@@ -486,23 +489,24 @@ fn verify_request(body: Node<'_, '_>, sig: &'static str) -> Result<SignatureRequ
 /// declared that it takes from around it.
 fn standalone(node: Node<'_, '_>) -> String {
     let text = node.document().input_text().get(node.range()).unwrap_or_default();
-    if roxmltree::Document::parse(text).is_ok() {
+    if roxmltree::Document::parse(text).is_ok_and(|alone| alone.root_element().tag_name() == node.tag_name())
+    {
         return text.to_owned();
     }
+    let own = text.split('>').next().unwrap_or_default();
+    let declares = |name: &str| {
+        own.split_ascii_whitespace()
+            .any(|word| word.split('=').next() == Some(name))
+    };
     let mut declarations = String::new();
     for namespace in node.namespaces() {
-        let attribute = match namespace.name() {
+        let name = match namespace.name() {
             Some("xml") => continue,
-            Some(prefix) => format!(" xmlns:{prefix}=\"{}\"", crate::escape(namespace.uri())),
-            None => format!(" xmlns=\"{}\"", crate::escape(namespace.uri())),
+            Some(prefix) => format!("xmlns:{prefix}"),
+            None => "xmlns".to_owned(),
         };
-        if !text
-            .split('>')
-            .next()
-            .unwrap_or_default()
-            .contains(attribute.split('=').next().unwrap_or_default())
-        {
-            declarations.push_str(&attribute);
+        if !declares(&name) {
+            declarations += &format!(" {name}=\"{}\"", crate::escape(namespace.uri()));
         }
     }
     let end = text.find([' ', '>', '/', '\n', '\t', '\r']).unwrap_or_default();

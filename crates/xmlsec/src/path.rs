@@ -3,9 +3,12 @@
 
 use crate::Error;
 use roxmltree::Node;
+use std::collections::BTreeMap;
 
 /// Most steps.
 const STEPS: usize = 64;
+/// Most nodes looked at. A path that finds so many on its way does not mean one place.
+const WORK: usize = 1_000_000;
 
 /// The one element that `path` means below `root`, a document's root node. Prefixes are not looked at.
 ///
@@ -13,14 +16,24 @@ const STEPS: usize = 64;
 /// `[local-name()='name']` and `[position]`.
 pub fn find<'a, 'i>(root: Node<'a, 'i>, path: &str) -> Result<Node<'a, 'i>, Error> {
     let unknown = || Error::Path(path.chars().take(200).collect());
-    let mut here = vec![root];
+    let (mut here, mut left) = (vec![root], WORK);
     let rest = path.trim().strip_prefix('/').ok_or_else(unknown)?;
     for (number, step) in rest.split('/').enumerate() {
         if number == STEPS {
             return Err(unknown());
         }
         let step = Step::read(step).ok_or_else(unknown)?;
-        here = here.into_iter().flat_map(|node| step.from(node)).collect();
+        // a set: siblings of several nodes are often the same ones
+        let mut next = BTreeMap::new();
+        for node in here {
+            for found in step.from(node, &mut left) {
+                next.insert(found.id().get(), found);
+            }
+            if left == 0 {
+                return Err(Error::PathAmbiguous(path.chars().take(200).collect()));
+            }
+        }
+        here = next.into_values().collect();
     }
     match here.as_slice() {
         [one] => Ok(*one),
@@ -83,14 +96,18 @@ impl<'p> Step<'p> {
         Some(step)
     }
 
-    fn from<'a, 'i>(&self, node: Node<'a, 'i>) -> Vec<Node<'a, 'i>> {
+    /// What the step leads to from a node; `left` is how many nodes may still be looked at.
+    fn from<'a, 'i>(&self, node: Node<'a, 'i>, left: &mut usize) -> Vec<Node<'a, 'i>> {
+        let mut looked = 0;
         let fits = |node: &Node<'_, '_>| {
+            looked += 1;
             node.is_element() && self.name.is_none_or(|name| node.tag_name().name() == name)
         };
         let all: Vec<Node<'a, 'i>> = match self.siblings {
-            true => node.next_siblings().skip(1).filter(fits).collect(),
-            false => node.children().filter(fits).collect(),
+            true => node.next_siblings().skip(1).take(*left).filter(fits).collect(),
+            false => node.children().take(*left).filter(fits).collect(),
         };
+        *left = left.saturating_sub(looked);
         match self.position {
             None => all,
             Some(position) => all.get(position - 1).copied().into_iter().collect(),
@@ -112,6 +129,7 @@ mod tests {
         assert_eq!(name("/*/child::*[1]/b").unwrap(), "b");
         assert_eq!(name("/r/a[1]/following-sibling::*[1]/c").unwrap(), "c");
         assert!(matches!(name("/r/a"), Err(Error::PathAmbiguous(_))));
+        assert_eq!(name("/r/*/following-sibling::a").unwrap(), "a");
         assert!(matches!(name("/r/d"), Err(Error::PathMissing(_))));
         for bad in [
             "",
@@ -125,6 +143,23 @@ mod tests {
             "/r[local-name()='a' or 1]",
         ] {
             assert!(matches!(name(bad), Err(Error::Path(_))), "{bad}");
+        }
+    }
+
+    /// 20,000 elements with 200 million pairs of siblings: refused before they fill the memory.
+    #[test]
+    fn paths_that_lead_everywhere_are_refused() {
+        let text = format!("<r>{}</r>", "<a/>".repeat(20_000));
+        let document = roxmltree::Document::parse(&text).unwrap();
+        for path in [
+            "/*/*/following-sibling::*",
+            "/*/*/following-sibling::b",
+            "/*/*/following-sibling::*/following-sibling::*",
+        ] {
+            assert!(
+                matches!(find(document.root(), path), Err(Error::PathAmbiguous(_))),
+                "{path}"
+            );
         }
     }
 }

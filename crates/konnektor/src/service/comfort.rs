@@ -24,12 +24,13 @@ const REMEMBERED: usize = 1_000;
 /// Sessions of one HBA at a time (A_22344): one of its three further channels stays free for batches.
 const PARALLEL: usize = 2;
 
-/// Card handle, client system, user.
-type Key = (String, String, String);
+/// Card handle, Mandant, client system, user.
+type Key = (String, String, String, String);
 
 /// A running session.
 pub(crate) struct Session {
     key: Key,
+    caller: Caller,
     channel: tokio::sync::Mutex<Option<QesChannel>>,
     /// Signatures left.
     left: AtomicU8,
@@ -42,13 +43,35 @@ pub(crate) struct Session {
 #[derive(Default)]
 pub(crate) struct ComfortSessions {
     running: Mutex<HashMap<Key, Arc<Session>>>,
+    /// Handles of HBAs for which somebody is typing.
+    beginning: Mutex<Vec<String>>,
     users: Mutex<VecDeque<String>>,
+}
+
+/// A place among the sessions of an HBA, as long as its PIN is typed.
+struct Place<'s> {
+    sessions: &'s ComfortSessions,
+    handle: String,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut beginning = self
+            .sessions
+            .beginning
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = beginning.iter().position(|handle| *handle == self.handle) {
+            beginning.swap_remove(at);
+        }
+    }
 }
 
 fn key(card: &Card, caller: &Caller) -> Key {
     let user = caller.user.as_ref().map(ToString::to_string);
     (
         card.handle.to_string(),
+        caller.mandant.to_string(),
         caller.client_system.to_string(),
         user.unwrap_or_default(),
     )
@@ -70,19 +93,37 @@ impl ComfortSessions {
         self.with(|running| running.retain(|(handle, ..), _| inner.cards.by_handle(handle).is_some()));
     }
 
-    /// Was this UserId not used lately?
-    fn is_new_user(&self, user: &str) -> bool {
-        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        users.iter().all(|known| known != user)
+    /// Takes a place among the sessions of an HBA, before the PIN is typed; `None` if there is none.
+    fn place(&self, handle: &str) -> Option<Place<'_>> {
+        let mut beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        let typing = beginning.iter().filter(|other| *other == handle).count();
+        if self.of_card(handle).len() + typing >= PARALLEL {
+            return None;
+        }
+        beginning.push(handle.to_owned());
+        Some(Place {
+            sessions: self,
+            handle: handle.to_owned(),
+        })
     }
 
-    /// Notes a UserId with which a comfort signature began.
-    fn note_user(&self, user: &str) {
+    /// Notes a UserId with which a comfort signature begins; false if it was used lately.
+    fn note_user(&self, user: &str) -> bool {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.iter().any(|known| known == user) {
+            return false;
+        }
         users.push_back(user.to_owned());
         while users.len() > REMEMBERED {
             users.pop_front();
         }
+        true
+    }
+
+    /// Nothing began with this UserId.
+    fn give_back_user(&self, user: &str) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|known| known != user);
     }
 
     fn of_card(&self, handle: &str) -> Vec<Arc<Session>> {
@@ -103,7 +144,7 @@ impl ComfortSessions {
         let mut channel = session.channel.lock().await;
         session.ended.store(true, Ordering::Release);
         self.with(|running| running.remove(&session.key));
-        card.forget_verified("PIN.QES");
+        card.forget_verified_of(&session.caller, "PIN.QES");
         if let Some(channel) = channel.take() {
             channel.close().await;
         }
@@ -145,18 +186,22 @@ impl Call<'_> {
         }
         let sessions = &self.inner.comfort;
         sessions.forget_pulled(self.inner);
-        if sessions.of_card(handle).len() >= PARALLEL {
-            return Err(Code::NO_COMFORT_SESSION.into());
-        }
-        if !sessions.is_new_user(user) {
+        let place = sessions.place(handle).ok_or(Code::NO_COMFORT_SESSION)?;
+        if !sessions.note_user(user) {
             return Err(Code::USER_ID_USED.into());
         }
-        let channel = QesChannel::open(self, &card, &caller, Prompt::Comfort).await?;
-        sessions.note_user(user);
+        let channel = match QesChannel::open(self, &card, &caller, Prompt::Comfort).await {
+            Ok(channel) => channel,
+            Err(failure) => {
+                sessions.give_back_user(user);
+                return Err(failure);
+            }
+        };
         let settings = self.inner.config.signature;
         let time = Duration::from_secs(u64::from(settings.comfort_hours) * 3600);
         let session = Arc::new(Session {
             key: key(&card, &caller),
+            caller: caller.clone(),
             left: AtomicU8::new(
                 settings
                     .comfort_max
@@ -167,6 +212,7 @@ impl Call<'_> {
             ended: AtomicBool::new(false),
         });
         sessions.with(|running| running.insert(session.key.clone(), session.clone()));
+        drop(place);
         card.set_verified(&caller, "PIN.QES");
         // the card forgets the PIN at the end of the time, whether anybody calls or not
         let (inner, session) = (self.inner.clone(), Arc::downgrade(&session));
@@ -275,13 +321,20 @@ impl Call<'_> {
                 match checked(document, position, value) {
                     Ok(value) => values.push(value),
                     Err(failure) => {
+                        // the counters of the trusted channel may differ now: the doctor types the PIN again
                         signed.ended = Some(channel.explain(failure).await);
+                        drop(held);
+                        self.inner.comfort.end(session, card).await;
                         return Ok(signed);
                     }
                 }
             }
             signed.values.push(values);
             self.tell_progress(card, job);
+        }
+        drop(held);
+        if session.left.load(Ordering::Acquire) == 0 {
+            self.inner.comfort.end(session, card).await;
         }
         Ok(signed)
     }
@@ -303,13 +356,24 @@ mod tests {
             assert!(!is_uuid(text), "{text}");
         }
         let sessions = ComfortSessions::default();
-        assert!(sessions.is_new_user("a"));
-        sessions.note_user("a");
-        assert!(!sessions.is_new_user("a"));
+        assert!(sessions.note_user("a"));
+        assert!(!sessions.note_user("a"));
         for number in 0..REMEMBERED {
-            assert!(sessions.is_new_user(&number.to_string()));
-            sessions.note_user(&number.to_string());
+            assert!(sessions.note_user(&number.to_string()));
         }
-        assert!(sessions.is_new_user("a"));
+        assert!(sessions.note_user("a"));
+        sessions.give_back_user("a");
+        assert!(sessions.note_user("a"));
+    }
+
+    #[test]
+    fn places_of_an_hba_are_counted_while_pins_are_typed() {
+        let sessions = ComfortSessions::default();
+        let places: Vec<_> = (0..PARALLEL).filter_map(|_| sessions.place("card")).collect();
+        assert_eq!(places.len(), PARALLEL);
+        assert!(sessions.place("card").is_none());
+        assert!(sessions.place("another card").is_some());
+        drop(places);
+        assert!(sessions.place("card").is_some());
     }
 }

@@ -358,7 +358,11 @@ impl Prepared {
             Content::Data { mime, .. } => mime.clone(),
             Content::Xml(_) => None,
         };
-        let id = document.id.clone().unwrap_or_else(|| self.id.clone());
+        // a RequestID is any text, an ID is a name
+        let id = document
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("ID-{}", hex::encode(&crypto::sha256([self.id.as_bytes()])[..8])));
         let pointer = |xpath: String| SignatureResult::Pointer {
             document: id.clone(),
             xpath,

@@ -3,8 +3,10 @@
 
 use super::Call;
 use super::card::{ENTRY, result_name};
+use super::sign::stopped;
 use crate::card_key::{refusal, signature_command};
 use crate::cards::Card;
+use crate::jobs::Job;
 use crate::model::Caller;
 use crate::{Failure, Inner};
 use asn1::tlv;
@@ -116,7 +118,11 @@ impl QesChannel {
         })?;
         let module = VirtualCard::new(system, Box::new(NoMemory));
         let module = module.map_err(|error| Failure::new(Code::INTERNAL, error))?;
-        let logical = LogicalChannel::open(&card.channel).await?;
+        let logical = {
+            // in the middle of what others do over the base channel it would end their secure messaging
+            let _guard = card.reserve().await?;
+            LogicalChannel::open(&card.channel).await?
+        };
         let logical = logical
             .ok_or_else(|| Failure::new(Code::RESOURCE_BUSY, "all logical channels of the HBA are in use"))?;
         let mut channel = Self {
@@ -227,6 +233,10 @@ impl QesChannel {
     /// in whose middle it was pulled.
     pub(super) async fn explain(&self, failure: Failure) -> Failure {
         let base: &dyn Channel = &self.card.channel;
+        // whoever uses the base channel just now proves that the card is there
+        let Ok(_guard) = self.card.exclusive.try_lock() else {
+            return failure;
+        };
         match base.select_mf().await {
             Ok(answer) if answer.sw != NO_CONTACT => failure,
             Err(card::ChannelError::Timeout) => failure,
@@ -238,8 +248,8 @@ impl QesChannel {
     pub(super) async fn close(self) {
         let logical = LogicalChannel::again(&self.card.channel, self.logical);
         if let Err(error) = logical.close().await {
-            // with the card gone there is nothing left to close
-            tracing::debug!(%error, "logical channel of an HBA");
+            // the card is gone, and with it the channel; or it must be pulled to get rid of it
+            tracing::warn!(%error, terminal = %self.card.ct_id, "logical channel of an HBA not closed");
         }
     }
 }
@@ -290,7 +300,7 @@ impl Call<'_> {
         &self,
         card: &Arc<Card>,
         caller: &Caller,
-        job: &str,
+        job: &Job<'_>,
         (crypt, scheme): (Crypt, SignatureScheme),
         hash: &[u8; 32],
     ) -> Result<Vec<u8>, Failure> {
@@ -304,9 +314,15 @@ impl Call<'_> {
         let channel: &dyn Channel = &card.channel;
         let signing = async {
             check_state(pin.status(channel).await?)?;
+            let go_on = || match job.is_stopped() {
+                true => Err(stopped()),
+                false => Ok(()),
+            };
+            go_on()?;
             let about = |phase, result| self.pin_event(PinRequest::Verify, phase, card, pin, &place, result);
             about("STARTED", None);
-            let command = PinTemplate::verify(pin.reference).command(card.slot, &Prompt::Job(job).texts());
+            let command =
+                PinTemplate::verify(pin.reference).command(card.slot, &Prompt::Job(&job.number).texts());
             let answer = place.session.send(0, &command, ENTRY).await;
             let outcome = answer
                 .as_ref()
@@ -314,6 +330,7 @@ impl Call<'_> {
                 .map(|answer| PinOutcome::from_word(answer.sw));
             about("FINISHED", Some(result_name(outcome)));
             judge_entry(answer?.sw)?;
+            go_on()?;
             let (algorithm, data) = signature_command(scheme, Hash::Sha256, hash)?;
             let key = [0x84, 0x01, key_reference(crypt), 0x80, 0x01, algorithm];
             let choose = Command::new(0, 0x22, 0x41, 0xB6).data(key);

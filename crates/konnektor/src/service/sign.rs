@@ -88,6 +88,8 @@ impl Call<'_> {
                     .await?
             }
         };
+        // whoever stops it from here on is told that it is over
+        drop(job);
         if let (true, Some(failure)) = (signed.values.is_empty(), &signed.ended)
             && failure.code() != Code::USER_CANCELLED
         {
@@ -213,8 +215,16 @@ impl Call<'_> {
             local,
         ) {
             let hash = crypto::sha256([message]);
-            let value = self.sign_single(card, caller, &job.number, kind, &hash).await;
-            let value = checked(document, 0, value)?;
+            let value = self.sign_single(card, caller, job, kind, &hash).await;
+            let value = match checked(document, 0, value) {
+                Err(failure) if failure.code() == Code::USER_CANCELLED && job.is_stopped() => {
+                    return Ok(Signed {
+                        values: Vec::new(),
+                        ended: Some(failure),
+                    });
+                }
+                other => other?,
+            };
             self.tell_progress(card, job);
             return Ok(Signed {
                 values: vec![vec![value]],
@@ -340,7 +350,7 @@ impl Call<'_> {
     }
 }
 
-fn stopped() -> Failure {
+pub(super) fn stopped() -> Failure {
     Failure::new(Code::USER_CANCELLED, "StopSignature")
 }
 

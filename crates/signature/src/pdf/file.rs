@@ -2,12 +2,17 @@
 
 use super::object::{Dict, Object, Parser};
 use crate::Error;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
+use std::rc::Rc;
 
-/// Most bytes unpacked from streams while one file is looked at.
-pub(crate) const UNPACKED: usize = 64 * 1024 * 1024;
+/// Most bytes that are read, unpacked and kept as objects while one file is looked at, all together.
+pub(crate) const WORK: usize = 128 * 1024 * 1024;
+/// Most objects of a file.
+const OBJECTS: usize = 1_000_000;
+/// Highest number of an object (ISO 32000-1, annex C).
+const HIGHEST: u32 = 8_388_607;
 /// Most cross-reference sections, one for each time somebody saved.
 const SECTIONS: usize = 4_096;
 /// Deepest page tree.
@@ -16,9 +21,12 @@ const TREE: usize = 64;
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Free,
-    Offset(usize),
+    Offset(usize, i64),
     Inside { stream: u32, index: usize },
 }
+
+/// A stream's dictionary and content.
+type Unpacked = (Dict, Vec<u8>);
 
 /// A file whose objects are read when they are asked for.
 pub(crate) struct File<'a> {
@@ -29,6 +37,8 @@ pub(crate) struct File<'a> {
     /// Is the newest section a stream? Then the next must be one, too.
     streams: bool,
     left: Cell<usize>,
+    /// Object streams that are unpacked.
+    unpacked: RefCell<HashMap<u32, Rc<Unpacked>>>,
 }
 
 fn bad(what: &str) -> Error {
@@ -55,7 +65,8 @@ impl<'a> File<'a> {
             trailer: Dict::default(),
             start,
             streams: false,
-            left: Cell::new(UNPACKED),
+            left: Cell::new(WORK),
+            unpacked: RefCell::default(),
         };
         let (mut next, mut seen) = (vec![start], HashSet::new());
         while let Some(offset) = next.pop() {
@@ -63,13 +74,7 @@ impl<'a> File<'a> {
                 return Err(bad("cross-reference sections in a circle"));
             }
             let trailer = file.section(offset, seen.len() == 1)?;
-            let link = |key| {
-                let link = trailer.get(key).and_then(Object::as_integer);
-                link.and_then(|offset| usize::try_from(offset).ok())
-            };
-            // the hidden section of a hybrid file comes before the one before
-            next.extend(link("Prev"));
-            next.extend(link("XRefStm"));
+            next.extend(link(&trailer, "Prev"));
             if seen.len() == 1 {
                 file.trailer = trailer;
             }
@@ -80,6 +85,22 @@ impl<'a> File<'a> {
         Ok(file)
     }
 
+    /// Pays for work, as long as there is something left to pay with.
+    fn charge(&self, bytes: usize) -> Result<(), Error> {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.ok_or(Error::TooMuch("PDF document"))?);
+        Ok(())
+    }
+
+    /// Enters where an object lies; what is known already is newer.
+    fn enter(&mut self, number: u32, place: Place) -> Result<(), Error> {
+        if self.places.len() >= OBJECTS {
+            return Err(Error::TooMuch("PDF objects"));
+        }
+        self.places.entry(number).or_insert(place);
+        Ok(())
+    }
+
     /// One section; entries that are known already are newer.
     fn section(&mut self, offset: usize, newest: bool) -> Result<Dict, Error> {
         let mut parser = Parser::at(self.bytes, offset);
@@ -87,6 +108,7 @@ impl<'a> File<'a> {
             self.streams |= newest;
             return self.stream_section(offset);
         }
+        let mut free = Vec::new();
         while let Some(first) = parser.integer() {
             let count = parser.integer().ok_or_else(|| bad("xref"))?;
             let (first, count) = (u32::try_from(first), usize::try_from(count));
@@ -95,26 +117,35 @@ impl<'a> File<'a> {
             };
             for number in 0..count {
                 let entry = (parser.integer(), parser.integer(), parser.word());
-                let (Some(at), Some(_), kind) = entry else {
+                let (Some(at), Some(generation), kind) = entry else {
                     return Err(bad("xref entry"));
                 };
-                let place = match kind {
-                    b"n" => Place::Offset(usize::try_from(at).map_err(|_| bad("xref entry"))?),
-                    b"f" => Place::Free,
-                    _ => return Err(bad("xref entry")),
+                let Some(number) = u32::try_from(number).ok().and_then(|n| first.checked_add(n)) else {
+                    continue;
                 };
-                if let Some(number) = u32::try_from(number).ok().and_then(|n| first.checked_add(n)) {
-                    self.places.entry(number).or_insert(place);
+                let at = usize::try_from(at).map_err(|_| bad("xref entry"))?;
+                match kind {
+                    b"n" => self.enter(number, Place::Offset(at, generation))?,
+                    b"f" if free.len() < OBJECTS => free.push(number),
+                    _ => return Err(bad("xref entry")),
                 }
             }
         }
         if !parser.keyword("trailer") {
             return Err(bad("trailer"));
         }
-        match parser.object()? {
-            Object::Dict(trailer) => Ok(trailer),
-            _ => Err(bad("trailer")),
+        let Object::Dict(trailer) = parser.object()? else {
+            return Err(bad("trailer"));
+        };
+        self.charge(parser.cost(offset))?;
+        // a hybrid file tells old readers that an object is free, and new ones where it is
+        if let Some(hidden) = link(&trailer, "XRefStm") {
+            self.stream_section(hidden)?;
         }
+        for number in free {
+            self.enter(number, Place::Free)?;
+        }
+        Ok(trailer)
     }
 
     fn stream_section(&mut self, offset: usize) -> Result<Dict, Error> {
@@ -138,10 +169,10 @@ impl<'a> File<'a> {
         };
         let size = dict.get("Size").and_then(Object::as_integer).unwrap_or_default();
         let index = numbers("Index").unwrap_or(vec![0, usize::try_from(size).unwrap_or_default()]);
-        let width = one + two + three;
-        if width == 0 || widths.iter().any(|width| *width > 8) {
+        if widths.iter().any(|width| *width > 8) || widths.iter().all(|width| *width == 0) {
             return Err(bad("W"));
         }
+        let width = one + two + three;
         let mut rows = data.chunks_exact(width);
         for pair in index.chunks_exact(2) {
             let [first, count] = pair else { continue };
@@ -157,7 +188,10 @@ impl<'a> File<'a> {
                 let (second, third) = (field(one, two), field(one + two, three));
                 let place = match kind {
                     0 => Place::Free,
-                    1 => Place::Offset(usize::try_from(second).map_err(|_| bad("offset"))?),
+                    1 => Place::Offset(
+                        usize::try_from(second).map_err(|_| bad("offset"))?,
+                        i64::try_from(third).map_err(|_| bad("generation"))?,
+                    ),
                     2 => Place::Inside {
                         stream: u32::try_from(second).map_err(|_| bad("object stream"))?,
                         index: usize::try_from(third).map_err(|_| bad("object stream"))?,
@@ -165,7 +199,7 @@ impl<'a> File<'a> {
                     _ => continue,
                 };
                 if let Some(number) = first.checked_add(number).and_then(|n| u32::try_from(n).ok()) {
-                    self.places.entry(number).or_insert(place);
+                    self.enter(number, place)?;
                 }
             }
         }
@@ -182,6 +216,7 @@ impl<'a> File<'a> {
         let Object::Dict(dict) = parser.object()? else {
             return Err(bad("stream expected"));
         };
+        self.charge(parser.cost(offset))?;
         if !parser.keyword("stream") {
             return Err(bad("stream expected"));
         }
@@ -195,7 +230,7 @@ impl<'a> File<'a> {
             Some(Object::Integer(length)) => usize::try_from(*length).ok(),
             // only a number that lies openly: a length inside a stream would unpack that one first
             Some(Object::Reference(number, _)) => match self.places.get(number) {
-                Some(Place::Offset(at)) => self
+                Some(Place::Offset(at, _)) => self
                     .plain_at(*at, *number)?
                     .as_integer()
                     .and_then(|n| usize::try_from(n).ok()),
@@ -214,7 +249,9 @@ impl<'a> File<'a> {
         if !right || parser.integer().is_none() || !parser.keyword("obj") {
             return Err(bad("an object is not where it should be"));
         }
-        parser.object()
+        let object = parser.object()?;
+        self.charge(parser.cost(offset))?;
+        Ok(object)
     }
 
     /// Unpacks a stream within what is left.
@@ -224,10 +261,10 @@ impl<'a> File<'a> {
             Some(Object::Array(items)) if items.is_empty() => None,
             other => other.cloned(),
         };
+        self.charge(data.len())?;
         let left = self.left.get();
         let mut out = Vec::new();
         match only(dict.get("Filter")) {
-            None if data.len() > left => return Err(Error::TooMuch("PDF streams")),
             None => out.extend_from_slice(data),
             Some(Object::Name(name)) if name == b"FlateDecode" => {
                 let limit = u64::try_from(left).unwrap_or(u64::MAX).saturating_add(1);
@@ -238,10 +275,7 @@ impl<'a> File<'a> {
             }
             Some(_) => return Err(bad("filter of a stream not supported")),
         }
-        self.left.set(
-            left.checked_sub(out.len())
-                .ok_or(Error::TooMuch("packed PDF streams"))?,
-        );
+        self.charge(out.len())?;
         let parameters = only(dict.get("DecodeParms"));
         let parameter = |key: &str, default| {
             let dict = parameters.as_ref().and_then(Object::as_dict);
@@ -259,16 +293,13 @@ impl<'a> File<'a> {
     pub fn get(&self, number: u32) -> Result<Object, Error> {
         match self.places.get(&number) {
             None | Some(Place::Free) => Ok(Object::Null),
-            Some(Place::Offset(offset)) => self.plain_at(*offset, number),
+            Some(Place::Offset(offset, _)) => self.plain_at(*offset, number),
             Some(Place::Inside { stream, index }) => {
-                let Some(Place::Offset(offset)) = self.places.get(stream) else {
-                    return Err(bad("object stream"));
-                };
-                let (_, dict, data) = self.stream_at(*offset)?;
-                let data = self.unpack(&dict, data)?;
+                let unpacked = self.object_stream(*stream)?;
+                let (dict, data) = &*unpacked;
                 let first = dict.get("First").and_then(Object::as_integer);
                 let first = first.and_then(|first| usize::try_from(first).ok());
-                let mut parser = Parser::at(&data, 0);
+                let mut parser = Parser::at(data, 0);
                 for _ in 0..*index {
                     let pair = (parser.integer(), parser.integer());
                     if pair.0.is_none() || pair.1.is_none() {
@@ -276,10 +307,15 @@ impl<'a> File<'a> {
                     }
                 }
                 let (name, offset) = (parser.integer(), parser.integer());
+                self.charge(parser.cost(0))?;
                 let offset = offset.and_then(|offset| usize::try_from(offset).ok());
                 match (name, first, offset) {
                     (Some(name), Some(first), Some(offset)) if name == i64::from(number) => {
-                        Parser::at(&data, first.saturating_add(offset)).object()
+                        let start = first.saturating_add(offset);
+                        let mut parser = Parser::at(data, start);
+                        let object = parser.object()?;
+                        self.charge(parser.cost(start))?;
+                        Ok(object)
                     }
                     _ => Err(bad("object stream")),
                 }
@@ -287,10 +323,36 @@ impl<'a> File<'a> {
         }
     }
 
+    fn object_stream(&self, number: u32) -> Result<Rc<Unpacked>, Error> {
+        if let Some(known) = self.unpacked.borrow().get(&number) {
+            return Ok(known.clone());
+        }
+        let Some(Place::Offset(offset, _)) = self.places.get(&number) else {
+            return Err(bad("object stream"));
+        };
+        let (_, dict, data) = self.stream_at(*offset)?;
+        let data = self.unpack(&dict, data)?;
+        let unpacked = Rc::new((dict, data));
+        self.unpacked.borrow_mut().insert(number, unpacked.clone());
+        Ok(unpacked)
+    }
+
+    /// Is there something behind this reference? An older generation of an object is gone.
+    pub fn has(&self, number: u32, generation: u16) -> bool {
+        match self.places.get(&number) {
+            None | Some(Place::Free) => false,
+            Some(Place::Offset(_, known)) => *known == i64::from(generation),
+            Some(Place::Inside { .. }) => generation == 0,
+        }
+    }
+
     /// The object itself, if it is one, or the one a reference leads to.
     pub fn resolve(&self, object: Option<&Object>) -> Result<Object, Error> {
         match object {
             None => Ok(Object::Null),
+            Some(Object::Reference(number, generation)) if !self.has(*number, *generation) => {
+                Ok(Object::Null)
+            }
             Some(Object::Reference(number, _)) => match self.get(*number)? {
                 Object::Reference(..) => Err(bad("reference to a reference")),
                 other => Ok(other),
@@ -304,7 +366,7 @@ impl<'a> File<'a> {
         let Some(Object::Reference(number, _)) = object else {
             return Ok(None);
         };
-        let Some(Place::Offset(offset)) = self.places.get(number) else {
+        let Some(Place::Offset(offset, _)) = self.places.get(number) else {
             return Ok(None);
         };
         let (_, dict, data) = self.stream_at(*offset)?;
@@ -342,13 +404,19 @@ impl<'a> File<'a> {
         Err(bad("page tree"))
     }
 
-    /// The first number no object has.
-    fn free_number(&self) -> u32 {
+    /// The first number no object has; there must be some more.
+    fn free_number(&self) -> Result<u32, Error> {
         let size = self.trailer.get("Size").and_then(Object::as_integer);
         let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or_default();
         let highest = self.places.keys().max().copied().unwrap_or_default();
-        size.max(highest.saturating_add(1))
+        Some(size.max(highest.saturating_add(1)))
+            .filter(|number| *number < HIGHEST - 8)
+            .ok_or(Error::TooMuch("PDF object numbers"))
     }
+}
+
+fn link(trailer: &Dict, key: &str) -> Option<usize> {
+    usize::try_from(trailer.get(key)?.as_integer()?).ok()
 }
 
 /// Undoes a PNG predictor with one byte a pixel, as cross-reference streams have it.
@@ -394,12 +462,12 @@ pub(crate) struct Update<'f, 'a> {
 }
 
 impl<'f, 'a> Update<'f, 'a> {
-    pub fn of(file: &'f File<'a>) -> Self {
-        Self {
+    pub fn of(file: &'f File<'a>) -> Result<Self, Error> {
+        Ok(Self {
             file,
             objects: BTreeMap::new(),
-            next: file.free_number(),
-        }
+            next: file.free_number()?,
+        })
     }
 
     /// A number for a new object.
@@ -413,10 +481,15 @@ impl<'f, 'a> Update<'f, 'a> {
         self.objects.insert(number, written);
     }
 
-    pub fn put_object(&mut self, number: u32, object: &Object) {
+    /// The same for an object. One whose number was used before, a rare thing, is not replaced.
+    pub fn put_object(&mut self, number: u32, object: &Object) -> Result<(), Error> {
+        if let Some(Place::Offset(_, 1..)) = self.file.places.get(&number) {
+            return Err(Error::Variant("the PDF document reuses numbers of objects"));
+        }
         let mut written = Vec::new();
         object.write(&mut written);
         self.put(number, written);
+        Ok(())
     }
 
     /// The file with everything appended; the second part is where each object's text begins.

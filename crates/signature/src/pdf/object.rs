@@ -156,6 +156,11 @@ impl<'a> Parser<'a> {
         self.bytes.get(self.position).copied()
     }
 
+    /// What reading from `start` to here cost in bytes: of the file, and of memory.
+    pub fn cost(&self, start: usize) -> usize {
+        self.position.saturating_sub(start) + self.elements * std::mem::size_of::<(Vec<u8>, Object)>()
+    }
+
     pub fn skip_space(&mut self) {
         while let Some(byte) = self.peek() {
             if byte == b'%' {

@@ -10,7 +10,7 @@ use langlauf::world::World;
 use signature::cades;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use terminal::simulator::{SlotCard, VirtualTerminal};
+use terminal::simulator::{Fault, SlotCard, VirtualTerminal};
 use testti::cards::{self, Holder};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -292,6 +292,32 @@ async fn one_pin_for_a_day() {
     assert_eq!(mode.text("CountRemaining"), None);
     // another day, ended by whoever may call
     let other = office("3c9d1e77-5b2a-4f08-9e61-7a8b9c0d1e2f");
+    let (answer, ()) = tokio::join!(
+        other.with_card("ActivateComfortSignature", &hba),
+        e2e::type_at(pad, &["123456"])
+    );
+    assert_eq!(answer.unwrap().fault(), None);
+    // as many as there are, and the session is over with the last one
+    let job = other.job().await.unwrap();
+    let all = outcomes(&other.sign(&hba, &job, &items(5)).await.unwrap()).unwrap();
+    assert!(all.iter().all(|outcome| outcome.signed.is_some()));
+    let mode = other.with_card("GetSignatureMode", &hba).await.unwrap();
+    assert_eq!(mode.text("CountRemaining"), None);
+    let other = office("6e2a4c10-93d7-4b5f-8a1e-0c9d8b7a6f54");
+    let (answer, ()) = tokio::join!(
+        other.with_card("ActivateComfortSignature", &hba),
+        e2e::type_at(pad, &["123456"])
+    );
+    assert_eq!(answer.unwrap().fault(), None);
+    // an answer of the card is lost: the secured channel is out of step, and the session does not pretend to go on
+    pad.set_fault(Some(Fault::CardGarbage));
+    let job = other.job().await.unwrap();
+    let answer = other.sign(&hba, &job, &items(1)).await.unwrap();
+    assert!(answer.fault().is_some(), "{}", answer.body);
+    pad.set_fault(None);
+    let mode = other.with_card("GetSignatureMode", &hba).await.unwrap();
+    assert_eq!(mode.text("CountRemaining"), None);
+    let other = office("b1f0d2c3-4e5a-4697-8b88-99aabbccddee");
     let (answer, ()) = tokio::join!(
         other.with_card("ActivateComfortSignature", &hba),
         e2e::type_at(pad, &["123456"])
