@@ -26,6 +26,8 @@ pub struct SecurityModule<'c> {
     /// Its certificate.
     sfi: u8,
     key: u8,
+    /// Certificates in place of those that lie on it.
+    renewed: Option<&'c CvcPair>,
 }
 
 impl<'c> SecurityModule<'c> {
@@ -36,6 +38,7 @@ impl<'c> SecurityModule<'c> {
             application: None,
             sfi: 0x0A,
             key: 0x0A,
+            renewed: None,
         }
     }
 
@@ -46,14 +49,22 @@ impl<'c> SecurityModule<'c> {
             application: Some(&[0xD2, 0x76, 0x00, 0x01, 0x44, 0x04]),
             sfi: 0x0A,
             key: 0x8A,
+            renewed: None,
         }
     }
 
+    /// The same with renewed certificates over the card's key (lifetime extension, A_21736).
+    pub fn with(self, renewed: Option<&'c CvcPair>) -> Self {
+        Self { renewed, ..self }
+    }
+
     async fn certificates(&self) -> Result<CvcPair, C2cError> {
-        match self.application {
+        // read in any case: it is also what selects the application with the key
+        let own = match self.application {
             None => CvcPair::read_with(self.channel, self.sfi).await,
             Some(aid) => CvcPair::read_inside(self.channel, aid, self.sfi).await,
-        }
+        };
+        self.renewed.cloned().map_or(own, Ok)
     }
 }
 

@@ -133,7 +133,7 @@ pub enum Answer {
     Fault(u32),
 }
 
-fn not_a_fault<'a, 'i>(body: roxmltree::Node<'a, 'i>) -> Result<roxmltree::Node<'a, 'i>, Answer> {
+pub(crate) fn not_a_fault<'a, 'i>(body: roxmltree::Node<'a, 'i>) -> Result<roxmltree::Node<'a, 'i>, Answer> {
     if !crate::has_name(body, ns::SOAP, "Fault") {
         return Ok(body);
     }

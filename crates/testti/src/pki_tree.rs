@@ -164,7 +164,7 @@ impl Maker<'_> {
     }
 }
 
-fn cvc_date(time: Timestamp) -> Result<CvcDate, Error> {
+pub(crate) fn cvc_date(time: Timestamp) -> Result<CvcDate, Error> {
     let text = time.strftime("%Y %m %d").to_string();
     let mut parts = text.split(' ').map(|part| part.parse::<u16>());
     match (parts.next(), parts.next(), parts.next()) {
@@ -324,6 +324,35 @@ impl TestPki {
             certificate,
             key: signer,
         })
+    }
+
+    /// A further CA for components, as one comes every few years.
+    pub fn component_generation(
+        &self,
+        number: u32,
+        curve: Curve,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Authority, Error> {
+        let key = SoftKey::Ec(EcPrivate::generate(curve)?);
+        let name = Name::new(
+            "Langlauf TEST-ONLY NOT-VALID",
+            &format!("LANGLAUF.KOMP-CA{number} TEST-ONLY"),
+        );
+        Ok(self.root.subordinate(name, key, from, to)?)
+    }
+
+    /// A further CA for the CV certificates of devices.
+    pub fn cvc_generation(&self, number: u8, from: Timestamp, to: Timestamp) -> Result<CvcAuthority, Error> {
+        let reference = [b'L', b'L', b'X', b'X', b'X', 0x14, 0x02, number];
+        let chat = Chat {
+            kind: ListKind::Ti,
+            flags: Flags(FLAGS_DEVICE_CA),
+        };
+        let key = EcPrivate::generate(Curve::BrainpoolP256r1)?;
+        Ok(self
+            .cvc_root
+            .subordinate(reference, key, chat, cvc_date(from)?, cvc_date(to)?)?)
     }
 
     /// What a trust list says in ordinary times. `http` and `https` are where the TSL service is, `http://host:port`.

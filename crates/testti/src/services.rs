@@ -148,6 +148,11 @@ impl Ledger {
         }
     }
 
+    /// Was it revoked?
+    pub fn is_revoked(&self, der: &[u8]) -> bool {
+        self.entries().revoked.contains_key(der)
+    }
+
     /// Gives the responder a fault, or takes it away.
     pub fn set_fault(&self, fault: Option<OcspFault>) {
         self.entries().fault = fault;

@@ -391,18 +391,22 @@ async fn exchange(
     match vsdm.answer(&provider, &body) {
         Ok(message) => (headers, message).into_response(),
         Err(code) => {
-            let fault = format!(
-                "<SOAP-ENV:Fault><faultcode>SOAP-ENV:Server</faultcode><faultstring>{code}</faultstring><detail>\
-                 <GERROR:Error xmlns:GERROR=\"{}\"><GERROR:MessageID>0</GERROR:MessageID>\
-                 <GERROR:Timestamp>{}</GERROR:Timestamp><GERROR:Trace><GERROR:EventID>0</GERROR:EventID>\
-                 <GERROR:Instance>test</GERROR:Instance><GERROR:LogReference>0</GERROR:LogReference>\
-                 <GERROR:CompType>VSDM</GERROR:CompType><GERROR:Code>{code}</GERROR:Code>\
-                 <GERROR:Severity>Fatal</GERROR:Severity><GERROR:ErrorType>Technical</GERROR:ErrorType>\
-                 <GERROR:ErrorText>{code}</GERROR:ErrorText></GERROR:Trace></GERROR:Error></detail></SOAP-ENV:Fault>",
-                soap::ns::GERROR,
-                vsdm.shared.clock.now()
-            );
+            let fault = fault("VSDM", code, vsdm.shared.clock.now());
             (StatusCode::INTERNAL_SERVER_ERROR, headers, soap::wrap(&fault)).into_response()
         }
     }
+}
+
+/// A fault of a back-end service.
+pub(crate) fn fault(service: &str, code: u32, now: base::Timestamp) -> String {
+    format!(
+        "<SOAP-ENV:Fault><faultcode>SOAP-ENV:Server</faultcode><faultstring>{code}</faultstring><detail>\
+         <GERROR:Error xmlns:GERROR=\"{}\"><GERROR:MessageID>0</GERROR:MessageID>\
+         <GERROR:Timestamp>{now}</GERROR:Timestamp><GERROR:Trace><GERROR:EventID>0</GERROR:EventID>\
+         <GERROR:Instance>test</GERROR:Instance><GERROR:LogReference>0</GERROR:LogReference>\
+         <GERROR:CompType>{service}</GERROR:CompType><GERROR:Code>{code}</GERROR:Code>\
+         <GERROR:Severity>Fatal</GERROR:Severity><GERROR:ErrorType>Technical</GERROR:ErrorType>\
+         <GERROR:ErrorText>{code}</GERROR:ErrorText></GERROR:Trace></GERROR:Error></detail></SOAP-ENV:Fault>",
+        soap::ns::GERROR,
+    )
 }

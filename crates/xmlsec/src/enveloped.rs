@@ -6,7 +6,7 @@ use crate::{Error, ns};
 use algorithm::{ENVELOPED, EXC_C14N, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crypto::{Key, PublicKey, SignatureScheme, SoftKey, sha256};
+use crypto::{Key, PublicKey, SignatureScheme, sha256};
 use ns::{DS, SIGNED_PROPERTIES, XADES};
 
 /// A document whose signature is right.
@@ -29,18 +29,22 @@ pub struct Properties<'a> {
     pub serial: &'a str,
 }
 
-/// Puts an enveloped signature (exclusive canonicalisation, SHA-256) as last child into the root of `xml`. With
+/// Puts an enveloped signature (exclusive canonicalisation, SHA-256; ECDSA or PSS) as last child into the root of `xml`. With
 /// `properties` it is a XAdES signature as in gematik's trust lists.
 pub fn sign_enveloped(
     xml: &str,
-    key: &SoftKey,
+    key: &dyn Key,
     certificate: &[u8],
     properties: Option<&Properties<'_>>,
 ) -> Result<String, Error> {
     let document = crate::parse(xml)?;
     let mode = Mode::Exclusive(Vec::new());
     let digest = STANDARD.encode(sha256([canonicalize(document.root(), &mode, &[])?]));
-    let method = algorithm::signing(key.scheme());
+    let scheme = match key.public() {
+        PublicKey::Ec(_) => SignatureScheme::Ecdsa,
+        PublicKey::Rsa(_) => SignatureScheme::RsaPss,
+    };
+    let method = algorithm::signing(scheme);
     // written in canonical form: whatever is signed is also what stands in the document
     let object = properties.map(|properties| signed_properties(properties, certificate));
     let second = object.as_ref().map_or(String::new(), |properties| {
@@ -62,8 +66,8 @@ pub fn sign_enveloped(
          <ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>{second}</ds:SignedInfo>"
     );
     let signed_info = format!("<ds:SignedInfo xmlns:ds=\"{DS}\">{inside}");
-    let mut value = key.sign(key.scheme(), signed_info.as_bytes())?;
-    if key.scheme() == SignatureScheme::Ecdsa {
+    let mut value = key.sign(scheme, signed_info.as_bytes())?;
+    if scheme == SignatureScheme::Ecdsa {
         value = crypto::ecdsa_raw(&value)?;
     }
     let object = object.map_or(String::new(), |properties| {
@@ -194,7 +198,7 @@ fn check_properties(reference: &Reference<'_, '_>, signature: &Signature<'_, '_>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crypto::{Curve, EcPrivate};
+    use crypto::{Curve, EcPrivate, SoftKey};
 
     const XML: &str = "<?xml version=\"1.0\"?>\n<list xmlns=\"urn:list\" Id=\"L1\">\n  <entry a=\"1\">ä &amp; ö</entry>\n</list>";
 

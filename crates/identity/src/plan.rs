@@ -1,0 +1,309 @@
+//! What should be done next for the lifetime extension: pure, so that years of it run in a second. Orders are carried out by
+//! whoever has a network; what comes of them are steps of the book. "Nothing found" is no step.
+
+use crate::{Book, Change, DAY, Family, Signer, Stage};
+use base::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::Offset;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Days before the end at which the search for new certificates begins (A_21744).
+pub const BEGIN: i64 = 180;
+/// Days before the end from which everything is tried as often as it may be.
+const URGENT: i64 = 30;
+/// Days a new certificate is looked at before it is used first.
+const REST: i64 = 3;
+/// Days before the end by which it should be used.
+const READY: i64 = 60;
+/// Days between a change of the firmware and a change of certificates, either way.
+const APART: i64 = 7;
+/// Days before a signer's end at which a registration is renewed with another one.
+const SIGNER: i64 = 60;
+/// Most attempts of one kind in a day (A_21744-03).
+const QUARTERS: i64 = 4;
+/// Days between two questions whether the registration still stands.
+const STATUS: i64 = 7;
+
+/// What is so at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The moment.
+    pub now: Timestamp,
+    /// The tunnel is up: packages can be downloaded, statuses asked for.
+    pub tunnel: bool,
+    /// There is a VPN access service to register with.
+    pub registrar: bool,
+    /// Whose signature a registration would have: the unlocked SM-B that lasts longest.
+    pub signer: Option<Signer>,
+    /// The clock is not believed.
+    pub doubt: bool,
+    /// When the firmware was changed last.
+    pub firmware: Option<Timestamp>,
+}
+
+/// When something was last tried, Unix seconds. Losing it costs an attempt more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts(BTreeMap<String, i64>);
+
+impl Attempts {
+    /// Notes an order.
+    pub fn note(&mut self, order: Order, now: Timestamp) {
+        self.0.insert(order.name(), now.as_second());
+    }
+
+    fn last(&self, order: Order) -> i64 {
+        self.0.get(&order.name()).copied().unwrap_or(i64::MIN)
+    }
+}
+
+/// Something that needs the world outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Look for a package (TUC_KON_410).
+    Fetch,
+    /// Ask for the status of all certificates of a generation.
+    Verify {
+        /// Its number.
+        generation: u32,
+    },
+    /// Register a certificate, beside others (TUC_KON_411).
+    Register {
+        /// Its generation.
+        generation: u32,
+        /// Its keys.
+        family: Family,
+    },
+    /// Ask whether the registration stands.
+    Status {
+        /// Its generation.
+        generation: u32,
+        /// Its keys.
+        family: Family,
+    },
+    /// Try it end to end.
+    Probe {
+        /// Its generation.
+        generation: u32,
+        /// Its keys.
+        family: Family,
+    },
+}
+
+impl Order {
+    fn name(self) -> String {
+        match self {
+            Order::Fetch => "fetch".into(),
+            Order::Verify { generation } => format!("verify {generation}"),
+            Order::Register { generation, family } => format!("register {generation} {family:?}"),
+            Order::Status { generation, family } => format!("status {generation} {family:?}"),
+            Order::Probe { generation, family } => format!("probe {generation} {family:?}"),
+        }
+    }
+}
+
+/// A number that is the same for a device and a purpose, and spread over all devices.
+fn draw(iccsn: &str, purpose: &str, number: i64) -> u64 {
+    let hash = crypto::sha256([iccsn.as_bytes(), purpose.as_bytes(), &number.to_be_bytes()]);
+    let mut first = [0; 8];
+    first.copy_from_slice(hash.get(..8).unwrap_or(&[0; 8]));
+    u64::from_be_bytes(first)
+}
+
+/// Is one of the day's moments for this order past, and not used yet? Once a day, four times when it is urgent, each device
+/// at moments of its own (G9).
+fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent: bool) -> bool {
+    let (second, last) = (now.as_second(), attempts.last(order));
+    let quarter = DAY / QUARTERS;
+    let moment = |number: i64| {
+        let offset = draw(iccsn, &order.name(), number) % quarter.unsigned_abs();
+        number * quarter + i64::try_from(offset).unwrap_or_default()
+    };
+    let current = second.div_euclid(quarter);
+    let due = |number: i64| moment(number) <= second && last < moment(number);
+    if urgent {
+        return due(current) || due(current - 1);
+    }
+    let day = second.div_euclid(DAY);
+    let own = |day: i64| {
+        let turn = draw(iccsn, "quarter", day) % QUARTERS.unsigned_abs();
+        day * QUARTERS + i64::try_from(turn).unwrap_or_default()
+    };
+    due(own(day)) || due(own(day - 1))
+}
+
+/// The earliest end of what is required of the generation that is used first, Unix seconds.
+pub fn end_of_used(book: &Book) -> i64 {
+    let ends = book.families().into_iter().filter_map(|family| {
+        let used = book.generation(book.active(family)?)?;
+        let of_family = used.certificates.iter();
+        of_family
+            .filter(|(kind, _)| kind.algorithm.family() == family)
+            .map(|(_, held)| held.to)
+            .min()
+    });
+    ends.min().unwrap_or(i64::MAX)
+}
+
+/// The next thing to do, if it is time for something.
+pub fn next(book: &Book, iccsn: &str, attempts: &Attempts, facts: &Facts) -> Option<Order> {
+    if book.frozen || facts.doubt {
+        return None;
+    }
+    let now = facts.now;
+    let left = end_of_used(book).saturating_sub(now.as_second());
+    let urgent = left < URGENT * DAY;
+    let due = |order: Order, urgent| is_due(iccsn, order, attempts, now, urgent);
+    let newest = book.newest()?.number;
+    for family in book.families() {
+        let order = match book.stage(newest, family) {
+            Some(Stage::Fetched) if facts.tunnel => Some(Order::Verify { generation: newest }),
+            Some(Stage::Verified) if facts.registrar => facts.signer.as_ref().map(|_| Order::Register {
+                generation: newest,
+                family,
+            }),
+            Some(Stage::Verified | Stage::Registered) => Some(Order::Probe {
+                generation: newest,
+                family,
+            }),
+            _ => None,
+        };
+        // each of these is a step forward: as often as it may be
+        if let Some(order) = order.filter(|order| due(*order, true)) {
+            return Some(order);
+        }
+        if facts.registrar
+            && let Some(order) = registration(book, family, facts).filter(|order| due(*order, true))
+        {
+            return Some(order);
+        }
+    }
+    let waiting = book
+        .families()
+        .into_iter()
+        .any(|family| book.active(family).is_some_and(|active| active < newest));
+    let search = facts.tunnel && !waiting && left <= BEGIN * DAY;
+    (search && due(Order::Fetch, urgent)).then_some(Order::Fetch)
+}
+
+/// The registration of what is used first: made if there is none, renewed when its signer ends and another lasts longer, asked
+/// about every week (January 2026).
+fn registration(book: &Book, family: Family, facts: &Facts) -> Option<Order> {
+    let (generation, now) = (book.active(family)?, facts.now.as_second());
+    let end = book.generation(generation)?.end();
+    if end < now {
+        return None;
+    }
+    let register = Order::Register { generation, family };
+    match (book.registration(generation, family), &facts.signer) {
+        (None, Some(_)) => Some(register),
+        (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some(register),
+        (Some(_), _) => {
+            let day = now.div_euclid(DAY);
+            (day % STATUS == 0).then_some(Order::Status { generation, family })
+        }
+        (None, None) => None,
+    }
+}
+
+/// When a generation that has proven itself is used first. At a moment of the device's own between three days after its
+/// arrival and sixty days before the end, on a Tuesday, Wednesday or Thursday between 9 and 15 hours UTC; at once if that is
+/// past. `end` is that of what is used now; all in Unix seconds.
+pub fn activation(iccsn: &str, generation: u32, arrived: i64, end: i64) -> i64 {
+    let from = arrived.saturating_add(REST * DAY);
+    let span = (end - READY * DAY - from).max(DAY);
+    let share = draw(iccsn, "activation", generation.into()) % span.unsigned_abs();
+    let mut day = (from + i64::try_from(share).unwrap_or_default()).div_euclid(DAY);
+    for _ in 0..7 {
+        let begin = Timestamp::from_second(day * DAY).unwrap_or(Timestamp::UNIX_EPOCH);
+        match Offset::UTC.to_datetime(begin).weekday() {
+            Weekday::Tuesday | Weekday::Wednesday | Weekday::Thursday => break,
+            _ => day += 1,
+        }
+    }
+    let hours = 9 * 3600 + i64::try_from(draw(iccsn, "hour", day) % (6 * 3600)).unwrap_or_default();
+    day * DAY + hours
+}
+
+/// The change that follows from what is known, without asking anybody: a proven generation is used first when its time has
+/// come.
+pub fn change(book: &Book, iccsn: &str, facts: &Facts) -> Option<Change> {
+    if book.frozen || facts.doubt {
+        return None;
+    }
+    let (now, newest) = (facts.now.as_second(), book.newest()?.number);
+    let end = end_of_used(book);
+    let left = end.saturating_sub(now);
+    let apart = facts
+        .firmware
+        .is_none_or(|changed| now - changed.as_second() >= APART * DAY);
+    if !apart && left > 2 * APART * DAY {
+        return None;
+    }
+    let arrived = usize::try_from(newest)
+        .ok()
+        .and_then(|number| book.arrived.get(number))?;
+    let ready = left < URGENT * DAY || activation(iccsn, newest, *arrived, end) <= now;
+    let families = book.families();
+    let proven = |family: &Family| book.stage(newest, *family) == Some(Stage::Probed);
+    // both families together would be all identities at once
+    let family = families.into_iter().rev().find(proven)?;
+    ready.then_some(Change::Activated {
+        generation: newest,
+        family,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everybody has moments of his own, once a day, and a device that looks every hour misses none.
+    #[test]
+    fn moments_are_spread_and_none_is_missed() {
+        let start = 1_800_000_000 / DAY * DAY;
+        let mut by_hour = [0; 24];
+        for device in 0..200 {
+            let iccsn = format!("{device:020}");
+            for (urgent, expected) in [(false, 30), (true, 120)] {
+                let mut attempts = Attempts::default();
+                attempts.note(Order::Fetch, Timestamp::from_second(start - 1).unwrap());
+                let mut count = 0;
+                for hour in 0..30 * 24 {
+                    let now = Timestamp::from_second(start + hour * 3600).unwrap();
+                    if is_due(&iccsn, Order::Fetch, &attempts, now, urgent) {
+                        attempts.note(Order::Fetch, now);
+                        count += 1;
+                        by_hour[usize::try_from(hour % 24).unwrap()] += usize::from(!urgent);
+                    }
+                }
+                assert!((expected - 2..=expected + 1).contains(&count), "{urgent} {count}");
+            }
+        }
+        let (least, most) = (by_hour.iter().min().unwrap(), by_hour.iter().max().unwrap());
+        assert!(*least > 150 && *most < 350, "{by_hour:?}");
+    }
+
+    /// The use of new certificates is spread over months, on working days, and in time.
+    #[test]
+    fn activations_are_spread_over_working_hours() {
+        let arrived = 1_800_000_000;
+        let end = arrived + BEGIN * DAY;
+        let mut days = std::collections::BTreeSet::new();
+        for device in 0..500 {
+            let at = activation(&format!("{device:020}"), 1, arrived, end);
+            assert!(at >= arrived + REST * DAY - DAY && at <= end - (READY - 8) * DAY);
+            let local = Offset::UTC.to_datetime(Timestamp::from_second(at).unwrap());
+            assert!((9..15).contains(&local.hour()));
+            assert!(matches!(
+                local.weekday(),
+                Weekday::Tuesday | Weekday::Wednesday | Weekday::Thursday
+            ));
+            days.insert(at.div_euclid(DAY));
+        }
+        assert!(days.len() > 40, "{}", days.len());
+        // too late for a window: at once, that is within days
+        let late = activation("1", 1, end - 10 * DAY, end);
+        assert!(late < end);
+    }
+}
