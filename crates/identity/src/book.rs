@@ -72,14 +72,22 @@ fn begin_of(date: CvcDate) -> i64 {
 }
 
 impl HeldCvc {
+    /// First second and last second of a certificate with that of its CA, Unix seconds.
+    pub fn of(own: &Cvc, ca: &Cvc) -> (i64, i64) {
+        (
+            begin_of(own.effective),
+            begin_of(own.expires.min(ca.expires)) + TO_THE_END,
+        )
+    }
+
     /// Reads both.
     pub fn read(own: &[u8], ca: &[u8]) -> Result<Self, Error> {
-        let (mine, above) = (Cvc::parse(own)?, Cvc::parse(ca)?);
+        let (from, to) = Self::of(&Cvc::parse(own)?, &Cvc::parse(ca)?);
         Ok(Self {
             own: own.to_vec(),
             ca: ca.to_vec(),
-            from: begin_of(mine.effective),
-            to: begin_of(mine.expires.min(above.expires)) + TO_THE_END,
+            from,
+            to,
         })
     }
 }
@@ -175,6 +183,8 @@ pub enum Outcome {
     Good,
     /// There was nothing to try it with.
     Skipped(String),
+    /// Whoever was asked keeps to what it has; that is no reason against the rest.
+    Refused(String),
     /// It does not work.
     Failed(String),
 }
@@ -405,8 +415,7 @@ impl Book {
                     Some(Stage::Registered | Stage::Probed | Stage::Active | Stage::Superseded) => {}
                     _ => return refuse("only what was verified can be registered"),
                 }
-                self.registrations
-                    .insert((*generation, *family), signer.clone());
+                self.registrations.insert((*generation, *family), signer.clone());
             }
             Change::Unregistered { generation, family } => {
                 self.registrations.remove(&(*generation, *family));
@@ -469,10 +478,7 @@ impl Book {
                 }
                 self.ak_choice = *generation;
             }
-            Change::Terminal {
-                terminal,
-                generation,
-            } => {
+            Change::Terminal { terminal, generation } => {
                 if !self.is_usable(*generation) {
                     return refuse("this generation was not verified");
                 }

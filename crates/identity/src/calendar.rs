@@ -132,10 +132,9 @@ impl Subject {
                 "Eine länger gültige SMC-B stecken und freischalten, dann neu registrieren",
                 "insert and unlock an SMC-B that lasts longer, then register again",
             ],
-            Subject::SmbAut | Subject::SmbOsig | Subject::SmbEnc => [
-                "Neue SMC-B beim Anbieter bestellen",
-                "order a new SMC-B",
-            ],
+            Subject::SmbAut | Subject::SmbOsig | Subject::SmbEnc => {
+                ["Neue SMC-B beim Anbieter bestellen", "order a new SMC-B"]
+            }
             Subject::Hba => ["Neuen HBA beim Anbieter bestellen", "order a new HBA"],
             Subject::Terminal => [
                 "Neue gSMC-KT bestellen, einsetzen und neu koppeln",
@@ -260,7 +259,16 @@ mod tests {
                 seen.push(rung);
             }
         }
-        let expected = [None, Some(180), Some(120), Some(60), Some(30), Some(14), Some(7), Some(0)];
+        let expected = [
+            None,
+            Some(180),
+            Some(120),
+            Some(60),
+            Some(30),
+            Some(14),
+            Some(7),
+            Some(0),
+        ];
         assert_eq!(seen, expected);
     }
 

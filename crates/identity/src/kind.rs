@@ -46,10 +46,7 @@ impl Role {
     }
 }
 
-const fn purpose(
-    types: &'static [Oid],
-    roles: &'static [Oid],
-) -> Purpose {
+const fn purpose(types: &'static [Oid], roles: &'static [Oid]) -> Purpose {
     Purpose {
         types,
         roles,
@@ -120,8 +117,7 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let all = Role::ALL.into_iter().flat_map(|role| {
-            [Algorithm::Rsa, Algorithm::Brainpool, Algorithm::Nist]
-                .map(|algorithm| Kind { role, algorithm })
+            [Algorithm::Rsa, Algorithm::Brainpool, Algorithm::Nist].map(|algorithm| Kind { role, algorithm })
         });
         all.into_iter()
             .find(|kind| kind.to_string() == text)

@@ -158,7 +158,9 @@ pub fn next(book: &Book, iccsn: &str, attempts: &Attempts, facts: &Facts) -> Opt
     for family in book.families() {
         let order = match book.stage(newest, family) {
             Some(Stage::Fetched) if facts.tunnel => Some(Order::Verify { generation: newest }),
-            Some(Stage::Verified) if facts.registrar => facts.signer.as_ref().map(|_| Order::Register {
+            // without an open SM-B nothing can be asked of the access service
+            Some(Stage::Verified | Stage::Registered) if facts.registrar && facts.signer.is_none() => None,
+            Some(Stage::Verified) if facts.registrar => Some(Order::Register {
                 generation: newest,
                 family,
             }),
@@ -198,11 +200,11 @@ fn registration(book: &Book, family: Family, facts: &Facts) -> Option<Order> {
     match (book.registration(generation, family), &facts.signer) {
         (None, Some(_)) => Some(register),
         (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some(register),
-        (Some(_), _) => {
+        (Some(_), Some(_)) => {
             let day = now.div_euclid(DAY);
             (day % STATUS == 0).then_some(Order::Status { generation, family })
         }
-        (None, None) => None,
+        (_, None) => None,
     }
 }
 
@@ -211,7 +213,7 @@ fn registration(book: &Book, family: Family, facts: &Facts) -> Option<Order> {
 /// past. `end` is that of what is used now; all in Unix seconds.
 pub fn activation(iccsn: &str, generation: u32, arrived: i64, end: i64) -> i64 {
     let from = arrived.saturating_add(REST * DAY);
-    let span = (end - READY * DAY - from).max(DAY);
+    let span = end.saturating_sub(READY * DAY).saturating_sub(from).max(DAY);
     let share = draw(iccsn, "activation", generation.into()) % span.unsigned_abs();
     let mut day = (from + i64::try_from(share).unwrap_or_default()).div_euclid(DAY);
     for _ in 0..7 {
@@ -232,6 +234,9 @@ pub fn change(book: &Book, iccsn: &str, facts: &Facts) -> Option<Change> {
         return None;
     }
     let (now, newest) = (facts.now.as_second(), book.newest()?.number);
+    let proven = |family: &Family| book.stage(newest, *family) == Some(Stage::Probed);
+    // both families together would be all identities at once
+    let family = book.families().into_iter().rev().find(proven)?;
     let end = end_of_used(book);
     let left = end.saturating_sub(now);
     let apart = facts
@@ -244,10 +249,6 @@ pub fn change(book: &Book, iccsn: &str, facts: &Facts) -> Option<Change> {
         .ok()
         .and_then(|number| book.arrived.get(number))?;
     let ready = left < URGENT * DAY || activation(iccsn, newest, *arrived, end) <= now;
-    let families = book.families();
-    let proven = |family: &Family| book.stage(newest, *family) == Some(Stage::Probed);
-    // both families together would be all identities at once
-    let family = families.into_iter().rev().find(proven)?;
     ready.then_some(Change::Activated {
         generation: newest,
         family,

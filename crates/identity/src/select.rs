@@ -121,7 +121,5 @@ pub fn cvc(book: &Book, today: i64) -> Option<&HeldCvc> {
 }
 
 fn usable(book: &Book) -> impl Iterator<Item = &Generation> {
-    book.generations
-        .iter()
-        .filter(|one| book.is_usable(one.number))
+    book.generations.iter().filter(|one| book.is_usable(one.number))
 }

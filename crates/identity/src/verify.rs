@@ -17,6 +17,13 @@ pub struct Device {
     pub keys: BTreeMap<Kind, Arc<dyn Key>>,
 }
 
+impl Device {
+    /// Does the key on the card belong to this certificate? It signs a number that nobody knew before.
+    pub fn proves(&self, kind: Kind, der: &[u8]) -> bool {
+        X509::parse(der).is_ok_and(|certificate| prove(kind, &certificate, self).is_ok())
+    }
+}
+
 /// What is wrong, or worth knowing, with one certificate. The names of the first five are those of the events.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
@@ -96,7 +103,11 @@ pub fn verify(
             serial: serial.clone().unwrap_or_default(),
             finding,
         };
-        let list = if needed.contains(kind) { &mut errors } else { &mut notes };
+        let list = if needed.contains(kind) {
+            &mut errors
+        } else {
+            &mut notes
+        };
         match check(*kind, der, book, device, trust, now) {
             Ok(is_new) => {
                 news |= is_new;
@@ -168,10 +179,7 @@ fn check(
     if name.split('-').next() != Some(device.iccsn.as_str()) {
         return Err(Finding::Iccsn);
     }
-    let usable = book
-        .generations
-        .iter()
-        .filter(|one| book.is_usable(one.number));
+    let usable = book.generations.iter().filter(|one| book.is_usable(one.number));
     let latest = usable
         .filter_map(|one| Some(one.certificates.get(&kind)?.to))
         .max();
@@ -201,6 +209,9 @@ fn prove(kind: Kind, certificate: &X509, device: &Device) -> Result<(), ()> {
     public.verify(scheme, &nonce, &signature).map_err(drop)
 }
 
+/// C.SAK.AUTD_CVC and C.CA_SAK.CS.
+type CvcPair = (Vec<u8>, Vec<u8>);
+
 /// The CV certificates of a package: of our key, below a root we know. They may be missing only if those we have last longer
 /// than the rest of the package.
 fn check_cvc(
@@ -209,7 +220,7 @@ fn check_cvc(
     book: &Book,
     trust: &Trust,
     now: Timestamp,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, String> {
+) -> Result<Option<CvcPair>, String> {
     let Some(card) = book.generations.first().and_then(|card| card.cvc.as_ref()) else {
         return Ok(None);
     };

@@ -1,6 +1,8 @@
 //! Administration as a REST interface (`docs/admin-api.yaml`): its own listener, TLS, client certificate or user and
 //! password with lock-out.
 
+mod lifetime;
+
 use crate::config::TerminalConfig;
 use crate::events::Event;
 use crate::model::Model;
@@ -59,7 +61,6 @@ impl Konnektor {
     /// Serves administration until the task is dropped.
     pub async fn serve_admin(&self, listener: TcpListener) -> std::io::Result<()> {
         let inner = self.inner().clone();
-        let key = crypto::tls::certified(&inner.identities.ak_nist).map_err(std::io::Error::other)?;
         let known = inner.clone();
         let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
             let shown = hex::encode(crypto::sha256(chain.first()));
@@ -72,7 +73,7 @@ impl Konnektor {
             .with_safe_default_protocol_versions()
             .map_err(std::io::Error::other)?
             .with_client_cert_verifier(PeerVerifier::clients(judge, ClientCertificate::Optional))
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+            .with_cert_resolver(Arc::new(Current(inner.clone())));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let router = router(Admin { inner: inner.clone() });
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
@@ -100,6 +101,21 @@ impl Konnektor {
                     .await;
             });
         }
+    }
+}
+
+/// Shows what is shown to practice systems at the moment.
+struct Current(Arc<Inner>);
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Current")
+    }
+}
+
+impl rustls::server::ResolvesServerCert for Current {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.0.admin_key()
     }
 }
 
@@ -135,6 +151,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/logs/{log}", get(log))
         .route("/api/v1/logs/{log}/export", get(export_log))
         .route("/metrics", get(metrics))
+        .merge(lifetime::routes())
         .layer(DefaultBodyLimit::max(base::limits::TSL))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), permit))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))

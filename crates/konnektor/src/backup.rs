@@ -325,7 +325,7 @@ impl Inner {
                 Err(reason) => tracing::warn!(reason, "SM-B cannot sign the backup, the device does"),
             }
         }
-        let own = &self.identities.ak_brainpool;
+        let (_, own) = self.ak_identity(identity::Algorithm::Brainpool);
         let certificate = own.chain.first().ok_or(Code::INTERNAL)?;
         Ok((
             certificate.clone(),

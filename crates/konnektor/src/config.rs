@@ -1,6 +1,7 @@
 //! Configuration as read. TOML; unknown keys are errors, so that a typing mistake is seen.
 
 use crate::abuse::AlarmSettings;
+use crate::lifetime::LifetimeSettings;
 use crate::model::Model;
 use crate::protocol::LogSettings;
 use crate::{Failure, Identities};
@@ -81,6 +82,9 @@ pub struct Config {
     /// Logs: what is written, and how long it is kept.
     #[serde(default)]
     pub log: LogSettings,
+    /// The lifetime extension of the device's certificates.
+    #[serde(default)]
+    pub lifetime: LifetimeSettings,
     /// When unusually many operations raise an alarm.
     #[serde(default)]
     pub alarm: AlarmSettings,
@@ -280,6 +284,9 @@ pub struct IdentityFiles {
     pub ak_nist: PathBuf,
     /// ID.SAK.AUT.
     pub sak: PathBuf,
+    /// ID.NK.VPN, if this device builds tunnels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nk: Option<PathBuf>,
     /// Certificate of the CA that certifies signers of trust lists.
     pub trust_anchor: PathBuf,
     /// Certificates of the TI's roots: they vouch for a trust anchor whose announcement was missed. Without them such a
@@ -378,6 +385,7 @@ impl IdentityFiles {
             ak_brainpool: identity(&self.ak_brainpool)?,
             ak_nist: identity(&self.ak_nist)?,
             sak: identity(&self.sak)?,
+            nk: self.nk.as_deref().map(identity).transpose()?,
             origin: Origin {
                 anchor: X509::parse(anchor).map_err(|error| failed(&self.trust_anchor, &error))?,
                 roots,
@@ -412,6 +420,7 @@ impl Config {
             signature: SignatureSettings::default(),
             certificates: CertificateSettings::default(),
             log: LogSettings::default(),
+            lifetime: LifetimeSettings::default(),
             alarm: AlarmSettings::default(),
             vsdm_url: None,
             vsdm_max_seconds: thirty(),
@@ -463,6 +472,7 @@ impl Config {
         }
         self.certificates.check()?;
         self.log.check().map_err(BadConfig::Range)?;
+        self.lifetime.check().map_err(BadConfig::Range)?;
         self.alarm.check().map_err(BadConfig::Range)?;
         self.model.validate()?;
         Ok(())

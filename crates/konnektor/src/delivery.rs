@@ -5,7 +5,7 @@ use crate::events::{Event, Subscriptions};
 use base::Clock;
 use crypto::tls::Identity;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -27,7 +27,7 @@ type Item = (Event, String);
 /// One queue an address.
 pub(crate) struct Deliveries {
     clock: Arc<dyn Clock>,
-    identity: Identity,
+    identity: RwLock<Identity>,
     subscriptions: Arc<Subscriptions>,
     /// EVT_MAX_TRY.
     max_tries: u32,
@@ -50,12 +50,17 @@ impl Deliveries {
     ) -> Arc<Self> {
         Arc::new(Self {
             clock,
-            identity,
+            identity: RwLock::new(identity),
             subscriptions,
             max_tries,
             runtime,
             queues: Mutex::default(),
         })
+    }
+
+    /// Shows this identity from the next connection on.
+    pub fn show(&self, identity: Identity) {
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Queue>) -> T) -> T {
@@ -117,7 +122,12 @@ impl Deliveries {
     /// Tries until it works or has failed too often.
     async fn deliver(&self, address: &str, event: &Event, subscription: &str) -> bool {
         for tries in 1..=self.max_tries {
-            let attempt = attempt(address, event, subscription, &self.identity);
+            let identity = self
+                .identity
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let attempt = attempt(address, event, subscription, &identity);
             match self.clock.timeout(ATTEMPT, attempt).await {
                 Some(Ok(())) => return true,
                 Some(Err(error)) => tracing::debug!(%error, address, tries, "event not delivered"),

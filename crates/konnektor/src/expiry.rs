@@ -8,6 +8,7 @@ use crate::{Failure, Inner};
 use asn1::X509;
 use base::{Severity, Timestamp};
 use card::CardKind;
+use identity::{Algorithm, select};
 use serde::Serialize;
 use soap::{CertRef, Crypt};
 
@@ -58,13 +59,8 @@ impl Inner {
     /// Looks at all certificates and tells of those that end (TIP1-A_4691, TIP1-A_4704). Returns what was looked at.
     pub async fn report_expiries(&self) -> Vec<Watched> {
         let mut watched = Vec::new();
-        let own = &self.identities;
-        for (name, identity) in [
-            ("C.AK.AUT ECC brainpoolP256r1", &own.ak_brainpool),
-            ("C.AK.AUT ECC P-256", &own.ak_nist),
-            ("C.SAK.AUT ECC", &own.sak),
-        ] {
-            let certificate = identity.chain.first().and_then(|der| X509::parse(der).ok());
+        for (name, der) in self.own_certificates() {
+            let certificate = X509::parse(&der).ok();
             watched.extend(certificate.map(|certificate| self.watch_own(name, &certificate)));
         }
         for card in self.cards.all() {
@@ -79,6 +75,24 @@ impl Inner {
             }
         }
         watched
+    }
+
+    /// What of the gSMC-K is used first now, with its name.
+    pub(crate) fn own_certificates(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let now = self.clock.now().as_second();
+        self.with_book(|book| {
+            let ak = |algorithm| select::clients(book, algorithm, now);
+            let all = [
+                ("C.NK.VPN ECC", select::tunnel(book, now).first().copied()),
+                ("C.AK.AUT ECC brainpoolP256r1", ak(Algorithm::Brainpool)),
+                ("C.AK.AUT ECC P-256", ak(Algorithm::Nist)),
+                ("C.SAK.AUT ECC", select::terminal(book, "", now).first().copied()),
+            ];
+            let named = all
+                .into_iter()
+                .filter_map(|(name, choice)| Some((name, choice?.held.der.clone())));
+            named.collect()
+        })
     }
 
     fn watch_own(&self, name: &str, certificate: &X509) -> Watched {

@@ -18,6 +18,7 @@ pub mod events;
 pub mod expiry;
 mod failure;
 pub mod jobs;
+pub mod lifetime;
 mod maintenance;
 pub mod metrics;
 pub mod model;
@@ -63,6 +64,8 @@ pub struct Identities {
     pub ak_nist: Identity,
     /// ID.SAK.AUT.
     pub sak: Identity,
+    /// ID.NK.VPN, if this device builds tunnels.
+    pub nk: Option<Identity>,
     /// The first trust anchor and the roots.
     pub origin: pki::space::Origin,
     /// The gSMC-K's object system, if it is there as software: it enciphers what an HBA signs in a batch.
@@ -83,7 +86,7 @@ pub struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<Store>,
     pub(crate) identities: Identities,
-    pub(crate) model: RwLock<Arc<Model>>,
+    pub(crate) model: Arc<RwLock<Arc<Model>>>,
     pub(crate) trust: RwLock<Option<Arc<Trust>>>,
     pub(crate) space: RwLock<Arc<Space>>,
     pub(crate) responders: Arc<Responders>,
@@ -100,6 +103,7 @@ pub struct Inner {
     /// Requests with large documents: so many at a time as the memory for them allows.
     pub(crate) large: tokio::sync::Semaphore,
     pub(crate) comfort: service::ComfortSessions,
+    pub(crate) lifetime: lifetime::Lifetime,
     tasks: Mutex<Vec<AbortHandle>>,
     /// Held while something of the trust space is judged, stored and taken into use.
     adopting: tokio::sync::Mutex<()>,
@@ -167,13 +171,15 @@ impl Konnektor {
             identities.origin.clone(),
             config.certificates.tsl_grace_days,
         )?;
+        let lifetime = lifetime::Lifetime::open(&store, &identities)?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let inner = Arc::new(Inner {
             config,
             clock,
             store,
             identities,
-            model: RwLock::new(Arc::new(model)),
+            model: Arc::new(RwLock::new(Arc::new(model))),
+            lifetime,
             trust: RwLock::default(),
             space: RwLock::new(Arc::new(space.clone())),
             responders,
@@ -204,6 +210,7 @@ impl Konnektor {
         }
         inner.restore_conditions();
         inner.install(space);
+        inner.show_certificates();
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
         let booted = Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new());

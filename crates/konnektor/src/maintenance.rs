@@ -74,6 +74,7 @@ impl Inner {
             self.set_condition(Condition::BnetzaVlNotValid, vl.next_update < now);
         }
         self.check_terminal_certificates();
+        self.check_own_certificates();
     }
 
     /// Does everything in its time, for ever.
@@ -99,6 +100,8 @@ impl Inner {
                 }
             }
             self.check_calendar();
+            self.extend().await;
+            self.tell_of_ends().await;
             if settings.check_days > 0 && expiries.is_due(now) {
                 self.report_expiries().await;
                 expiries.done(true, now);

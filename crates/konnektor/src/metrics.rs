@@ -153,17 +153,23 @@ impl Inner {
                 gauge.set(terminal.session.is_some().into());
             }
         }
-        let own = &self.identities;
-        for (object, place, identity) in [
-            ("AK.AUT", "brainpoolP256r1", &own.ak_brainpool),
-            ("AK.AUT", "P-256", &own.ak_nist),
-            ("SAK.AUT", "", &own.sak),
-        ] {
-            let certificate = identity.chain.first().and_then(|der| X509::parse(der).ok());
-            if let Some(certificate) = certificate {
-                metrics.end(object, place, certificate.validity().1);
+        for (object, der) in self.own_certificates() {
+            if let Ok(certificate) = X509::parse(&der) {
+                let (object, place) = object.split_once(" ECC").unwrap_or((object, ""));
+                let object = object.trim_start_matches("C.");
+                metrics.end(object, place.trim(), certificate.validity().1);
             }
         }
+        self.with_book(|book| {
+            for family in book.families() {
+                let signer = book
+                    .active(family)
+                    .and_then(|generation| book.registration(generation, family));
+                if let Some(signer) = signer {
+                    metrics.end("registration signer", "", signer.end);
+                }
+            }
+        });
         let space = self.space();
         metrics.end("trust anchor", "", space.anchor().validity().1);
         let lists = [

@@ -5,7 +5,7 @@ use crate::password::{self, Login};
 use crate::protocol::{UNAUTHENTICATED, UNREADABLE};
 use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION};
 use base::{Clock, Code, limits};
-use crypto::tls::{ClientCertificate, PeerVerifier, ServerChoice};
+use crypto::tls::{ClientCertificate, Identity, PeerVerifier, ServerChoice};
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use soap::{Directory, Envelope, Request};
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -34,14 +34,16 @@ impl Konnektor {
     /// Serves practice systems on this socket until the task is dropped.
     pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
         let inner = self.inner().clone();
-        let choice = Arc::new(server_choice(&inner).map_err(std::io::Error::other)?);
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else {
                 return Ok(());
             };
             let stream = accept(&listener, &*inner.clock).await;
-            let (inner, choice) = (inner.clone(), choice.clone());
+            let inner = inner.clone();
+            let Some(choice) = inner.server_choice() else {
+                return Err(std::io::Error::other("no certificate to show"));
+            };
             tokio::spawn(async move {
                 if let Err(error) = connection(&inner, stream, &choice).await {
                     tracing::debug!(%error, "client connection ended");
@@ -65,15 +67,21 @@ pub(crate) async fn accept(listener: &TcpListener, clock: &dyn Clock) -> TcpStre
     }
 }
 
-fn server_choice(inner: &Arc<Inner>) -> Result<ServerChoice, rustls::Error> {
+/// What a handshake with practice systems is done with: these certificates, and who may come in.
+pub(crate) fn choice_of(
+    inner: &Inner,
+    brainpool: &Identity,
+    nist: &Identity,
+) -> Result<ServerChoice, rustls::Error> {
     let wanted = match inner.config.client_authentication {
         ClientAuthentication::Certificate => ClientCertificate::Required,
         ClientAuthentication::Password | ClientAuthentication::None => ClientCertificate::None,
     };
-    let model = inner.clone();
+    let model = inner.model.clone();
     let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
         let hash = hex::encode(crypto::sha256(chain.first()));
-        if model.model().knows_certificate(&hash) {
+        let model = model.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if model.knows_certificate(&hash) {
             return Ok(());
         }
         tracing::warn!(
@@ -83,7 +91,7 @@ fn server_choice(inner: &Arc<Inner>) -> Result<ServerChoice, rustls::Error> {
         Err("client certificate unknown".to_owned())
     });
     let clients = PeerVerifier::clients(judge, wanted);
-    ServerChoice::new(&inner.identities.ak_brainpool, &inner.identities.ak_nist, clients)
+    ServerChoice::new(brainpool, nist, clients)
 }
 
 async fn connection(inner: &Arc<Inner>, stream: TcpStream, choice: &ServerChoice) -> std::io::Result<()> {

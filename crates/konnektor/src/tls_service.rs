@@ -74,6 +74,24 @@ pub(crate) fn address(url: &str) -> Option<(String, u16)> {
     https.then(|| Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(443))))?
 }
 
+/// One SOAP call. A fault comes back like an answer; anything else without success is an error.
+pub(crate) async fn soap(
+    inner: &Arc<Inner>,
+    url: &str,
+    purpose: &'static Purpose,
+    identity: Option<ClientIdentity>,
+    (action, message): (&str, String),
+    limit: Duration,
+) -> Result<String, Failure> {
+    let failed = |reason: String| Failure::new(Code::TLS_SERVER, format!("{url}: {reason}"));
+    let stream = connect(inner, url, purpose, identity, limit).await?;
+    let calling = pki::http::soap(stream, url, action, message, base::limits::SOAP_REQUEST_SMALL);
+    let answer = inner.clock.timeout(limit, calling).await;
+    let answer = answer.ok_or_else(|| failed(format!("no answer in {limit:?}")))?;
+    let bytes = answer.map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
+}
+
 /// One file from a service of the TI.
 pub(crate) async fn fetch(
     inner: &Arc<Inner>,

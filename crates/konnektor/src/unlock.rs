@@ -14,6 +14,8 @@ use base::{Code, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use terminal::command::PinTemplate;
+use terminal::texts;
 use zeroize::Zeroizing;
 
 /// How far a stored PIN got.
@@ -92,7 +94,7 @@ impl Inner {
                 // nobody changes the PIN on the card meanwhile
                 let _guard = card.reserve().await?;
                 keep()?;
-                self.open_reserved(card, iccsn).await
+                self.open_reserved(card, iccsn, false).await
             }
             None => keep().map(|()| Unlock::Waiting),
         }
@@ -168,7 +170,7 @@ impl Inner {
             return;
         }
         let outcome = match card.reserve().await {
-            Ok(_guard) => self.open_reserved(card, iccsn).await,
+            Ok(_guard) => self.open_reserved(card, iccsn, false).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = outcome {
@@ -194,8 +196,51 @@ impl Inner {
         }
     }
 
-    /// For a card the caller has reserved.
-    async fn open_reserved(&self, card: &Card, iccsn: &Iccsn) -> Result<Unlock, Failure> {
+    /// Opens an SM-B on the way back from EC_NK_Certificate_Expired, which bars every other PIN: with the stored PIN, else
+    /// with one that is typed at the card's terminal if somebody is `there`.
+    pub(crate) async fn open_for_recovery(&self, card: &Card, there: bool) -> Result<(), Failure> {
+        let iccsn = card.found.iccsn.as_ref().ok_or(Code::CARD_ERROR)?;
+        let managers = self.managers(iccsn)?;
+        if self.config.smb_unlock {
+            let guard = card.reserve().await?;
+            if self.open_reserved(card, iccsn, true).await? == Unlock::Opened {
+                return Ok(());
+            }
+            drop(guard);
+        }
+        if !there {
+            let nobody = "geschlossen; mit pin wird am Kartenterminal nach der PIN gefragt";
+            return Err(Failure::new(Code::SMCB_NOT_VERIFIED, nobody));
+        }
+        let pin_ref = pin_smc()?;
+        let session = self.terminals.connected(&card.ct_id)?;
+        let _pad = session.reserve_pad().ok_or(Code::RESOURCE_BUSY)?;
+        let _guard = card.reserve().await?;
+        let texts = texts::texts(
+            texts::Task::Verify,
+            pin_ref.kind,
+            pin_ref.name,
+            card.slot.number(),
+        );
+        let command = PinTemplate::verify(pin_ref.reference).command(card.slot, &texts);
+        let word = session.send(0, &command, crate::service::PIN_ENTRY).await?.sw;
+        match PinOutcome::from_word(word) {
+            PinOutcome::Ok => {
+                for mandant in &managers {
+                    card.set_verified_for(mandant, pin_ref.name);
+                }
+                Ok(())
+            }
+            PinOutcome::Rejected(tries) => Err(Failure::new(
+                Code::PIN_WRONG,
+                format!("PIN falsch, noch {tries} Versuche"),
+            )),
+            _ => Err(Failure::new(Code::PIN_TIMEOUT, format!("keine PIN: {word:04X}"))),
+        }
+    }
+
+    /// For a card the caller has reserved. A fatal state bars it, but not on the way back from one.
+    async fn open_reserved(&self, card: &Card, iccsn: &Iccsn, recovering: bool) -> Result<Unlock, Failure> {
         let pin_ref = pin_smc()?;
         let managers = self.managers(iccsn)?;
         // a card that was put in again is another `Card` with another reservation
@@ -210,7 +255,8 @@ impl Inner {
         // a stored PIN may do no more than a typed one
         let barred = [Function::Pin, Function::OpenSession]
             .into_iter()
-            .find_map(|function| self.state.permit(function).err());
+            .find_map(|function| self.state.permit(function).err())
+            .filter(|_| !recovering);
         if let Some(failure) = barred {
             self.note(iccsn, Unlock::Waiting, sent_at)?;
             self.smb_waiting.store(true, Ordering::Relaxed);
@@ -241,6 +287,8 @@ impl Inner {
                 for mandant in &managers {
                     card.set_verified_for(mandant, pin_ref.name);
                 }
+                // a registration may wait for its signature
+                self.look_again.notify_one();
             }
             // first of all: a wrong PIN is never sent twice
             Unlock::Wrong => {

@@ -106,6 +106,52 @@ pub enum AdminAction {
     },
     /// When certificates end; who subscribed is told, as every day.
     Certificates,
+    /// Everything that can end, with what stops working and what to do.
+    Calendar {
+        /// As an iCalendar feed.
+        #[arg(long)]
+        ics: bool,
+    },
+    /// The device's own certificates: generations, stages, proofs, what happens next.
+    Lifetime,
+    /// Takes in a package of renewed certificates (ZIP).
+    ImportPackage {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Looks for a package now.
+    FetchPackage,
+    /// `register`, `probe` or `activate` a generation of certificates.
+    Generation {
+        /// Its number.
+        generation: u32,
+        /// What.
+        action: String,
+    },
+    /// What practice systems see and will see: certificates, pins, CAs.
+    Clients,
+    /// Shows this generation of C.AK.AUT to practice systems; without a number the calendar decides again.
+    ShowClients {
+        /// Its number.
+        generation: Option<u32>,
+    },
+    /// Nothing about the device's certificates changes by itself any more; `false` lets it again.
+    Freeze {
+        /// `true` or `false`.
+        #[arg(action = clap::ArgAction::Set, default_value_t = true)]
+        on: bool,
+    },
+    /// The way back after everything has ended; see docs/lifetime-extension.md.
+    Recover {
+        /// ZIP with TSL.xml, anchor.pem, anchor-cross.pem, VPN.crl, <ICCSN>.zip; whatever is needed of it.
+        bundle: Option<PathBuf>,
+        /// A person has looked at the clock: it is right.
+        #[arg(long)]
+        clock_confirmed: bool,
+        /// Somebody is at the terminal to type the PIN of the SMC-B.
+        #[arg(long)]
+        pin: bool,
+    },
     /// The newest entries of a log.
     Log {
         /// How many.
@@ -218,6 +264,44 @@ impl AdminAction {
             Self::ImportAuthority { file } => ("POST", "authorities".into(), read(&file)?.into()),
             Self::ForgetAuthority { id } => ("DELETE", format!("authorities/{id}"), Vec::new()),
             Self::Certificates => ("GET", "certificates".into(), Vec::new()),
+            Self::Calendar { ics } => {
+                let name = if ics { "calendar.ics" } else { "calendar" };
+                ("GET", name.into(), Vec::new())
+            }
+            Self::Lifetime => ("GET", "lifetime".into(), Vec::new()),
+            Self::ImportPackage { file } => {
+                let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+                ("PUT", "lifetime/package".into(), bytes)
+            }
+            Self::FetchPackage => ("POST", "lifetime/fetch".into(), Vec::new()),
+            Self::Generation { generation, action } => (
+                "POST",
+                format!("lifetime/generations/{generation}/{action}"),
+                Vec::new(),
+            ),
+            Self::Clients => ("GET", "lifetime/clients".into(), Vec::new()),
+            Self::ShowClients { generation } => (
+                "PUT",
+                "lifetime/clients".into(),
+                serde_json::json!({ "generation": generation }).to_string().into(),
+            ),
+            Self::Freeze { on } => (
+                "PUT",
+                "lifetime/frozen".into(),
+                serde_json::json!({ "on": on }).to_string().into(),
+            ),
+            Self::Recover {
+                bundle,
+                clock_confirmed,
+                pin,
+            } => {
+                let bytes = match bundle {
+                    Some(file) => std::fs::read(&file).with_context(|| file.display().to_string())?,
+                    None => Vec::new(),
+                };
+                let path = format!("recover?clock_confirmed={clock_confirmed}&pin={pin}");
+                ("POST", path, bytes)
+            }
             Self::Log { count, log, severity } => (
                 "GET",
                 format!("logs/{log}?count={count}&severity={severity}"),

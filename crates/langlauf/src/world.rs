@@ -12,6 +12,7 @@ use card::image;
 use crypto::tls::Identity;
 use crypto::{Curve, EcPrivate, Key, SoftKey, pem};
 use konnektor::config::{IdentityFiles, TerminalConfig};
+use konnektor::lifetime::LifetimeSettings;
 use konnektor::model::{Access, ClientSystem, Mandant, Model, User, Workplace};
 use konnektor::protocol::{Level, LogSettings};
 use konnektor::{ClientAuthentication, Config, Konnektor};
@@ -24,7 +25,9 @@ use std::time::Duration;
 use terminal::simulator::{self, VirtualTerminal};
 use testti::cards::{self, Holder, Options as CardOptions};
 use testti::person::Person;
+use testti::registrar::Registrar;
 use testti::services::Ledger;
+use testti::tsp::{Issuers, Tsp};
 use testti::vsdm::Vsdm;
 use testti::{Publisher, SavedKeys, TestPki};
 use tokio::net::{TcpListener, UdpSocket};
@@ -44,6 +47,8 @@ pub struct Options {
     pub settings: toml::Table,
     /// With a Konnektor in this process, or only what is around it.
     pub konnektor: bool,
+    /// Days that the certificates of the gSMC-K last.
+    pub gsmc_k_days: u32,
 }
 
 impl Options {
@@ -56,6 +61,7 @@ impl Options {
             client_authentication: ClientAuthentication::Certificate,
             settings: toml::Table::new(),
             konnektor: true,
+            gsmc_k_days: 1826,
         }
     }
 }
@@ -79,6 +85,8 @@ pub struct Addresses {
     pub vsdm: SocketAddr,
     /// The TSL service for the trusted list, HTTPS.
     pub tsl_service: SocketAddr,
+    /// The VPN access service's registration server, HTTPS.
+    pub access: SocketAddr,
 }
 
 /// A running world.
@@ -100,6 +108,10 @@ pub struct World {
     pub publisher: Publisher,
     /// Certificate of the TSL service, DER.
     pub tsl_service: Vec<u8>,
+    /// The TSP of the gSMC-K with its download point.
+    pub tsp: Tsp,
+    /// The VPN access service.
+    pub registrar: Registrar,
     /// A practice system with the right to call.
     pub practice: Practice,
     /// CAs of the Konnektor's server certificate.
@@ -152,7 +164,10 @@ pub const SMC_B: &str = "80276009990000000002";
 /// Number of the HBA.
 pub const HBA: &str = "80276009990000000003";
 const GSMC_KT: &str = "80276009990000000009";
-const GSMC_K: &str = "80276009990000000010";
+/// Number of the gSMC-K.
+pub const GSMC_K: &str = "80276009990000000010";
+/// ContractID of the practice with its VPN access service.
+pub const CONTRACT: &str = "LANGLAUF-TEST-1";
 /// User of the practice system where it authenticates by password.
 pub const PRACTICE_USER: &str = "pvs";
 const CONFIG_HEAD: &str = "# Written by `langlauf demo` at every start. Copy it before you change it, and run the copy with\n\
@@ -209,6 +224,7 @@ impl World {
         let ti = listen(options.fixed_ports, 9000).await?;
         let vsdm_listener = listen(options.fixed_ports, 9001).await?;
         let tls_listener = listen(options.fixed_ports, 9002).await?;
+        let access_listener = listen(options.fixed_ports, 9003).await?;
         let sicct = listen(options.fixed_ports, 4742).await?;
         let page = listen(options.fixed_ports, 8600).await?;
         let https = listen(options.fixed_ports, 8443).await?;
@@ -223,6 +239,7 @@ impl World {
             test_ti: ti.local_addr()?,
             vsdm: vsdm_listener.local_addr()?,
             tsl_service: tls_listener.local_addr()?,
+            access: access_listener.local_addr()?,
         };
         // the Konnektor binds it itself
         drop(announcements);
@@ -252,7 +269,7 @@ impl World {
         // made at once, kept one by one
         let fresh = match vault.path("sak").exists() {
             true => None,
-            false => Some(pki.konnektor(GSMC_K, &[localhost])?),
+            false => Some(pki.konnektor(GSMC_K, &[localhost], options.gsmc_k_days)?),
         };
         let own = |name: &str, pick: fn(&testti::KonnektorIdentities) -> &Identity| {
             vault.identity(name, || {
@@ -324,7 +341,12 @@ impl World {
         for card in [&egk, &smcb, &hba, &kt, &gsmc_k] {
             ledger.register_card(card.system());
         }
-        for identity in [&identities.ak_brainpool, &identities.ak_nist, &identities.sak] {
+        for identity in [
+            &identities.ak_brainpool,
+            &identities.ak_nist,
+            &identities.sak,
+            &identities.nk,
+        ] {
             identity
                 .chain
                 .first()
@@ -347,7 +369,15 @@ impl World {
             &["localhost"],
             &[localhost],
         )?;
-        for identity in [&intermediary, &tsl_service] {
+        let registration = pki.component(
+            Curve::BrainpoolP256r1,
+            &profile::ZD_TLS_S,
+            asn1::oid::ROLE_VPNZ_TI,
+            "registrierung.langlauf.test",
+            &["localhost"],
+            &[localhost],
+        )?;
+        for identity in [&intermediary, &tsl_service, &registration] {
             identity
                 .chain
                 .first()
@@ -355,6 +385,26 @@ impl World {
                 .for_each(|der| ledger.register(der));
         }
         let institution_ca = X509::parse(&pki.smcb_ca.certificate)?;
+        let component_cas = [&pki.component_ca, &pki.component_ca_nist];
+        let component_cas = component_cas.map(|ca| X509::parse(&ca.certificate));
+        let registrar = Registrar::new(
+            clock.clone(),
+            ledger.clone(),
+            CONTRACT,
+            component_cas.into_iter().collect::<Result<_, _>>()?,
+            institution_ca.clone(),
+        );
+        spawn(
+            "VPN access",
+            Box::pin(registrar.clone().serve(access_listener, registration)),
+        );
+        let tsp = Tsp::default();
+        tsp.add(
+            GSMC_K,
+            identities.package(gsmc_k.system()),
+            &["konnektor.konlan", "localhost"],
+            &[localhost],
+        );
         spawn(
             "VSDM",
             Box::pin(vsdm.clone().serve(vsdm_listener, intermediary, institution_ca)),
@@ -368,6 +418,7 @@ impl World {
         ledger.register(&pki.tsl.certificate);
         let tsl_certificate = tsl_service.chain.first().cloned().unwrap_or_default();
         let router = testti::services::router(ledger.clone(), publisher.clone());
+        let router = router.merge(tsp.router(pki.clone()));
         spawn(
             "TSL service",
             Box::pin(testti::services::serve_files(
@@ -424,6 +475,7 @@ impl World {
                 ak_brainpool: file("ak-brainpool"),
                 ak_nist: file("ak-nist"),
                 sak: file("sak"),
+                nk: Some(file("nk")),
                 trust_anchor: file("trust-anchor"),
                 roots: Some(file("roots")),
                 gsmc_k: Some("cards/gSMC-K.xml".into()),
@@ -437,6 +489,12 @@ impl World {
             tsl_internet_urls: vec![format!("http://{}/internet/TSL.xml", addresses.test_ti)],
             crl_urls: vec![format!("http://{}/internet/VPN.crl", addresses.test_ti)],
             vsdm_url: Some(format!("https://{}", addresses.vsdm)),
+            lifetime: LifetimeSettings {
+                download: Some(format!("http://{}{}", addresses.test_ti, testti::tsp::FOLDER)),
+                registration: Some(format!("https://{}/", addresses.access)),
+                contract: Some(CONTRACT.into()),
+                ..LifetimeSettings::default()
+            },
             keep_alive_seconds: 5,
             announcements: addresses.announcements,
             log: LogSettings {
@@ -481,11 +539,34 @@ impl World {
             ledger,
             publisher,
             tsl_service: tsl_certificate,
+            tsp,
+            registrar,
             practice,
             authorities: konnektor_cas,
             admin_password,
             tasks,
         })
+    }
+
+    /// Who would certify a generation of the gSMC-K with the CAs there are.
+    pub fn issuers(&self) -> Issuers {
+        Issuers {
+            brainpool: self.pki.component_ca.clone(),
+            nist: self.pki.component_ca_nist.clone(),
+            cvc: self.pki.cvc_device.clone(),
+        }
+    }
+
+    /// The TSP publishes the next package for the gSMC-K, valid from now for so many days.
+    pub fn reissue(&self, issuers: &Issuers, now: base::Timestamp, days: u32) -> Result<()> {
+        let to = now.checked_add(Duration::from_secs(86_400 * u64::from(days)))?;
+        let from = now.checked_sub(Duration::from_secs(86_400))?;
+        let package = self.tsp.reissue(GSMC_K, issuers, from, to)?;
+        package
+            .certificates
+            .values()
+            .for_each(|der| self.ledger.register(der));
+        Ok(())
     }
 
     /// The Konnektor of this process.
@@ -497,7 +578,17 @@ impl World {
 
     /// Pulls the Konnektor's plug and puts it in again; everything around it goes on.
     pub async fn power_cut(&mut self, clock: Arc<dyn Clock>) -> Result<()> {
+        self.power_off();
+        self.power_on(clock).await
+    }
+
+    /// Pulls the Konnektor's plug.
+    pub fn power_off(&mut self) {
         self.device = None;
+    }
+
+    /// Puts the Konnektor's plug in.
+    pub async fn power_on(&mut self, clock: Arc<dyn Clock>) -> Result<()> {
         let bind = async |address: SocketAddr| {
             loop {
                 match TcpListener::bind(address).await {

@@ -83,6 +83,15 @@ impl Purpose {
         status: StatusCheck::OcspTolerant,
         stale_list: false,
     };
+    /// The registration server of the VPN access service: on the Internet, so it is judged by the trust list alone.
+    pub const REGISTRATION: Purpose = Purpose {
+        types: &[oid::ZD_TLS_S],
+        roles: &[oid::ROLE_VPNZ_TI],
+        usage: None,
+        extended: Some(oid::KP_SERVER_AUTH),
+        status: StatusCheck::None,
+        stale_list: false,
+    };
     /// A VPN concentrator: there is no tunnel yet, so the revocation list answers.
     pub const CONCENTRATOR: Purpose = Purpose {
         types: &[oid::VPNK_VPN],

@@ -53,6 +53,43 @@ pub async fn exchange(
     body: Vec<u8>,
     limit: usize,
 ) -> Result<Vec<u8>, HttpError> {
+    let headers: Vec<_> = content_type
+        .map(|kind| ("Content-Type", kind))
+        .into_iter()
+        .collect();
+    match send(stream, method, url, &headers, body, limit).await? {
+        (200..=299, body) => Ok(body),
+        (status, _) => Err(HttpError::Status(status)),
+    }
+}
+
+/// A SOAP call over a connection that exists. A fault comes with status 500 and is an answer.
+pub async fn soap(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    url: &str,
+    action: &str,
+    message: String,
+    limit: usize,
+) -> Result<Vec<u8>, HttpError> {
+    let action = format!("\"{action}\"");
+    let headers = [
+        ("Content-Type", "text/xml; charset=utf-8"),
+        ("SOAPAction", action.as_str()),
+    ];
+    match send(stream, "POST", url, &headers, message.into_bytes(), limit).await? {
+        (200..=299 | 500, body) => Ok(body),
+        (status, _) => Err(HttpError::Status(status)),
+    }
+}
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+    limit: usize,
+) -> Result<(u16, Vec<u8>), HttpError> {
     let uri: http::Uri = url.parse().map_err(|_| HttpError::Address(url.into()))?;
     let protocol = |error: hyper::Error| HttpError::Protocol(error.to_string());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -67,21 +104,19 @@ pub async fn exchange(
         .method(method)
         .uri(path)
         .header("Host", authority(&uri));
-    if let Some(content_type) = content_type {
-        request = request.header("Content-Type", content_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let request = request
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| HttpError::Protocol(error.to_string()))?;
     let response = sender.send_request(request).await.map_err(protocol)?;
-    if !response.status().is_success() {
-        return Err(HttpError::Status(response.status().as_u16()));
-    }
+    let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), limit)
         .collect()
         .await
         .map_err(|_| HttpError::TooBig(limit))?;
-    Ok(body.to_bytes().to_vec())
+    Ok((status, body.to_bytes().to_vec()))
 }
 
 fn authority(uri: &http::Uri) -> String {

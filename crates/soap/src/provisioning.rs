@@ -78,9 +78,8 @@ impl Request {
         let envelope = Envelope::parse(message)?;
         let body = envelope.body()?;
         let all = [Operation::Register, Operation::Deregister, Operation::Status];
-        let named = |operation: &Operation| {
-            crate::has_name(body, ns::VPNK, &format!("{}Request", operation.name()))
-        };
+        let named =
+            |operation: &Operation| crate::has_name(body, ns::VPNK, &format!("{}Request", operation.name()));
         let operation = all
             .into_iter()
             .find(named)
@@ -137,7 +136,11 @@ impl Answer {
         if operation == Operation::Status {
             out.leaf("VPNK:RegistrationTimestamp", since);
         }
-        let status = if self.registered { "Registriert" } else { "Nicht registriert" };
+        let status = if self.registered {
+            "Registriert"
+        } else {
+            "Nicht registriert"
+        };
         let contract = CONTRACTS.iter().find(|(one, _)| *one == self.contract);
         out.leaf("VPNK:RegistrationStatus", status)
             .leaf("VPNK:ContractStatus", contract.map_or("", |(_, text)| text))
@@ -177,7 +180,12 @@ mod tests {
 
     #[test]
     fn requests_and_answers_round_trip() {
-        let text = request(Operation::Register, "2026-11-28T00:00:00Z", &[1, 2, 3], Some("A-1"));
+        let text = request(
+            Operation::Register,
+            "2026-11-28T00:00:00Z",
+            &[1, 2, 3],
+            Some("A-1"),
+        );
         let read = Request::parse(&wrap(&text)).unwrap();
         assert_eq!(read.certificate, [1, 2, 3]);
         assert_eq!(read.contract.as_deref(), Some("A-1"));

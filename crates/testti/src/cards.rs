@@ -826,7 +826,17 @@ pub fn gsmc_k(
         "PWD(05)",
     )?;
     let key = brainpool()?;
-    let module = cvc(&pki.cvc_device, pki, [0x00, 0x0A], iccsn, &key, FLAGS_SAK)?;
+    // it ends with the rest of the card
+    let ends = identities.sak.chain.first().map_or(&[][..], Vec::as_slice);
+    let end = Timestamp::from_second(asn1::X509::parse(ends)?.validity().1);
+    let end = crate::pki_tree::cvc_date(end.map_err(|error| Error::Date(error.to_string()))?)?;
+    let chat = Chat {
+        kind: ListKind::Ti,
+        flags: Flags(FLAGS_SAK),
+    };
+    let holder = [&[0x00, 0x0A][..], iccsn.as_bcd()].concat();
+    let (from, _) = pki.cvc_validity;
+    let module = pki.cvc_device.issue(&holder, &key.public(), chat, from, end)?;
     card.file(
         sak,
         "EF.C.SAK.AUTD_CVC.E256",

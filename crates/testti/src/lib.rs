@@ -6,18 +6,18 @@
 //! * [`Publisher`]: trust list, revocation list and trusted list, also with mistakes in them, and new trust anchors.
 //! * [`services`]: all that and OCSP over HTTP; responders that are slow, overloaded or lie.
 //! * [`tsp`]: the TSP behind the gSMC-K with its download point; good packages and bad ones.
-//! * [`access`]: the VPN access service's registration server with its daily checks.
+//! * [`registrar`]: the VPN access service's registration server with its daily checks.
 //! * [`vsdm`]: Intermediär, update flags and the services that change an eGK over a true secure channel.
 //!
 //! Everything is generated; nothing here is ever shipped or trusted outside.
 
-pub mod access;
 pub mod cards;
 mod https;
 mod object_system;
 pub mod person;
 mod pki_tree;
 mod publisher;
+pub mod registrar;
 pub mod services;
 pub mod tsp;
 pub mod vsdm;

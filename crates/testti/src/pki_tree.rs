@@ -34,6 +34,7 @@ pub struct SavedKeys {
 }
 
 /// The certificates of the test TI.
+#[derive(Clone)]
 pub struct TestPki {
     /// Certifies components: Konnektor, terminals, services. On brainpoolP256r1.
     pub component_ca: Authority,
@@ -98,6 +99,28 @@ pub struct KonnektorIdentities {
     pub sak: Identity,
     /// ID.NK.VPN.
     pub nk: Identity,
+}
+
+impl KonnektorIdentities {
+    /// What was issued for the card: as the first package of its TSP.
+    pub fn package(&self, gsmc_k: &card::image::ObjectSystem) -> identity::Package {
+        use identity::{Algorithm, Kind, Role};
+        let kind = |role, algorithm| Kind { role, algorithm };
+        let all = [
+            (kind(Role::NkVpn, Algorithm::Brainpool), &self.nk),
+            (kind(Role::AkAut, Algorithm::Brainpool), &self.ak_brainpool),
+            (kind(Role::AkAut, Algorithm::Nist), &self.ak_nist),
+            (kind(Role::SakAut, Algorithm::Brainpool), &self.sak),
+        ];
+        let certificates = all
+            .into_iter()
+            .filter_map(|(kind, identity)| Some((kind, identity.chain.first()?.clone())));
+        let file = |part: &str| gsmc_k.content(part).map(<[u8]>::to_vec);
+        identity::Package {
+            certificates: certificates.collect(),
+            cvc: file("C.SAK.AUTD_CVC").zip(file("C.CA_SAK.CS")),
+        }
+    }
 }
 
 /// Reads keys and certificates that exist and makes those that do not.
@@ -401,6 +424,21 @@ impl TestPki {
         dns: &[&str],
         addresses: &[IpAddr],
     ) -> Result<Identity, Error> {
+        self.component_until(curve, profile, role, name, dns, addresses, self.validity.1)
+    }
+
+    /// The same with an end of its own.
+    #[allow(clippy::too_many_arguments)] // each is a field of the certificate
+    fn component_until(
+        &self,
+        curve: Curve,
+        profile: &Profile,
+        role: Oid,
+        name: &str,
+        dns: &[&str],
+        addresses: &[IpAddr],
+        to: Timestamp,
+    ) -> Result<Identity, Error> {
         let key = SoftKey::Ec(EcPrivate::generate(curve)?);
         let ca = match curve {
             Curve::BrainpoolP256r1 => &self.component_ca,
@@ -419,7 +457,7 @@ impl TestPki {
             dns,
             addresses,
             from: self.validity.0,
-            to: self.validity.1,
+            to,
         })?;
         Ok(Identity {
             chain: vec![certificate, ca.certificate.clone()],
@@ -427,16 +465,30 @@ impl TestPki {
         })
     }
 
-    /// A new Konnektor's identities; the common name is `<ICCSN>-<date>` (GS-A_4610).
-    pub fn konnektor(&self, iccsn: &str, addresses: &[IpAddr]) -> Result<KonnektorIdentities, Error> {
+    /// A new Konnektor's identities, valid for so many days (GS-A_4352: at most five years); the common name is
+    /// `<ICCSN>-<date>` (GS-A_4610).
+    pub fn konnektor(
+        &self,
+        iccsn: &str,
+        addresses: &[IpAddr],
+        days: u32,
+    ) -> Result<KonnektorIdentities, Error> {
+        let to = self
+            .validity
+            .0
+            .checked_add(Duration::from_secs(86_400 * u64::from(days)))
+            .map_err(|error| Error::Date(error.to_string()))?;
+        let make = |curve, profile, role, name: &str, dns: &[&str], addresses: &[IpAddr]| {
+            self.component_until(curve, profile, role, name, dns, addresses, to)
+        };
         let name = format!("{iccsn}-{}", self.validity.0.strftime("%Y%m%d"));
         let dns = &["konnektor.konlan", "localhost"];
         let (bp, nist) = (Curve::BrainpoolP256r1, Curve::NistP256);
         Ok(KonnektorIdentities {
-            ak_brainpool: self.component(bp, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
-            ak_nist: self.component(nist, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
-            sak: self.component(bp, &profile::SAK_AUT, oid::ROLE_SAK, &name, &[], &[])?,
-            nk: self.component(bp, &profile::NK_VPN, oid::ROLE_NK, &name, &[], &[])?,
+            ak_brainpool: make(bp, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
+            ak_nist: make(nist, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
+            sak: make(bp, &profile::SAK_AUT, oid::ROLE_SAK, &name, &[], &[])?,
+            nk: make(bp, &profile::NK_VPN, oid::ROLE_NK, &name, &[], &[])?,
         })
     }
 

@@ -3,6 +3,11 @@
 
 use crate::{Error, TestPki};
 use asn1::{Admission, Cvc, CvcDate, X509, oid};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
 use base::Timestamp;
 use crypto::{Curve, EcPrivate, EcPublic, PublicKey, SoftKey};
 use identity::{Algorithm, Kind, Package, Role};
@@ -183,11 +188,21 @@ impl Tsp {
         self.register().asked
     }
 
-    /// The answer for a path of the download point: a package, or an HTTP status. `None` for other paths.
-    pub fn file(&self, path: &str, pki: &TestPki) -> Option<Result<Vec<u8>, u16>> {
-        let iccsn = path.strip_prefix(FOLDER)?.strip_suffix(".zip")?;
-        self.register().asked += 1;
-        Some(self.download(iccsn, pki))
+    /// The download point.
+    pub fn router(&self, pki: TestPki) -> Router {
+        let package = async |State((tsp, pki)): State<(Tsp, TestPki)>, Path(name): Path<String>| {
+            tsp.register().asked += 1;
+            let iccsn = name.strip_suffix(".zip").unwrap_or_default();
+            match tsp.download(iccsn, &pki) {
+                Ok(bytes) => ([(header::CONTENT_TYPE, "application/zip")], bytes).into_response(),
+                Err(status) => StatusCode::from_u16(status)
+                    .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+                    .into_response(),
+            }
+        };
+        Router::new()
+            .route(&format!("{FOLDER}{{file}}"), get(package))
+            .with_state((self.clone(), pki))
     }
 
     /// The package as it comes over the network, with the fault that is set.
@@ -254,12 +269,7 @@ fn make(
     Ok(package)
 }
 
-fn spoil(
-    device: &Device,
-    package: &Package,
-    fault: PackageFault,
-    pki: &TestPki,
-) -> Result<Package, Error> {
+fn spoil(device: &Device, package: &Package, fault: PackageFault, pki: &TestPki) -> Result<Package, Error> {
     let card = device.packages.first().cloned().unwrap_or_default();
     let mut spoiled = package.clone();
     let validity = || -> Result<_, Error> {
@@ -280,9 +290,7 @@ fn spoil(
                 .and_then(|number| device.packages.get(number).cloned())
                 .unwrap_or_default();
         }
-        PackageFault::Half => spoiled
-            .certificates
-            .retain(|kind, _| kind.role != Role::SakAut),
+        PackageFault::Half => spoiled.certificates.retain(|kind, _| kind.role != Role::SakAut),
         PackageFault::NoCvc => spoiled.cvc = None,
         PackageFault::OtherKeys => {
             let other = |kind: Kind, _| {
@@ -323,9 +331,7 @@ fn spoil(
                     addresses: &[],
                     validity: validity()?,
                 };
-                spoiled
-                    .certificates
-                    .insert(*kind, certify.certificate(&issuers)?);
+                spoiled.certificates.insert(*kind, certify.certificate(&issuers)?);
             }
         }
         PackageFault::OldSerial => {

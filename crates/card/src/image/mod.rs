@@ -51,6 +51,14 @@ impl ObjectSystem {
         self.nodes.iter().position(|node| node.name == name)
     }
 
+    /// The content of the first transparent file whose name has this in it.
+    pub fn content(&self, part: &str) -> Option<&[u8]> {
+        self.nodes.iter().find_map(|node| match &node.body {
+            Body::Transparent { bytes, end, .. } if node.name.contains(part) => bytes.get(..*end),
+            _ => None,
+        })
+    }
+
     /// The objects directly inside a folder.
     pub fn children(&self, folder: NodeId) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes

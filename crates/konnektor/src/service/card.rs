@@ -19,7 +19,7 @@ use terminal::command::{PinTemplate, sw};
 use terminal::texts::{self, Task};
 
 /// Three entries of at most thirty seconds a key, and the card.
-pub(super) const ENTRY: Duration = Duration::from_secs(300);
+pub(crate) const ENTRY: Duration = Duration::from_secs(300);
 
 /// Where a PIN is typed.
 pub(super) struct Place {
@@ -140,7 +140,11 @@ impl Call<'_> {
         }
         let outcome = PinOutcome::from_word(word);
         match (outcome, request.kind) {
-            (PinOutcome::Ok, PinRequest::Verify) => card.set_verified(caller, pin.name),
+            (PinOutcome::Ok, PinRequest::Verify) => {
+                card.set_verified(caller, pin.name);
+                // a registration may wait for an SM-B's signature
+                self.inner.look_again.notify_one();
+            }
             (PinOutcome::Ok, _) => {}
             _ => card.forget_verified(pin.name),
         }

@@ -158,7 +158,8 @@ impl Call<'_> {
 
     /// The Konnektor's own certificate: CtID and CardHandle are empty, by which practice systems know it (A_13533).
     fn own_expiration(&self) -> Option<Expiration> {
-        let certificate = X509::parse(self.inner.identities.ak_brainpool.chain.first()?).ok()?;
+        let (_, shown) = self.inner.ak_identity(identity::Algorithm::Brainpool);
+        let certificate = X509::parse(shown.chain.first()?).ok()?;
         Some(Expiration {
             ct_id: String::new(),
             handle: String::new(),

@@ -16,6 +16,7 @@ mod sign;
 mod verify;
 mod vsd;
 
+pub(crate) use card::ENTRY as PIN_ENTRY;
 pub(crate) use certificate::read as read_certificate;
 pub(crate) use comfort::ComfortSessions;
 pub use vsd::RECEIPT_KEY;

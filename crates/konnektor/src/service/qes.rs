@@ -166,7 +166,8 @@ impl QesChannel {
         let pin_way = Introduction::make(sender, user, trust.cvcs())
             .await
             .map_err(failed)?;
-        let own = SecurityModule::of_konnektor(&*self.module);
+        let renewed = call.inner.batch_cvc();
+        let own = SecurityModule::of_konnektor(&*self.module).with(renewed.as_ref());
         let data_way = Introduction::make(own, user, trust.cvcs())
             .await
             .map_err(failed)?;

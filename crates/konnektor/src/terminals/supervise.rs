@@ -21,7 +21,7 @@ const BACKOFF: [u64; 5] = [1, 2, 5, 15, 30];
 
 impl Inner {
     /// Who may be a terminal: a valid gSMC-KT, and after pairing only the one that was paired.
-    fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
+    pub(crate) fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
         let inner = self.clone();
         Arc::new(move |chain, _| {
             let der = chain.first().ok_or("no certificate")?;
@@ -50,8 +50,75 @@ impl Inner {
         record: &TerminalRecord,
         events: mpsc::UnboundedSender<TerminalEvent>,
     ) -> Result<Arc<Session>, TerminalError> {
+        let all = self.terminal_identities(record.config.id.as_str());
+        let (_, identity) = all
+            .first()
+            .ok_or_else(|| TerminalError::Connection("no C.SAK.AUT to show".into()))?;
+        self.open_as(record, identity, events).await
+    }
+
+    /// A connection in which the terminal has proven that it knows us. It judges the issuer of our certificate by a list of its
+    /// own: if it does not believe the first one, the others are tried (A_22888).
+    async fn open_proven(
+        self: &Arc<Self>,
+        record: &TerminalRecord,
+    ) -> Result<(Arc<Session>, mpsc::UnboundedReceiver<TerminalEvent>), TerminalError> {
+        let id = &record.config.id;
+        let mut last = TerminalError::Connection("no C.SAK.AUT to show".into());
+        for (generation, identity) in self.terminal_identities(id.as_str()) {
+            let (sender, events) = mpsc::unbounded_channel();
+            let opened = async {
+                let session = self.open_as(record, &identity, sender).await?;
+                match self.prove(&session, id).await {
+                    Ok(()) => Ok(session),
+                    Err(error) => {
+                        session.close().await;
+                        Err(error)
+                    }
+                }
+            };
+            match opened.await {
+                Ok(session) => {
+                    self.terminal_took(id.as_str(), generation);
+                    return Ok((session, events));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Would a terminal that works take this certificate, too? A second connection proves the pairing with it and is closed.
+    pub(crate) async fn try_terminal(
+        self: &Arc<Self>,
+        record: &TerminalRecord,
+        identity: &crypto::tls::Identity,
+    ) -> Result<(), TerminalError> {
+        let (sender, _events) = mpsc::unbounded_channel();
         let judge = self.judge(record.certificate.clone());
-        let tls = crypto::tls::client_config(Some(&self.identities.sak), judge)
+        let tls = crypto::tls::client_config(Some(identity), judge)
+            .map_err(|error| TerminalError::Connection(error.to_string()))?;
+        let address = record.config.address;
+        let session = Session::connect(address, tls, TLS_TIMEOUT, self.clock.clone(), sender).await?;
+        let secret = self.store.secret(&secret_id(&record.config.id)).ok().flatten();
+        let proven = match secret {
+            Some(secret) => pairing::validate(&session, &secret, COMMAND_TIMEOUT).await,
+            None => Err(TerminalError::NotAuthentic(
+                "pairing secret is missing: pair again",
+            )),
+        };
+        session.close().await;
+        proven
+    }
+
+    async fn open_as(
+        self: &Arc<Self>,
+        record: &TerminalRecord,
+        identity: &crypto::tls::Identity,
+        events: mpsc::UnboundedSender<TerminalEvent>,
+    ) -> Result<Arc<Session>, TerminalError> {
+        let judge = self.judge(record.certificate.clone());
+        let tls = crypto::tls::client_config(Some(identity), judge)
             .map_err(|error| TerminalError::Connection(error.to_string()))?;
         let address = record.config.address;
         let session = Session::connect(address, tls, TLS_TIMEOUT, self.clock.clone(), events).await?;
@@ -169,9 +236,7 @@ impl Inner {
         mine: &Arc<Notify>,
     ) -> Result<(), TerminalError> {
         let id = &record.config.id;
-        let (sender, mut events) = mpsc::unbounded_channel();
-        let session = self.open(record, sender).await?;
-        self.prove(&session, id).await?;
+        let (session, mut events) = self.open_proven(record).await?;
         let address = session.peer();
         if self
             .terminals

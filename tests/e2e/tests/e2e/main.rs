@@ -19,6 +19,7 @@ mod documents_are_hostile;
 mod documents_meet_other_programs;
 mod events_arrive;
 mod institutions_sign;
+mod lifetime;
 mod many_terminals;
 mod pcsc_readers;
 mod remote_pin;

@@ -38,7 +38,7 @@ pub enum Refusal {
 
 /// How the service misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessFault {
+pub enum RegistrarFault {
     /// HTTP 503.
     Down,
     /// It accepts and never answers.
@@ -89,9 +89,11 @@ impl Book {
     pub fn daily(&mut self, now: i64, revoked: impl Fn(&X509) -> bool) {
         for entry in &mut self.entries {
             let good = |certificate: &X509| certificate.is_valid_at(now) && !revoked(certificate);
+            // the look was daily, also while nobody asked
+            let ended = entry.certificate.validity().1.min(entry.signer.validity().1);
             entry.hold = match good(&entry.certificate) && good(&entry.signer) {
                 true => None,
-                false => entry.hold.or(Some(now)),
+                false => entry.hold.or(Some(ended.min(now))),
             };
         }
         self.entries
@@ -123,17 +125,17 @@ struct Shared {
 #[derive(Default)]
 struct Service {
     book: Book,
-    fault: Option<AccessFault>,
+    fault: Option<RegistrarFault>,
     asked: Vec<Operation>,
 }
 
 /// The service. Cheap to share.
 #[derive(Clone)]
-pub struct Access {
+pub struct Registrar {
     shared: Arc<Shared>,
 }
 
-impl Access {
+impl Registrar {
     /// A service for one contract, which believes certificates of these CAs.
     pub fn new(
         clock: Arc<dyn Clock>,
@@ -169,7 +171,7 @@ impl Access {
     }
 
     /// Gives the service a fault, or takes it away.
-    pub fn set_fault(&self, fault: Option<AccessFault>) {
+    pub fn set_fault(&self, fault: Option<RegistrarFault>) {
         self.state().fault = fault;
     }
 
@@ -247,14 +249,14 @@ impl Access {
             state.asked.push(request.operation);
             state.fault
         };
-        if let Some(AccessFault::Refuses(code)) = fault {
+        if let Some(RegistrarFault::Refuses(code)) = fault {
             return Err(code);
         }
         self.entries();
         let registered = match request.operation {
             Operation::Register => {
                 let (certificate, signer) = self.judge(&request)?;
-                if fault != Some(AccessFault::Forgets) {
+                if fault != Some(RegistrarFault::Forgets) {
                     self.state().book.enter(certificate, signer, now);
                 }
                 true
@@ -271,10 +273,18 @@ impl Access {
                 .find(&request.certificate)
                 .is_some_and(|entry| entry.hold.is_none()),
         };
-        let since = self.state().book.find(&request.certificate).map(|entry| entry.since);
+        let since = self
+            .state()
+            .book
+            .find(&request.certificate)
+            .map(|entry| entry.since);
         let answer = Answer {
             registered,
-            contract: if registered { Contract::TiAndSis } else { Contract::Nothing },
+            contract: if registered {
+                Contract::TiAndSis
+            } else {
+                Contract::Nothing
+            },
             information: None,
         };
         let now = now.to_string();
@@ -300,11 +310,11 @@ impl Access {
     }
 }
 
-async fn exchange(State(access): State<Access>, body: String) -> Response {
+async fn exchange(State(access): State<Registrar>, body: String) -> Response {
     let fault = access.state().fault;
     match fault {
-        Some(AccessFault::Down) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Some(AccessFault::Silent) => {
+        Some(RegistrarFault::Down) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(RegistrarFault::Silent) => {
             access.shared.clock.sleep(Duration::from_secs(3600)).await;
         }
         _ => {}

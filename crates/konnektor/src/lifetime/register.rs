@@ -1,0 +1,177 @@
+//! TUC_KON_411: registration at the VPN access service, always beside what is registered already. Nothing is ever
+//! deregistered by itself.
+
+use super::*;
+use crate::card_key::{CardKey, Purpose as KeyPurpose};
+use crate::cards::Card;
+use crate::service::read_certificate;
+use crate::tls_service;
+use card::CardKind;
+use identity::Signer;
+use pki::Purpose;
+use soap::provisioning::{self, Answer, Operation};
+use soap::{CertRef, Crypt};
+use std::time::Duration;
+
+/// How long the service may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+impl Inner {
+    /// The unlocked SM-B whose OSIG certificate lasts longest.
+    pub(super) async fn best_signer(&self) -> Option<(Arc<Card>, Signer)> {
+        let now = self.clock.now().as_second();
+        let mut best: Option<(Arc<Card>, Signer)> = None;
+        for card in self.cards.all() {
+            if card.found.kind != CardKind::SmcB || !card.is_open("PIN.SMC") {
+                continue;
+            }
+            let Ok(_guard) = card.reserve().await else {
+                continue;
+            };
+            let Ok(Some(certificate)) = read_certificate(&card, CertRef::Sig, Crypt::Ecc).await else {
+                continue;
+            };
+            let end = certificate.validity().1;
+            let signer = Signer {
+                iccsn: card
+                    .found
+                    .iccsn
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                serial: hex::encode(certificate.serial()),
+                end,
+            };
+            if end >= now && best.as_ref().is_none_or(|(_, other)| other.end < end) {
+                drop(_guard);
+                best = Some((card, signer));
+            }
+        }
+        best
+    }
+
+    fn register_error(&self, held: &identity::Held, operation: Operation, fail: &str, meaning: String) {
+        let parameters = vec![
+            ("Iccsn", self.identities.iccsn.clone()),
+            ("Serial", held.serial.clone()),
+            (
+                "Operation",
+                operation.action().trim_start_matches("urn:#").to_owned(),
+            ),
+            ("Fail", fail.to_owned()),
+            ("Bedeutung", meaning),
+        ];
+        self.raise(Event {
+            severity: Severity::Error,
+            ..Event::info("SMC_K/REGISTER/ERROR", None, parameters)
+        });
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        card: &Arc<Card>,
+        operation: Operation,
+        message: String,
+    ) -> Result<Answer, Failure> {
+        let url = self.config.lifetime.registration.as_deref();
+        let url = url.ok_or_else(|| Failure::new(Code::NOT_PERMITTED, "lifetime.registration is not set"))?;
+        let key = CardKey::elliptic(self, card, KeyPurpose::Authenticate).await?;
+        let identity = (
+            vec![key.certificate().der().to_vec()],
+            Arc::new(key) as Arc<dyn Key>,
+        );
+        let asking = tls_service::soap(
+            self,
+            url,
+            &Purpose::REGISTRATION,
+            Some(identity),
+            (operation.action(), message),
+            LIMIT,
+        );
+        let text = asking.await?;
+        Answer::parse(&text, operation)
+            .map_err(|error| Failure::new(Code::TLS_SERVER, format!("registration: {error}")))
+    }
+
+    /// Registers a generation's C.NK.VPN, signed by the SM-B that lasts longest.
+    pub(super) async fn register(
+        self: &Arc<Self>,
+        generation: u32,
+        family: Family,
+        actor: Actor,
+    ) -> Result<(), Failure> {
+        let held = self.tunnel_certificate(generation, family)?;
+        let operation = Operation::Register;
+        let Some((card, signer)) = self.best_signer().await else {
+            let meaning = "Keine freigeschaltete SMC-B: bitte PIN eingeben".to_owned();
+            self.register_error(&held, operation, "No_Smcb", meaning);
+            return Err(Failure::new(
+                Code::SMCB_NOT_VERIFIED,
+                "no unlocked SM-B to sign with",
+            ));
+        };
+        let outcome = self.send_registration(&card, &held, operation).await;
+        let answer = match outcome {
+            Ok(answer) if answer.registered => answer,
+            Ok(_) => {
+                let meaning = "Der VPN-Zugangsdienst hat nicht registriert".to_owned();
+                self.register_error(&held, operation, "Other", meaning.clone());
+                return Err(Failure::new(Code::TLS_SERVER, meaning));
+            }
+            Err(failure) => {
+                self.register_error(&held, operation, "Other", failure.detail());
+                return Err(failure);
+            }
+        };
+        self.enter_step(
+            actor,
+            Change::Registered {
+                generation,
+                family,
+                signer,
+            },
+        )?;
+        let granted = answer.contract != provisioning::Contract::Nothing;
+        let parameters = vec![("Active", granted.to_string())];
+        self.raise(Event::info("MGM/TI_ACCESS_GRANTED", None, parameters));
+        Ok(())
+    }
+
+    async fn send_registration(
+        self: &Arc<Self>,
+        card: &Arc<Card>,
+        held: &identity::Held,
+        operation: Operation,
+    ) -> Result<Answer, Failure> {
+        let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let contract = self.config.lifetime.contract.as_deref();
+        let request = provisioning::request(operation, &now, &held.der, contract);
+        let key = CardKey::elliptic(self, card, KeyPurpose::Sign).await?;
+        let certificate = key.certificate().der().to_vec();
+        let signed = xmlsec::sign_enveloped(&request, &key, &certificate, None)
+            .map_err(|error| Failure::new(Code::SIGNATURE_FAILED, error))?;
+        self.ask(card, operation, soap::wrap(&signed)).await
+    }
+
+    /// Asks whether a registration stands. Only a clear "no" counts as one.
+    pub(super) async fn ask_status(
+        self: &Arc<Self>,
+        generation: u32,
+        family: Family,
+    ) -> Result<bool, Failure> {
+        let held = self.tunnel_certificate(generation, family)?;
+        let signer = self.best_signer().await;
+        let (card, _) = signer.ok_or(Code::SMCB_NOT_VERIFIED)?;
+        let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let operation = Operation::Status;
+        let request = provisioning::request(operation, &now, &held.der, None);
+        let answer = self.ask(&card, operation, soap::wrap(&request)).await?;
+        let known = self.with_book(|book| book.registration(generation, family).is_some());
+        if known && !answer.registered {
+            let meaning = "Der VPN-Zugangsdienst kennt diese Registrierung nicht mehr".to_owned();
+            self.register_error(&held, operation, "Other", meaning);
+            self.enter_step(Actor::Device, Change::Unregistered { generation, family })?;
+        }
+        Ok(answer.registered)
+    }
+}

@@ -1,0 +1,440 @@
+//! The lifetime extension on the whole instance: by the calendar with everything going wrong, under load, and back after a
+//! year off.
+
+use crate::a_thousand_days::{pass, tick};
+use base::{Clock, VirtualClock};
+use e2e::{logged, read_vsd};
+use identity::Stage;
+use konnektor::Inner;
+use konnektor::lifetime::{ByHand, RecoverOptions};
+use konnektor::state::Condition;
+use langlauf::demo::Walk;
+use langlauf::practice::Operation;
+use langlauf::world::{GSMC_K, World};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+use terminal::simulator::Key;
+use testti::registrar::{Refusal, RegistrarFault};
+use testti::services::OcspFault;
+use testti::tsp::PackageFault;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Days that the certificates of the card last here: the search begins on day 20.
+const CARD: u32 = 201;
+
+struct Life {
+    world: World,
+    clock: VirtualClock,
+    ticking: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.ticking.abort();
+    }
+}
+
+async fn begin(settings: &str) -> Life {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+    let mut options = e2e::options(folder.path().into());
+    options.settings = settings.parse().unwrap();
+    options.gsmc_k_days = CARD;
+    let ticking = tick(&clock);
+    let world = World::start(&options, clock.shared()).await.unwrap();
+    Walk::new(&world, &clock, true, &|_| ()).run().await.unwrap();
+    Life {
+        world,
+        clock,
+        ticking,
+        _folder: folder,
+    }
+}
+
+impl Life {
+    fn inner(&self) -> Arc<Inner> {
+        self.world.konnektor().unwrap().inner().clone()
+    }
+
+    /// To noon of a day after the begin.
+    fn to_noon(&self, day: u32) {
+        let noon = (DAY * day + DAY / 2).saturating_sub(self.clock.elapsed());
+        self.clock.advance(noon);
+    }
+
+    async fn read(&self, day: u32) {
+        let mut last = String::new();
+        for _ in 0..500 {
+            match read_vsd(&self.world.practice, false, false).await {
+                Ok(answer) if answer.fault().is_none() => return,
+                Ok(answer) => last = answer.body,
+                Err(error) => last = format!("{error:#}"),
+            }
+            pass(&self.clock, Duration::from_millis(10), 50).await;
+        }
+        for (topic, body) in logged(&self.inner()).into_iter().take(30) { eprintln!("{topic} {body}"); }
+        for c in self.inner().conditions() { if c.1 { eprintln!("{:?}", c.0); } }
+        for t in self.inner().terminals().all() { eprintln!("{:?} {}", t.record, t.session.is_some()); }
+        panic!("day {day}: no card could be read: {last}");
+    }
+
+    fn stage(&self, generation: u32) -> Option<Stage> {
+        let view = self.inner().lifetime_view();
+        let families = &view["generations"][generation as usize]["families"];
+        let family = families.as_array()?.iter().find(|one| one["family"] == "ecc")?;
+        serde_json::from_value(family["stage"].clone()).ok()
+    }
+
+    fn is_set(&self, wanted: &Condition) -> bool {
+        let all = self.inner().conditions();
+        all.iter()
+            .any(|(condition, value, _)| condition == wanted && *value)
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        self.world
+            .wait_for(what, DAY / 24, &self.clock, async || condition(self))
+            .await
+            .unwrap();
+    }
+}
+
+/// From the first day to a month after the old certificates have ended: every package that nobody should get, a status service
+/// and an access service that fail, power cuts; and a card is read on every day.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_calendar_with_everything_going_wrong() {
+    let mut life = begin("smb_unlock = true").await;
+    let smb = langlauf::world::SMC_B.parse().unwrap();
+    life.inner()
+        .store_smb_pin(&smb, "123456".to_owned().into())
+        .await
+        .unwrap();
+    let mut fatal = Vec::new();
+    // every day as long as something goes wrong, then now and then
+    for day in std::iter::once(5)
+        .chain(10..72)
+        .chain((72..=CARD + 30).step_by(6))
+    {
+        if day == 15 {
+            // before the search begins: nobody may take it yet
+            let now = life.clock.now();
+            life.world.reissue(&life.world.issuers(), now, 5 * 365).unwrap();
+        }
+        let fault = (day - 1) as usize / 2;
+        life.world
+            .tsp
+            .set_fault((day < 46).then(|| PackageFault::ALL[fault % PackageFault::ALL.len()]));
+        life.world
+            .ledger
+            .set_fault((46..50).contains(&day).then_some(OcspFault::Down));
+        life.world.registrar.set_fault(match day {
+            50..53 => Some(RegistrarFault::Down),
+            53..55 => Some(RegistrarFault::Refuses(Refusal::EntryFailed)),
+            55..57 => Some(RegistrarFault::Forgets),
+            _ => None,
+        });
+        if day % 10 == 0 {
+            life.world.publisher.publish().unwrap();
+        }
+        life.world.publisher.publish_crl().unwrap();
+        life.to_noon(day);
+        let noon = life.clock.now();
+        life.read(day).await;
+        let looked = |life: &Life| {
+            let view = life.inner().lifetime_view();
+            let at = view["looked_at"]
+                .as_str()
+                .and_then(|at| at.parse::<base::Timestamp>().ok());
+            at.is_some_and(|at| at >= noon)
+        };
+        eprintln!("{day} read");
+        life.until("looked after", looked).await;
+        if [13, 58, 102, 150, 204].contains(&day) {
+            life.world.power_cut(life.clock.shared()).await.unwrap();
+        }
+        let conditions = life.inner().conditions();
+        fatal.extend(conditions.into_iter().filter_map(|(condition, value, _)| {
+            // six days at once can be the end of a revocation list for a moment
+            let passing = condition == Condition::CrlOutOfDate;
+            let about = condition.describe();
+            (value && !passing && about.severity == base::Severity::Fatal)
+                .then(|| format!("{day} {}", about.name))
+        }));
+        match day {
+            19 => {
+                assert_eq!(life.world.tsp.asked(), 0, "the search began too early");
+                // the card's own registration is made by itself
+                assert_eq!(life.world.registrar.entries().len(), 1);
+                assert!(!life.is_set(&Condition::NkCertificateExpiring));
+            }
+            45 => {
+                // every bad package was refused, and the good old certificates are untouched
+                assert!(life.world.tsp.asked() > 10);
+                let log = logged(&life.inner());
+                for fail in ["Crypt", "Serial", "Chain", "Missing", "Cvc"] {
+                    let told = |(topic, body): &(String, String)| {
+                        topic == "SMC_K/UPDATE/ERROR" && body.contains(&format!("\"{fail}\""))
+                    };
+                    assert!(log.iter().any(told), "{fail}");
+                }
+                assert!(log.iter().any(|(topic, _)| topic == "SMC_K/DOWNLOAD/ERROR"));
+                assert_eq!(life.stage(1), None);
+                assert!(life.is_set(&Condition::NkCertificateExpiring));
+            }
+            49 => assert_eq!(life.stage(1), Some(Stage::Fetched), "no status, no step"),
+            71 => {
+                assert!(life.stage(1) >= Some(Stage::Probed), "{:?}", life.stage(1));
+                let log = logged(&life.inner());
+                for topic in [
+                    "SMC_K/UPDATE/SUCCESS",
+                    "SMC_K/REGISTER/ERROR",
+                    "MGM/TI_ACCESS_GRANTED",
+                ] {
+                    assert!(log.iter().any(|(one, _)| one == topic), "{topic}");
+                }
+                // beside the old one, which nobody took away
+                assert_eq!(life.world.registrar.entries().len(), 2);
+            }
+            144 => {
+                assert_eq!(life.stage(1), Some(Stage::Active));
+                assert_eq!(life.stage(0), Some(Stage::Superseded));
+                assert!(!life.is_set(&Condition::NkCertificateExpiring));
+                // practice systems go on seeing the old one until its day
+                assert_eq!(life.inner().lifetime_view()["clients"]["brainpoolP256r1"], 0);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(fatal, Vec::<String>::new());
+    let view = life.inner().lifetime_view();
+    assert_eq!(view["clients"]["brainpoolP256r1"], 1);
+    assert_eq!(view["clients"]["P-256"], 1);
+    assert_eq!(view["terminals"]["KT1"], 1);
+    assert_eq!(view["tunnel"], 1);
+    let log = logged(&life.inner());
+    for topic in ["SMC_K/CLIENTS/SWITCHED", "CERT/CALENDAR/EXPIRATION"] {
+        assert!(log.iter().any(|(one, _)| one == topic), "{topic}");
+    }
+    assert!(
+        !life
+            .world
+            .registrar
+            .asked()
+            .contains(&soap::provisioning::Operation::Deregister)
+    );
+}
+
+/// Practice systems call all the time, each with a new connection, while every identity is extended by hand: not one request
+/// fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_one_failed_request() {
+    let life = begin("[lifetime]\nautomatic = false").await;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let clients: Vec<_> = (0..6)
+        .map(|number| {
+            let (practice, stop, done) = (life.world.practice.clone(), stop.clone(), done.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = match number {
+                        0 => read_vsd(&practice, false, false).await,
+                        _ => practice.call(Operation::GetCards { card_type: None }).await,
+                    };
+                    let answer = answer.map_err(|error| format!("{error:#}"))?;
+                    match answer.fault() {
+                        None => done.fetch_add(1, Ordering::Relaxed),
+                        Some(_) => return Err(answer.body),
+                    };
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    let enough = async |more: u32| {
+        let wanted = done.load(Ordering::Relaxed) + more;
+        let limit = Duration::from_secs(600);
+        let waiting = life.world.wait_for("requests", limit, &life.clock, async || {
+            done.load(Ordering::Relaxed) >= wanted || clients.iter().any(|client| client.is_finished())
+        });
+        waiting.await.unwrap();
+    };
+    enough(30).await;
+    let inner = life.inner();
+    for generation in 1..=2 {
+        let now = life.clock.now();
+        let days = CARD + 400 * generation;
+        life.world.reissue(&life.world.issuers(), now, days).unwrap();
+        let fetched = inner.lifetime_by_hand(ByHand::Fetch).await;
+        fetched.unwrap();
+        let package = life.world.tsp.published(GSMC_K).unwrap().write(GSMC_K).unwrap();
+        // the same once more as a file: nothing new, but checked now
+        inner.lifetime_by_hand(ByHand::Import(package)).await.unwrap();
+        enough(20).await;
+        for action in [
+            ByHand::Register(generation),
+            ByHand::Probe(generation),
+            ByHand::Activate(generation),
+            ByHand::ShowClients(Some(generation)),
+        ] {
+            inner.lifetime_by_hand(action).await.unwrap();
+            enough(20).await;
+        }
+        let view = inner.lifetime_view();
+        assert_eq!(view["clients"]["P-256"], generation);
+        assert_eq!(view["terminals"]["KT1"], generation);
+    }
+    // one click back
+    inner
+        .lifetime_by_hand(ByHand::ShowClients(Some(0)))
+        .await
+        .unwrap();
+    enough(20).await;
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert_eq!(client.await.unwrap(), Ok(()));
+    }
+    assert_eq!(life.world.registrar.entries().len(), 2);
+}
+
+/// A terminal whose firmware does not know the CA of the new certificate keeps the old one, and goes on with it when that has
+/// ended, for it has no clock of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_does_not_know_the_new_ca() {
+    let life = begin("[lifetime]\nautomatic = false").await;
+    let now = life.clock.now();
+    let end = now.checked_add(DAY * 2000).unwrap();
+    let ca = life
+        .world
+        .pki
+        .component_generation(10, crypto::Curve::BrainpoolP256r1, now, end)
+        .unwrap();
+    life.world.ledger.add_issuer(&ca);
+    let certificate = asn1::X509::parse(&ca.certificate).unwrap();
+    life.world.registrar.believe(certificate);
+    life.world.publisher.change(|contents| {
+        let types = contents.cas.first().unwrap().1.clone();
+        contents.cas.push((ca.certificate.clone(), types));
+    });
+    life.world.publisher.publish().unwrap();
+    let inner = life.inner();
+    inner.update_now().await.unwrap();
+    let issuers = testti::tsp::Issuers {
+        brainpool: ca,
+        ..life.world.issuers()
+    };
+    life.world.reissue(&issuers, now, 1000).unwrap();
+    inner.lifetime_by_hand(ByHand::Fetch).await.unwrap();
+    let package = life.world.tsp.published(GSMC_K).unwrap().write(GSMC_K).unwrap();
+    inner.lifetime_by_hand(ByHand::Import(package)).await.unwrap();
+    inner.lifetime_by_hand(ByHand::Register(1)).await.unwrap();
+    inner.lifetime_by_hand(ByHand::Probe(1)).await.unwrap();
+    let view = inner.lifetime_view();
+    let probes = view["generations"][1]["families"][0]["probes"]
+        .as_array()
+        .unwrap();
+    let terminal = probes
+        .iter()
+        .find(|probe| probe["name"] == "terminal KT1")
+        .unwrap();
+    assert!(terminal["outcome"]["refused"].is_string(), "{terminal}");
+    assert_eq!(view["terminals"]["KT1"], serde_json::Value::Null);
+    inner.lifetime_by_hand(ByHand::Activate(1)).await.unwrap();
+    // the terminal is switched off and on again: the new certificate is tried, the old one works
+    life.world.terminal.set_network(false);
+    let gone = |life: &Life| life.is_set(&Condition::CardTerminalNotAvailable("KT1".parse().unwrap()));
+    life.until("terminal gone", gone).await;
+    life.world.terminal.set_network(true);
+    life.until("terminal back", |life| !gone(life)).await;
+    assert_eq!(inner.lifetime_view()["terminals"]["KT1"], serde_json::Value::Null);
+}
+
+/// Off for more than a year: everything has ended, the lists are beyond their grace period, the SMC-B is closed, the TI cannot be
+/// reached and no name be resolved. One action with a bundle and a PIN brings the device back.
+#[tokio::test(flavor = "multi_thread")]
+async fn back_after_a_year_on_the_shelf() {
+    let mut life = begin("").await;
+    life.world.power_off();
+    life.clock.advance(DAY * 400);
+    let now = life.clock.now();
+    life.world.reissue(&life.world.issuers(), now, 1000).unwrap();
+    life.world.publisher.publish().unwrap();
+    life.world.publisher.publish_crl().unwrap();
+    let file = |path: &str| life.world.publisher.file(path).unwrap();
+    let (list, crl) = (file("/TSL.xml"), file("/internet/VPN.crl"));
+    let package = life.world.tsp.published(GSMC_K).unwrap().write(GSMC_K).unwrap();
+    let name = format!("{GSMC_K}.zip");
+    let bundle = identity::zip([
+        ("TSL.xml", list.as_slice()),
+        ("VPN.crl", crl.as_slice()),
+        (name.as_str(), package.as_slice()),
+    ])
+    .unwrap();
+    life.world.publisher.set_reachable(false, false);
+    life.world.tsp.set_fault(Some(PackageFault::ServerError));
+    life.world.ledger.set_fault(Some(OcspFault::Down));
+    life.world.power_on(life.clock.shared()).await.unwrap();
+    let inner = life.inner();
+    life.until("terminal connected", |life| {
+        !life.is_set(&Condition::CardTerminalNotAvailable("KT1".parse().unwrap()))
+            && life
+                .inner()
+                .terminals()
+                .all()
+                .iter()
+                .all(|one| one.session.is_some())
+    })
+    .await;
+    // a clock that jumped a year ahead locks nobody out by itself: it is not believed
+    assert!(inner.doubt().is_some());
+    assert!(!life.is_set(&Condition::NkCertificateExpired));
+    // nothing can be done without a bundle, and what is missing is said
+    let steps = inner.recover(None, RecoverOptions::default()).await.unwrap();
+    assert_eq!((steps[0].step, steps[0].good), ("clock", false));
+    let confirmed = RecoverOptions {
+        clock_confirmed: true,
+        pin: false,
+    };
+    inner.recover(None, confirmed).await.unwrap();
+    life.until("expired", |life| life.is_set(&Condition::NkCertificateExpired))
+        .await;
+    // the PIN cannot be entered any more in the ordinary way
+    let card = e2e::card(&life.world.practice, "SMC-B").await;
+    assert!(card.is_err(), "GetCards is barred");
+    let steps = inner.recover(Some(&bundle), confirmed).await.unwrap();
+    let last = steps.last().unwrap();
+    assert_eq!((last.step, last.good), ("pin", false), "{steps:?}");
+    let with_pin = RecoverOptions {
+        pin: true,
+        ..confirmed
+    };
+    let (steps, ()) = tokio::join!(inner.recover(Some(&bundle), with_pin), async {
+        life.world.terminal.wait_for_prompt().await;
+        for key in [Key::Digits("123456".into()), Key::Enter] {
+            life.world.terminal.press(key);
+        }
+    });
+    let steps = steps.unwrap();
+    assert!(steps.iter().all(|step| step.good), "{steps:?}");
+    let names: Vec<&str> = steps.iter().map(|step| step.step).collect();
+    let expected = [
+        "clock",
+        "anchor",
+        "trust_list",
+        "revocation_list",
+        "package",
+        "pin",
+        "registration",
+        "tunnel",
+    ];
+    assert_eq!(names, expected);
+    assert!(!life.is_set(&Condition::NkCertificateExpired));
+    assert_eq!(life.world.registrar.entries().len(), 1);
+    // practice systems see the new certificate, and read cards
+    life.read(400).await;
+    assert_eq!(inner.lifetime_view()["clients"]["P-256"], 1);
+    // once more: everything is passed over
+    let again = inner.recover(Some(&bundle), with_pin).await.unwrap();
+    assert!(again.iter().all(|step| step.good), "{again:?}");
+    assert_eq!(life.world.registrar.entries().len(), 1);
+}
