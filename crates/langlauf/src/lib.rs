@@ -4,3 +4,4 @@ pub mod demo;
 pub mod practice;
 mod vault;
 pub mod world;
+pub mod years;

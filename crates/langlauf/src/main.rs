@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use konnektor::{ClientAuthentication, Konnektor};
 use langlauf::demo::{Step, Walk};
 use langlauf::world::{Options, World};
+use langlauf::years::{self, Card, Fate, Material, Rule};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +81,33 @@ enum Role {
         #[command(subcommand)]
         action: TerminalAction,
     },
+    /// Lives the years of a gSMC-K day by day, with faults drawn from seeds, and says on which day something did not work.
+    Calendar {
+        /// Which cards.
+        #[arg(long, value_enum, default_value = "all")]
+        card: CardKind,
+        /// How long.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=15))]
+        years: u32,
+        /// How many lives of each card.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Nothing goes wrong.
+        #[arg(long)]
+        fair: bool,
+        /// The rules of a device that failed instead of ours.
+        #[arg(long, value_enum, default_value = "ours")]
+        rule: RuleChoice,
+        /// Print what happened in the last life, day by day.
+        #[arg(long)]
+        timeline: bool,
+        /// Draw the last life as a picture.
+        #[arg(long)]
+        svg: Option<PathBuf>,
+    },
     /// Administers a running Konnektor and prints its answers.
     Admin {
         /// Folder of the demo, for certificate and CA.
@@ -91,6 +119,120 @@ enum Role {
         #[command(subcommand)]
         action: AdminAction,
     },
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum CardKind {
+    All,
+    Rsa,
+    Dual,
+    Ecc,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum RuleChoice {
+    Ours,
+    /// September 2023: what is fetched is used at once.
+    AtOnce,
+    /// 1 January 2025: from a certain day on firmware must be young.
+    HiddenDate,
+    /// 4 July 2025: a search that finds nothing puts the extended certificates out of use.
+    LatestFlag,
+    /// January 2026: a registration is made once, whoever signed it.
+    SameSigner,
+}
+
+impl From<RuleChoice> for Rule {
+    fn from(choice: RuleChoice) -> Self {
+        match choice {
+            RuleChoice::Ours => Rule::Ours,
+            RuleChoice::AtOnce => Rule::AtOnce,
+            RuleChoice::HiddenDate => Rule::HiddenDate,
+            RuleChoice::LatestFlag => Rule::LatestFlag,
+            RuleChoice::SameSigner => Rule::SameSigner,
+        }
+    }
+}
+
+/// Lives of the cards, `seeds` of each, and what they came to. Fails if something that should have worked did not.
+fn calendar(
+    cards: CardKind,
+    fate: Fate,
+    seeds: std::ops::Range<u64>,
+    timeline: bool,
+    svg: Option<&Path>,
+    clock: &dyn Clock,
+) -> Result<()> {
+    let material = Material::make(fate.years)?;
+    let (mut days, mut failed, mut last) = (0, 0, None);
+    let started = clock.elapsed();
+    for (kind, card) in [
+        (CardKind::Rsa, Card::Rsa),
+        (CardKind::Dual, Card::Dual),
+        (CardKind::Ecc, Card::Ecc),
+    ] {
+        if cards != CardKind::All && cards != kind {
+            continue;
+        }
+        let (mut extensions, mut excused, mut bad) = (0, 0, 0);
+        for seed in seeds.clone() {
+            let fate = Fate { card, seed, ..fate };
+            let report = years::live(&material, &fate)?;
+            days += report.days.len();
+            extensions += report.extensions;
+            excused += report
+                .days
+                .iter()
+                .filter(|day| day.tunnel == years::Light::Excused)
+                .count();
+            if let Some((day, what)) = report.violations.first() {
+                bad += 1;
+                println!(
+                    "  {card}, seed {seed}: {} violations, the first on day {day}: {what}",
+                    report.violations.len()
+                );
+            }
+            last = Some((fate, report));
+        }
+        println!(
+            "{card}: {} lives of {} years, {extensions} extensions, {bad} lives with a violation, \
+             {excused} days without tunnel that nobody can help",
+            seeds.clone().count(),
+            fate.years
+        );
+        failed += bad;
+    }
+    let seconds = clock.elapsed().saturating_sub(started).as_secs_f64();
+    println!(
+        "{days} days in {seconds:.1} s: {:.0} days a second",
+        days as f64 / seconds
+    );
+    if let Some((fate, report)) = last {
+        if timeline {
+            let mut lines: Vec<_> = report
+                .events
+                .iter()
+                .map(|(day, text)| (*day, text.clone()))
+                .collect();
+            lines.extend(
+                report
+                    .violations
+                    .iter()
+                    .map(|(day, text)| (*day, format!("!! {text}"))),
+            );
+            lines.sort_by_key(|(day, _)| *day);
+            for (day, text) in lines {
+                let date = material.at(day * identity::DAY)?.strftime("%Y-%m-%d").to_string();
+                println!("{day:5}  {date}  {text}");
+            }
+        }
+        if let Some(path) = svg {
+            std::fs::write(path, years::picture(&report, &fate))
+                .with_context(|| path.display().to_string())?;
+        }
+    }
+    anyhow::ensure!(failed == 0, "{failed} lives with a violation");
+    Ok(())
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -216,6 +358,33 @@ async fn main() -> Result<()> {
         Role::Konnektor { config } => run_konnektor(&config).await,
         Role::Card { image, driver } => serve_card(&image, driver),
         Role::Terminal { page, action } => work_terminal(&page, action).await,
+        Role::Calendar {
+            card,
+            years,
+            seeds,
+            first,
+            fair,
+            rule,
+            timeline,
+            svg,
+        } => {
+            let fate = Fate {
+                card: Card::Ecc,
+                years,
+                seed: first,
+                faults: !fair,
+                rule: rule.into(),
+            };
+            let clock = SystemClock::new();
+            calendar(
+                card,
+                fate,
+                first..first + seeds,
+                timeline,
+                svg.as_deref(),
+                &*clock,
+            )
+        }
         Role::Admin {
             folder,
             address,

@@ -400,6 +400,11 @@ impl Inner {
         }
     }
 
+    /// Looks soon whether anything is due, instead of within the hour.
+    pub fn look_now(&self) {
+        self.look_again.notify_one();
+    }
+
     /// Does everything that is due for the extension. Errors are events, and tried again in their time.
     pub(crate) async fn extend(self: &Arc<Self>) {
         let began = self.clock.now();
