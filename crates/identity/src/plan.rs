@@ -1,7 +1,7 @@
 //! What should be done next for the lifetime extension: pure, so that years of it run in a second. Orders are carried out by
 //! whoever has a network; what comes of them are steps of the book. "Nothing found" is no step.
 
-use crate::{Book, Change, DAY, Family, Signer, Stage};
+use crate::{Book, Change, DAY, Family, Outcome, Signer, Stage};
 use base::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::Offset;
@@ -174,10 +174,17 @@ pub fn next(book: &Book, iccsn: &str, attempts: &Attempts, facts: &Facts) -> Opt
         if let Some(order) = order.filter(|order| due(*order, true)) {
             return Some(order);
         }
-        if facts.registrar
-            && let Some(order) = registration(book, family, facts).filter(|order| due(*order, true))
-        {
-            return Some(order);
+        // the one that is used first, and the one that is going to be
+        let waiting = matches!(
+            book.stage(newest, family),
+            Some(Stage::Registered | Stage::Probed)
+        );
+        let both = [book.active(family), waiting.then_some(newest)];
+        for generation in both.into_iter().flatten().filter(|_| facts.registrar) {
+            let order = registration(book, generation, family, facts);
+            if let Some(order) = order.filter(|order| due(*order, true)) {
+                return Some(order);
+            }
         }
     }
     let waiting = book
@@ -188,10 +195,10 @@ pub fn next(book: &Book, iccsn: &str, attempts: &Attempts, facts: &Facts) -> Opt
     (search && due(Order::Fetch, urgent)).then_some(Order::Fetch)
 }
 
-/// The registration of what is used first: made if there is none, renewed when its signer ends and another lasts longer, asked
-/// about every week (January 2026).
-fn registration(book: &Book, family: Family, facts: &Facts) -> Option<Order> {
-    let (generation, now) = (book.active(family)?, facts.now.as_second());
+/// The registration of what is used first, or is going to be: made if there is none, renewed when its signer ends and another lasts longer, asked
+/// about every week and whenever it did not prove itself (January 2026).
+fn registration(book: &Book, generation: u32, family: Family, facts: &Facts) -> Option<Order> {
+    let now = facts.now.as_second();
     let end = book.generation(generation)?.end();
     if end < now {
         return None;
@@ -202,7 +209,11 @@ fn registration(book: &Book, family: Family, facts: &Facts) -> Option<Order> {
         (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some(register),
         (Some(_), Some(_)) => {
             let day = now.div_euclid(DAY);
-            (day % STATUS == 0).then_some(Order::Status { generation, family })
+            let probes = book.probes.get(&(generation, family)).into_iter().flatten();
+            let doubtful = probes
+                .filter(|probe| probe.name == "registration")
+                .any(|probe| matches!(probe.outcome, Outcome::Failed(_)));
+            (doubtful || day % STATUS == 0).then_some(Order::Status { generation, family })
         }
         (_, None) => None,
     }

@@ -98,7 +98,8 @@ mod tests {
     fn ten_years_of_every_card() {
         let material = Material::make(10).unwrap();
         for card in [Card::Rsa, Card::Dual, Card::Ecc] {
-            for seed in 0..4 {
+            // 15: a service that forgets a registration had left the second extension stuck for good
+            for seed in [0, 1, 2, 15] {
                 let report = live(&material, &fate(card, seed)).unwrap();
                 assert_eq!(report.violations, [], "{card} {seed}");
                 assert_eq!(report.days.len(), 3650);
