@@ -307,7 +307,8 @@ pub struct Book {
     /// When each came.
     pub arrived: Vec<i64>,
     stages: BTreeMap<(u32, Family), Stage>,
-    registrations: BTreeMap<(u32, Family), Signer>,
+    /// Who signed each registration, and when, Unix seconds.
+    registrations: BTreeMap<(u32, Family), (Signer, i64)>,
     /// The last probes of each.
     pub probes: BTreeMap<(u32, Family), Vec<Probe>>,
     /// Why generations are in quarantine.
@@ -362,7 +363,14 @@ impl Book {
 
     /// Who signed its registration, if it is registered.
     pub fn registration(&self, generation: u32, family: Family) -> Option<&Signer> {
-        self.registrations.get(&(generation, family))
+        let found = self.registrations.get(&(generation, family))?;
+        Some(&found.0)
+    }
+
+    /// When it was registered last, Unix seconds.
+    pub fn registered_at(&self, generation: u32, family: Family) -> Option<i64> {
+        let found = self.registrations.get(&(generation, family))?;
+        Some(found.1)
     }
 
     /// The families that have to be extended.
@@ -415,7 +423,8 @@ impl Book {
                     Some(Stage::Registered | Stage::Probed | Stage::Active | Stage::Superseded) => {}
                     _ => return refuse("only what was verified can be registered"),
                 }
-                self.registrations.insert((*generation, *family), signer.clone());
+                self.registrations
+                    .insert((*generation, *family), (signer.clone(), step.at.as_second()));
             }
             Change::Unregistered { generation, family } => {
                 self.registrations.remove(&(*generation, *family));

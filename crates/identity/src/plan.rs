@@ -24,6 +24,10 @@ const SIGNER: i64 = 60;
 const QUARTERS: i64 = 4;
 /// Days between two questions whether the registration still stands.
 const STATUS: i64 = 7;
+/// Days after a registration in which it is asked about every day: a service has said "registered" and forgotten it.
+const YOUNG: i64 = 3;
+/// How far the clocks of the access service and the device may differ, in seconds (7061).
+pub const SKEW: i64 = 300;
 
 /// What is so at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,7 +217,11 @@ fn registration(book: &Book, generation: u32, family: Family, facts: &Facts) -> 
             let doubtful = probes
                 .filter(|probe| probe.name == "registration")
                 .any(|probe| matches!(probe.outcome, Outcome::Failed(_)));
-            (doubtful || day % STATUS == 0).then_some(Order::Status { generation, family })
+            let young = book
+                .registered_at(generation, family)
+                .is_some_and(|at| now - at < YOUNG * DAY);
+            let wanted = doubtful || young || !facts.tunnel || day % STATUS == 0;
+            wanted.then_some(Order::Status { generation, family })
         }
         (_, None) => None,
     }

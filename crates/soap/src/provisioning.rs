@@ -120,6 +120,8 @@ const CONTRACTS: [(Contract, &str); 3] = [
 pub struct Answer {
     /// Is this certificate registered now?
     pub registered: bool,
+    /// When it was registered, RFC 3339; only in the answer about a status.
+    pub since: Option<String>,
     /// What the contract allows.
     pub contract: Contract,
     /// For people, at most 4096 characters.
@@ -127,14 +129,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The whole message; `now` and, for a status, the moment of registration in RFC 3339.
-    pub fn message(&self, operation: Operation, now: &str, since: &str) -> String {
+    /// The whole message; `now` in RFC 3339.
+    pub fn message(&self, operation: Operation, now: &str) -> String {
         let name = format!("VPNK:{}Response", operation.name());
         let mut out = Writer::new();
         out.open(&name, &[("xmlns:VPNK", ns::VPNK)])
             .leaf("VPNK:Timestamp", now);
         if operation == Operation::Status {
-            out.leaf("VPNK:RegistrationTimestamp", since);
+            out.leaf("VPNK:RegistrationTimestamp", self.since.as_deref().unwrap_or(now));
         }
         let status = if self.registered {
             "Registriert"
@@ -168,6 +170,7 @@ impl Answer {
         let information = information.and_then(|node| node.text());
         Ok(Self {
             registered,
+            since: optional(body, ns::VPNK, "RegistrationTimestamp"),
             contract: contract.ok_or_else(|| Malformed("ContractStatus".into()))?.0,
             information: information.map(|text| text.chars().take(4096).collect()),
         })
@@ -193,10 +196,11 @@ mod tests {
         for operation in [Operation::Register, Operation::Status] {
             let answer = Answer {
                 registered: true,
+                since: (operation == Operation::Status).then(|| "2026-11-27T00:00:00Z".into()),
                 contract: Contract::TiAndSis,
                 information: Some("a < b".into()),
             };
-            let message = answer.message(operation, "2026-11-28T00:00:00Z", "2026-11-27T00:00:00Z");
+            let message = answer.message(operation, "2026-11-28T00:00:00Z");
             assert_eq!(Answer::parse(&message, operation).unwrap(), answer);
             assert!(Answer::parse(&message, Operation::Deregister).is_err());
         }

@@ -280,6 +280,7 @@ impl Registrar {
             .map(|entry| entry.since);
         let answer = Answer {
             registered,
+            since: since.map(|since| since.to_string()),
             contract: if registered {
                 Contract::TiAndSis
             } else {
@@ -287,9 +288,7 @@ impl Registrar {
             },
             information: None,
         };
-        let now = now.to_string();
-        let since = since.map_or(now.clone(), |since| since.to_string());
-        Ok(answer.message(request.operation, &now, &since))
+        Ok(answer.message(request.operation, &now.to_string()))
     }
 
     /// Serves over HTTPS; clients show C.HCI.AUT.

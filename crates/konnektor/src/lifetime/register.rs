@@ -166,12 +166,20 @@ impl Inner {
         let operation = Operation::Status;
         let request = provisioning::request(operation, &now, &held.der, None);
         let answer = self.ask(&card, operation, soap::wrap(&request)).await?;
-        let known = self.with_book(|book| book.registration(generation, family).is_some());
-        if known && !answer.registered {
+        let registered = self.with_book(|book| book.registered_at(generation, family));
+        // "registered" with an older moment is the registration before: the last one was lost, and with it its signer
+        let since = answer
+            .since
+            .as_deref()
+            .and_then(|since| since.parse::<Timestamp>().ok());
+        let lost = registered
+            .zip(since)
+            .is_some_and(|(ours, theirs)| theirs.as_second() + plan::SKEW < ours);
+        if registered.is_some() && (!answer.registered || lost) {
             let meaning = "Der VPN-Zugangsdienst kennt diese Registrierung nicht mehr".to_owned();
             self.register_error(&held, operation, "Other", meaning);
             self.enter_step(Actor::Device, Change::Unregistered { generation, family })?;
         }
-        Ok(answer.registered)
+        Ok(answer.registered && !lost)
     }
 }

@@ -419,7 +419,11 @@ impl<'m> Life<'m> {
                     return Ok(None);
                 }
                 let der = self.held(generation, Role::NkVpn, family).map(|(_, der)| der);
-                let known = der.is_some_and(|der| self.access.find(&der).is_some());
+                let ours = self.book.registered_at(generation, family).unwrap_or_default();
+                let entry = der.and_then(|der| self.access.find(&der));
+                let known = entry.is_some_and(|entry| {
+                    entry.hold.is_none() && entry.since.as_second() + plan::SKEW >= ours
+                });
                 Ok((!known).then_some(Change::Unregistered { generation, family }))
             }
             Order::Probe { generation, family } => {
