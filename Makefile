@@ -52,4 +52,4 @@ soak: setup $(VENV)/.ready
 	$(CARGO) test --workspace --release -- --ignored --nocapture
 
 clean-demo: build-packages
-	rm -rf demo
+	rm -rf demo demo-extend

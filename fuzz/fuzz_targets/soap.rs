@@ -8,5 +8,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let _ = soap::cm::Step::parse(text);
         let _ = soap::cm::UpdateFlags::parse(text);
         let _ = soap::cm::ServiceRequest::parse(text);
+        let _ = soap::provisioning::Request::parse(text);
+        for operation in [soap::provisioning::Operation::Register, soap::provisioning::Operation::Status] {
+            let _ = soap::provisioning::Answer::parse(text, operation);
+        }
     }
 });

@@ -1,7 +1,7 @@
 //! Is a package good, and better than what we have? (TUC_KON_410, steps a to e, and what they leave out.)
 
 use crate::{Book, Error, Generation, HeldCvc, Kind, Package, Source, required};
-use asn1::{Cvc, CvcDate, X509};
+use asn1::{Cvc, X509};
 use base::Timestamp;
 use crypto::{Key, PublicKey, SignatureScheme};
 use pki::Trust;
@@ -253,20 +253,10 @@ fn check_cvc(
     if held.to < now.as_second() {
         return Err("it has ended".into());
     }
-    let today = today(now).ok_or("date")?;
+    let today = pki::day_of(now).ok_or("date")?;
     trust
         .cvcs()
         .check(&above, &mine, today)
         .map_err(|error| text(&error))?;
     Ok(Some((own.clone(), ca.clone())))
-}
-
-fn today(now: Timestamp) -> Option<CvcDate> {
-    let date = jiff::tz::Offset::UTC.to_datetime(now).date();
-    CvcDate::from_ymd(
-        u16::try_from(date.year()).ok()?,
-        u8::try_from(date.month()).ok()?,
-        u8::try_from(date.day()).ok()?,
-    )
-    .ok()
 }

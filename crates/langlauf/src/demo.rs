@@ -2,11 +2,12 @@
 //! doctor, verify.
 
 use crate::practice::{Answer, Operation};
-use crate::world::{EGK, TERMINAL, World};
+use crate::world::{EGK, GSMC_K, TERMINAL, World};
 use anyhow::{Context, Result, bail, ensure};
 use base::Clock;
 use base64::Engine;
 use flate2::read::GzDecoder;
+use konnektor::lifetime::ByHand;
 use serde::Serialize;
 use std::io::Read;
 use std::time::Duration;
@@ -92,6 +93,109 @@ impl<'w> Walk<'w> {
         self.step("ReadVSD online with an update", self.read(true))
             .await?;
         self.step("SignDocument with HBA, verify", self.sign()).await
+    }
+
+    /// The lifetime extension, step by step with its proofs; the certificates of this world's gSMC-K are near their end.
+    pub async fn extend(&self) -> Result<()> {
+        self.step("certificates of the gSMC-K", async { self.ends() })
+            .await?;
+        self.step("the TSP publishes a package", self.publish()).await?;
+        self.step("TUC_KON_410: fetch and check", self.fetch()).await?;
+        self.step("TUC_KON_411: register beside", self.by_hand(ByHand::Register))
+            .await?;
+        self.step("prove before use", self.prove()).await?;
+        self.step("use it first", self.by_hand(ByHand::Activate)).await?;
+        self.step(
+            "show it to practice systems",
+            self.by_hand(|newest| ByHand::ShowClients(Some(newest))),
+        )
+        .await?;
+        self.step("ReadVSD with the new one", self.read(false)).await?;
+        self.step("and one step back", self.by_hand(|_| ByHand::ShowClients(None)))
+            .await
+    }
+
+    fn ends(&self) -> Result<String> {
+        let view = self.world.konnektor()?.inner().lifetime_view();
+        let text = |path| {
+            view.pointer(path)
+                .and_then(|value| value.as_str())
+                .unwrap_or_default()
+        };
+        let (end, begins) = (text("/generations/0/certificates/0/to"), text("/search_begins"));
+        Ok(format!("end {}, search since {}", day(end), day(begins)))
+    }
+
+    async fn publish(&self) -> Result<String> {
+        self.world
+            .reissue(&self.world.issuers(), self.clock.now(), 5 * 365)?;
+        Ok("new certificates over the old keys, five years".into())
+    }
+
+    async fn fetch(&self) -> Result<String> {
+        let inner = self.world.konnektor()?.inner();
+        failed(inner.lifetime_by_hand(ByHand::Fetch).await)?;
+        // taking it in once more asks for the status now instead of within the hour
+        let package = self.world.tsp.published(GSMC_K).context("no package")?;
+        failed(
+            inner
+                .lifetime_by_hand(ByHand::Import(package.write(GSMC_K)?))
+                .await,
+        )?;
+        self.stage()
+    }
+
+    async fn by_hand(&self, action: impl FnOnce(u32) -> ByHand) -> Result<String> {
+        let inner = self.world.konnektor()?.inner();
+        let (newest, _) = self.newest()?;
+        failed(inner.lifetime_by_hand(action(newest)).await)?;
+        self.stage()
+    }
+
+    /// Number and view of the newest generation.
+    fn newest(&self) -> Result<(u32, serde_json::Value)> {
+        let view = self.world.konnektor()?.inner().lifetime_view();
+        let all = view.get("generations").and_then(|all| all.as_array());
+        let all = all.context("generations")?;
+        let number = u32::try_from(all.len())?.saturating_sub(1);
+        Ok((number, all.last().cloned().unwrap_or_default()))
+    }
+
+    async fn prove(&self) -> Result<String> {
+        self.by_hand(ByHand::Probe).await?;
+        let (_, newest) = self.newest()?;
+        let probes = newest
+            .pointer("/families/0/probes")
+            .and_then(|all| all.as_array());
+        let probes = probes.into_iter().flatten().map(|probe| {
+            let mark = match probe.get("outcome") {
+                Some(serde_json::Value::String(_)) => "✓",
+                Some(outcome) if outcome.get("skipped").is_some() => "–",
+                _ => "✗",
+            };
+            format!(
+                "{} {mark}",
+                probe
+                    .get("name")
+                    .and_then(|name| name.as_str())
+                    .unwrap_or_default()
+            )
+        });
+        Ok(probes.collect::<Vec<_>>().join(", "))
+    }
+
+    fn stage(&self) -> Result<String> {
+        let view = self.world.konnektor()?.inner().lifetime_view();
+        let (number, newest) = self.newest()?;
+        let stage = newest
+            .pointer("/families/0/stage")
+            .and_then(|stage| stage.as_str());
+        let shown = view.pointer("/clients/P-256").and_then(|shown| shown.as_u64());
+        Ok(format!(
+            "generation {number} {}; practice systems see {}",
+            stage.unwrap_or("missing"),
+            shown.unwrap_or_default()
+        ))
     }
 
     async fn directory(&self) -> Result<String> {
@@ -237,6 +341,15 @@ impl<'w> Walk<'w> {
         ensure!(street == "Neuschneegasse", "the card still says {street}");
         Ok(format!("{family}, now {street}; Prüfungsnachweis {result}"))
     }
+}
+
+fn failed<T>(outcome: Result<T, konnektor::Failure>) -> Result<T> {
+    outcome.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))
+}
+
+/// The day of a moment in RFC 3339.
+fn day(moment: &str) -> &str {
+    moment.split('T').next().unwrap_or_default()
 }
 
 fn good(answer: Answer) -> Result<Answer> {

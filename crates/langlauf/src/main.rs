@@ -49,6 +49,9 @@ enum Role {
         /// A setting of the Konnektor that differs from the demo's, as in its file: `--set 'smb_unlock = true'`.
         #[arg(long, value_name = "SETTING")]
         set: Vec<String>,
+        /// After the walk extend the certificates of the gSMC-K, which end soon in this world (folder `demo-extend`).
+        #[arg(long)]
+        extend: bool,
         /// Only start, without the walk.
         #[arg(long)]
         serve: bool,
@@ -341,19 +344,39 @@ async fn main() -> Result<()> {
             no_rsa,
             client_authentication,
             set,
+            extend,
             serve,
             no_konnektor,
             pcsc,
         } => {
+            let mut settings: toml::Table = set.join("\n").parse().context("--set")?;
+            let (mut folder, mut gsmc_k_days) = (folder, 1826);
+            if extend {
+                // its certificates end in five months; what happens by itself would be faster than the eye
+                gsmc_k_days = 150;
+                let by_hand = toml::Table::from_iter([("automatic".to_owned(), false.into())]);
+                settings.insert("lifetime".into(), by_hand.into());
+                if folder == Path::new("demo") {
+                    folder = "demo-extend".into();
+                }
+            }
             let options = Options {
                 fixed_ports: !free_ports,
                 rsa: !no_rsa,
                 client_authentication: client_authentication.into(),
-                settings: set.join("\n").parse().context("--set")?,
+                settings,
                 konnektor: !no_konnektor,
+                gsmc_k_days,
                 ..Options::demo(folder)
             };
-            demo(&options, once, json, serve || no_konnektor || pcsc, pcsc).await
+            let show = Show {
+                once,
+                json,
+                walk: !(serve || no_konnektor || pcsc),
+                extend,
+                pcsc,
+            };
+            demo(&options, show).await
         }
         Role::Konnektor { config } => run_konnektor(&config).await,
         Role::Card { image, driver } => serve_card(&image, driver),
@@ -427,7 +450,22 @@ async fn run_konnektor(config: &Path) -> Result<()> {
     }
 }
 
-async fn demo(options: &Options, once: bool, json: bool, serve: bool, pcsc: bool) -> Result<()> {
+/// What the demo shows.
+struct Show {
+    /// Everything without a person, then the end.
+    once: bool,
+    /// Lines of JSON.
+    json: bool,
+    /// The walk through a practice's morning.
+    walk: bool,
+    /// After it the lifetime extension.
+    extend: bool,
+    /// Cards in PC/SC readers.
+    pcsc: bool,
+}
+
+async fn demo(options: &Options, show: Show) -> Result<()> {
+    let Show { once, json, pcsc, .. } = show;
     let clock: Arc<dyn Clock> = SystemClock::new();
     if !json {
         println!("Setting up the test TI in {} …", options.folder.display());
@@ -458,7 +496,7 @@ async fn demo(options: &Options, once: bool, json: bool, serve: bool, pcsc: bool
             "Cards in PC/SC readers appear in slots 1 to 3. This is no eHealth terminal: test cards only."
         );
     }
-    if !serve {
+    if show.walk {
         let report = |step: &Step| match serde_json::to_string(step) {
             Ok(line) if json => println!("{line}"),
             _ => println!(
@@ -469,7 +507,14 @@ async fn demo(options: &Options, once: bool, json: bool, serve: bool, pcsc: bool
         if !once && !json {
             println!("Please work the terminal page: agree to the pairing (OK), later type the PIN.\n");
         }
-        Walk::new(&world, &*clock, once, &report).run().await?;
+        let walk = Walk::new(&world, &*clock, once, &report);
+        walk.run().await?;
+        if show.extend {
+            if !json {
+                println!();
+            }
+            walk.extend().await?;
+        }
     }
     if once {
         return Ok(());

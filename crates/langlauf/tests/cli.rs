@@ -168,6 +168,7 @@ fn the_demo_walks_alone_and_prints_json() {
         "--json",
         "--free-ports",
         "--no-rsa",
+        "--extend",
         "--folder",
         folder,
     ]);
@@ -177,7 +178,17 @@ fn the_demo_walks_alone_and_prints_json() {
         .map(|line| serde_json::from_str(line).unwrap())
         .filter(|line: &serde_json::Value| line.get("step").is_some())
         .collect();
-    assert_eq!(steps.len(), 8, "{text}");
+    // the walk, and the lifetime extension
+    assert_eq!(steps.len(), 9 + 9, "{text}");
+    let active = |step: &&serde_json::Value| step["step"] == "use it first";
+    let active = steps.iter().find(active).unwrap();
+    assert!(
+        active["result"]
+            .as_str()
+            .unwrap()
+            .starts_with("generation 1 active"),
+        "{text}"
+    );
     assert!(
         steps
             .iter()

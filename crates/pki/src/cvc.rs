@@ -1,4 +1,5 @@
 use asn1::{Chat, Cvc, CvcDate};
+use base::Timestamp;
 use crypto::{Curve, EcPrivate, EcPublic, sha256};
 use std::collections::{HashMap, VecDeque};
 
@@ -20,6 +21,17 @@ pub enum CvcError {
     /// A CA where a card must be, or the other way round.
     #[error("not a certificate of this kind")]
     Kind,
+}
+
+/// The day of a moment in the calendar of cards; `None` outside of its century.
+pub fn day_of(moment: Timestamp) -> Option<CvcDate> {
+    let digits: Vec<u8> = moment
+        .strftime("%y%m%d")
+        .to_string()
+        .bytes()
+        .map(|byte| byte.wrapping_sub(b'0'))
+        .collect();
+    CvcDate::from_digits(digits.try_into().ok()?).ok()
 }
 
 /// The roots of the card world with the cross certificates between them.

@@ -29,7 +29,7 @@ pub mod vl;
 
 pub use check::{CheckError, Purpose, StatusCheck, StatusEvidence, Trust, Use, Verdict, signed_by};
 pub use crl::Crl;
-pub use cvc::{CvcAuthority, CvcError, CvcTrust};
+pub use cvc::{CvcAuthority, CvcError, CvcTrust, day_of};
 pub use past::Past;
 pub use responders::{Health, Responders, Settings};
 pub use space::{How, Space};

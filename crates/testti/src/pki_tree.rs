@@ -188,14 +188,7 @@ impl Maker<'_> {
 }
 
 pub(crate) fn cvc_date(time: Timestamp) -> Result<CvcDate, Error> {
-    let text = time.strftime("%Y %m %d").to_string();
-    let mut parts = text.split(' ').map(|part| part.parse::<u16>());
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(Ok(year)), Some(Ok(month)), Some(Ok(day))) => {
-            Ok(CvcDate::from_ymd(year, month as u8, day as u8)?)
-        }
-        _ => Err(Error::Date(text)),
-    }
+    pki::day_of(time).ok_or_else(|| Error::Date(time.to_string()))
 }
 
 impl TestPki {

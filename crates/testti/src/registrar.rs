@@ -127,7 +127,12 @@ struct Service {
     book: Book,
     fault: Option<RegistrarFault>,
     asked: Vec<Operation>,
+    /// Requests and answers, whole messages, the last ones.
+    exchanges: Vec<(String, String)>,
 }
+
+/// Most exchanges that are remembered.
+const REMEMBERED: usize = 50;
 
 /// The service. Cheap to share.
 #[derive(Clone)]
@@ -178,6 +183,11 @@ impl Registrar {
     /// What was asked so far.
     pub fn asked(&self) -> Vec<Operation> {
         self.state().asked.clone()
+    }
+
+    /// Requests that were answered, with their answers, as they came over the wire; the last fifty.
+    pub fn exchanges(&self) -> Vec<(String, String)> {
+        self.state().exchanges.clone()
     }
 
     /// What is registered, after the daily look as of now.
@@ -309,20 +319,28 @@ impl Registrar {
     }
 }
 
-async fn exchange(State(access): State<Registrar>, body: String) -> Response {
-    let fault = access.state().fault;
+async fn exchange(State(registrar): State<Registrar>, body: String) -> Response {
+    let fault = registrar.state().fault;
     match fault {
         Some(RegistrarFault::Down) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Some(RegistrarFault::Silent) => {
-            access.shared.clock.sleep(Duration::from_secs(3600)).await;
+            registrar.shared.clock.sleep(Duration::from_secs(3600)).await;
         }
         _ => {}
     }
     let kind = [(header::CONTENT_TYPE, "text/xml; charset=utf-8")];
-    match access.answer(&body) {
-        Ok(message) => (kind, message).into_response(),
+    match registrar.answer(&body) {
+        Ok(message) => {
+            let mut state = registrar.state();
+            state.exchanges.push((body, message.clone()));
+            if state.exchanges.len() > REMEMBERED {
+                state.exchanges.remove(0);
+            }
+            drop(state);
+            (kind, message).into_response()
+        }
         Err(code) => {
-            let fault = crate::vsdm::fault("VPNZugD", code as u32, access.shared.clock.now());
+            let fault = crate::vsdm::fault("VPNZugD", code as u32, registrar.shared.clock.now());
             (StatusCode::INTERNAL_SERVER_ERROR, kind, soap::wrap(&fault)).into_response()
         }
     }

@@ -8,7 +8,7 @@ use crate::state::Function;
 use crate::{Failure, Inner};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use asn1::{CvcDate, X509};
+use asn1::X509;
 use base::{Code, Timestamp};
 use card::egk::{self, BadContainer, StatusVd};
 use card::pin::{PinRef, PinStatus};
@@ -254,9 +254,14 @@ impl Read<'_> {
             .ok_or_else(|| Failure::new(Code::CRITICAL_STATE, "no trust list yet"))?;
         let iccsn = self.egk.found.iccsn.as_ref().ok_or(Code::EGK_UNREADABLE)?;
         let failed = |error: c2c::C2cError| Failure::new(error.code(), error);
-        c2c::prove_genuine(self.channel(), iccsn, trust.cvcs(), today(inner.clock.now())?)
-            .await
-            .map_err(failed)?;
+        c2c::prove_genuine(
+            self.channel(),
+            iccsn,
+            trust.cvcs(),
+            pki::day_of(inner.clock.now()).ok_or(Code::INTERNAL)?,
+        )
+        .await
+        .map_err(failed)?;
         // the institution's card is the bottleneck of a practice: hold it only for this
         let _source = self.source.exclusive.lock().await;
         let certificates = self.source.cvcs().await.map_err(failed)?;
@@ -463,17 +468,6 @@ impl Inner {
         }
         Err(Code::SMCB_NOT_VERIFIED.into())
     }
-}
-
-fn today(now: Timestamp) -> Result<CvcDate, Failure> {
-    let digits: Vec<u8> = now
-        .strftime("%y%m%d")
-        .to_string()
-        .bytes()
-        .map(|b| b.wrapping_sub(b'0'))
-        .collect();
-    let digits = <[u8; 6]>::try_from(digits).map_err(|_| Failure::from(Code::INTERNAL))?;
-    CvcDate::from_digits(digits).map_err(|error| Failure::new(Code::INTERNAL, error))
 }
 
 #[cfg(test)]

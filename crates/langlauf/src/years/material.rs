@@ -152,18 +152,7 @@ impl Material {
             kind: asn1::ListKind::Ti,
             flags: asn1::Flags([0, 0, 0, 0, 0, 0, 1]),
         };
-        let date = |seconds: i64| -> Result<asn1::CvcDate> {
-            let text = self.at(seconds)?.strftime("%Y %m %d").to_string();
-            let parts: Vec<u16> = text.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-            match parts.as_slice() {
-                [year, month, day] => Ok(asn1::CvcDate::from_ymd(
-                    *year,
-                    u8::try_from(*month)?,
-                    u8::try_from(*day)?,
-                )?),
-                _ => anyhow::bail!("date"),
-            }
-        };
+        let date = |seconds: i64| pki::day_of(self.at(seconds)?).context("date");
         let own = era.issuers.cvc.issue(
             &holder,
             &self.cvc_key.public(),

@@ -8,6 +8,9 @@ const LEFT: i64 = 150;
 const WIDTH: i64 = 1_200;
 const ROW: i64 = 26;
 
+/// One thing that works or does not on a day.
+type LightOf = fn(&super::Day) -> Light;
+
 struct Picture {
     out: String,
     days: i64,
@@ -105,7 +108,7 @@ pub fn picture(report: &Report, fate: &Fate) -> String {
         }
     }
     picture.next();
-    let lights: [(&str, fn(&super::Day) -> Light); 4] = [
+    let lights: [(&str, LightOf); 4] = [
         ("Tunnel", |day| day.tunnel),
         ("Karten lesen", |day| day.reading),
         ("Stapelsignatur", |day| day.batch),

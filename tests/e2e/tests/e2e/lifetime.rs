@@ -297,6 +297,63 @@ async fn not_one_failed_request() {
         assert_eq!(client.await.unwrap(), Ok(()));
     }
     assert_eq!(life.world.registrar.entries().len(), 2);
+    judged_by_others(&life);
+}
+
+/// What went over the wire to the VPN access service: signatures by xmlsec1, messages by the official schema.
+fn judged_by_others(life: &Life) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let ca = crypto::pem::encode("CERTIFICATE", &life.world.pki.smcb_ca.certificate).unwrap();
+    std::fs::write(path("ca.pem"), ca.as_bytes()).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap_or_else(|error| panic!("{program} is missing, run `make setup`: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{program}: {said}");
+    };
+    let schema = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/schemas/vpnzugd/ProvisioningService.xsd");
+    let schema = schema.canonicalize().ok();
+    if schema.is_none() {
+        eprintln!("skipped: ../shared/schemas is not there, messages are not judged by the official schema");
+    }
+    let body = |message: &str| {
+        let document = roxmltree::Document::parse(message).unwrap();
+        let element = document
+            .descendants()
+            .find(|node| node.tag_name().namespace() == Some(soap::ns::VPNK))
+            .unwrap();
+        message[element.range()].to_owned()
+    };
+    let (mut signed, mut questions) = (0, 0);
+    for (request, answer) in life.world.registrar.exchanges() {
+        for (name, message) in [("request.xml", &request), ("answer.xml", &answer)] {
+            std::fs::write(path(name), body(message)).unwrap();
+            if let Some(schema) = &schema {
+                let schema = schema.to_str().unwrap();
+                run("xmllint", &["--nonet", "--noout", "--schema", schema, name]);
+            }
+        }
+        match request.contains("registerKonnektorRequest") {
+            true => {
+                signed += 1;
+                let arguments = [
+                    "--verify",
+                    "--trusted-pem",
+                    "ca.pem",
+                    "--enabled-key-data",
+                    "x509",
+                ];
+                run("xmlsec1", &[&arguments[..], &["request.xml"]].concat());
+            }
+            false => questions += 1,
+        }
+    }
+    assert!(signed >= 2 && questions >= 2, "{signed} {questions}");
 }
 
 /// A terminal whose firmware does not know the CA of the new certificate keeps the old one, and goes on with it when that has
