@@ -84,6 +84,9 @@ struct Contents {
     imported_authorities: Vec<String>,
     /// Key of the receipts on eGKs, hexadecimal.
     receipt_key: String,
+    /// The newest renewed certificates of the gSMC-K, as the package they came in, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewed_certificates: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -388,6 +391,7 @@ impl Inner {
                 .map(|certificate| hex::encode(certificate.der()))
                 .collect(),
             receipt_key: hex::encode(&receipt_key[..]),
+            renewed_certificates: self.newest_package().map(|package| STANDARD.encode(package)),
         })
     }
 
@@ -479,6 +483,20 @@ impl Inner {
             self.adopt_model(contents.information_model);
             Ok(())
         })?;
+        // they belong to one card (G11), and are judged like any package
+        if contents.device.iccsn == self.identities.iccsn
+            && let Some(package) = contents.renewed_certificates
+        {
+            let bytes = STANDARD.decode(package).map_err(syntax)?;
+            if let Err(failure) =
+                self.take_in(&bytes, identity::Source::Import, identity::Actor::Administrator)
+            {
+                tracing::warn!(
+                    detail = failure.detail(),
+                    "renewed certificates of the backup not taken"
+                );
+            }
+        }
         self.announce_backup("Import");
         Ok(())
     }
@@ -645,6 +663,7 @@ mod tests {
             terminals,
             imported_authorities: Vec::new(),
             receipt_key: "00".repeat(32),
+            renewed_certificates: None,
         }
     }
 

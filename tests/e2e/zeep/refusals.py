@@ -285,9 +285,6 @@ with model(lambda m: m["mandants"][0].update(terminals=[])):
 # a card that says nothing, or nothing sensible ---------------------------------------------------------------------------
 act({"fault": {"kind": "card_silence"}})
 fault(4094, vsd, "ReadVSD", Context=CONTEXT, **READ)
-fault(4094, certificates, "ReadCardCertificate", CardHandle=smcb, Context=CONTEXT, CertRefList={"CertRef": ["C.AUT"]})
-act({"fault": {"kind": "card_garbage"}})
-fault(4044, certificates, "ReadCardCertificate", CardHandle=smcb, Context=CONTEXT, CertRefList={"CertRef": ["C.AUT"]})
 act({"fault": {"kind": None}})
 
 # subscriptions --------------------------------------------------------------------------------------------------------
@@ -328,6 +325,11 @@ for _ in range(500):
         break
     time.sleep(0.02)
 smcb = inserted()["SMC-B"]
+# what was read once is known; of this card nothing was yet
+for kind, code in (("card_silence", 4094), ("card_garbage", 4044)):
+    act({"fault": {"kind": kind}})
+    fault(code, certificates, "ReadCardCertificate", CardHandle=smcb, Context=CONTEXT, CertRefList={"CertRef": ["C.ENC"]})
+act({"fault": {"kind": None}})
 READ["HpcHandle"] = smcb
 fault(3041, vsd, "ReadVSD", Context=CONTEXT, **READ)
 

@@ -40,9 +40,12 @@ impl Inner {
                 _ => continue,
             };
             let iccsn = card.found.iccsn.as_ref().map(ToString::to_string);
-            let Ok(guard) = card.reserve().await else { continue };
+            // read once, then known; reserved for each so that nobody has to wait for all of them
             for (reference, subject) in kinds {
                 for (crypt, kind) in [(Crypt::Ecc, "ECC"), (Crypt::Rsa, "RSA")] {
+                    let Ok(_guard) = card.reserve().await else {
+                        continue;
+                    };
                     if let Ok(Some(certificate)) = read_certificate(&card, *reference, crypt).await {
                         entries.push(Entry {
                             subject: *subject,
@@ -60,6 +63,9 @@ impl Inner {
                     }
                 }
             }
+            let Ok(_guard) = card.reserve().await else {
+                continue;
+            };
             if let Ok(pair) = card.cvcs().await {
                 let own = identity::HeldCvc::of(&pair.own, &pair.ca);
                 entries.push(Entry {
@@ -70,7 +76,6 @@ impl Inner {
                     in_use: true,
                 });
             }
-            drop(guard);
         }
         calendar::sort(&mut entries);
         entries

@@ -42,8 +42,23 @@ impl Inner {
         }
     }
 
+    /// The newest renewed certificates as a package.
+    pub(crate) fn newest_package(&self) -> Option<Vec<u8>> {
+        let package = self.with_book(|book| {
+            let newest = book.newest().filter(|one| one.number > 0)?;
+            let certificates = newest.certificates.iter();
+            Some(Package {
+                certificates: certificates
+                    .map(|(kind, held)| (*kind, held.der.clone()))
+                    .collect(),
+                cvc: newest.cvc.as_ref().map(|cvc| (cvc.own.clone(), cvc.ca.clone())),
+            })
+        });
+        package?.write(&self.identities.iccsn).ok()
+    }
+
     /// Takes in a package: as a whole, or not at all. True if it brought something new.
-    pub(super) fn take_in(&self, bytes: &[u8], source: Source, actor: Actor) -> Result<bool, Failure> {
+    pub(crate) fn take_in(&self, bytes: &[u8], source: Source, actor: Actor) -> Result<bool, Failure> {
         let refused = |reason: String| Failure::new(Code::CERTIFICATE_UNREADABLE, reason);
         let package = match Package::read(bytes, &self.identities.iccsn) {
             Ok(package) => package,

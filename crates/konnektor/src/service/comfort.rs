@@ -322,7 +322,7 @@ impl Call<'_> {
                     Ok(value) => values.push(value),
                     Err(failure) => {
                         // the counters of the trusted channel may differ now: the doctor types the PIN again
-                        signed.ended = Some(channel.explain(failure).await);
+                        signed.ended = Some(channel.explain(failure, &*self.inner.clock).await);
                         drop(held);
                         self.inner.comfort.end(session, card).await;
                         return Ok(signed);

@@ -10,7 +10,7 @@ use crate::jobs::Job;
 use crate::model::Caller;
 use crate::{Failure, Inner};
 use asn1::tlv;
-use base::Code;
+use base::{Clock, Code};
 use card::c2c::C2cError;
 use card::cos::{NoMemory, VirtualCard};
 use card::pin::{AID_QES, PinOutcome, PinRef, PinStatus};
@@ -21,11 +21,15 @@ use card::{
 use crypto::{Hash, SignatureScheme};
 use soap::{Crypt, PinRequest};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use terminal::command::{PinTemplate, sw};
 use terminal::texts;
 
 /// EF.SSEC in DF.QES.
 const SFI_SSEC: u8 = 0x05;
+
+/// How long others are waited for before it is asked whether a card is still there.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a terminal answers in place of a card that it has lost.
 const NO_CONTACT: u16 = 0x6F00;
@@ -232,10 +236,10 @@ impl QesChannel {
 
     /// What went wrong, told as the card's absence if it is gone: a terminal says so only afterwards, not about the command
     /// in whose middle it was pulled.
-    pub(super) async fn explain(&self, failure: Failure) -> Failure {
+    pub(super) async fn explain(&self, failure: Failure, clock: &dyn Clock) -> Failure {
         let base: &dyn Channel = &self.card.channel;
-        // whoever uses the base channel just now proves that the card is there
-        let Ok(_guard) = self.card.exclusive.try_lock() else {
+        // somebody who types a PIN is not waited for: as long as that goes on the card is there
+        let Some(_guard) = clock.timeout(PATIENCE, self.card.exclusive.lock()).await else {
             return failure;
         };
         match base.select_mf().await {

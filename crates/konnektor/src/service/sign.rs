@@ -273,7 +273,7 @@ impl Call<'_> {
                 match checked(document, position, value) {
                     Ok(value) => values.push(value),
                     Err(failure) => {
-                        signed.ended = Some(channel.explain(failure).await);
+                        signed.ended = Some(channel.explain(failure, &*self.inner.clock).await);
                         return signed;
                     }
                 }

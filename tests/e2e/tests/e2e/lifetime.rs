@@ -3,6 +3,7 @@
 
 use crate::a_thousand_days::{pass, tick};
 use base::{Clock, VirtualClock};
+use e2e::documents::{Item, Office, outcomes};
 use e2e::{logged, read_vsd};
 use identity::Stage;
 use konnektor::Inner;
@@ -232,7 +233,7 @@ async fn by_the_calendar_with_everything_going_wrong() {
 /// fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn not_one_failed_request() {
-    let life = begin("[lifetime]\nautomatic = false").await;
+    let mut life = begin("[lifetime]\nautomatic = false").await;
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let clients: Vec<_> = (0..6)
         .map(|number| {
@@ -286,6 +287,21 @@ async fn not_one_failed_request() {
         assert_eq!(view["clients"]["P-256"], generation);
         assert_eq!(view["terminals"]["KT1"], generation);
     }
+    // a batch: the HBA is shown the renewed CV certificates, and believes them
+    assert!(view_has_cvc(&inner, 2));
+    let office = Office {
+        practice: &life.world.practice,
+        user: Some("8a4b1c7e-0f6d-4c1e-9a53-5d2f1b7c9e10"),
+    };
+    let hba = e2e::card(&life.world.practice, "HBA").await.unwrap();
+    let job = office.job().await.unwrap();
+    let letters = [Item::text("R1", "eins"), Item::text("R2", "zwei")];
+    let (answer, ()) = tokio::join!(
+        office.sign(&hba, &job, &letters),
+        e2e::type_at(&life.world.terminal, &["123456"])
+    );
+    let signed = outcomes(&answer.unwrap()).unwrap();
+    assert!(signed.iter().all(|one| one.signed.is_some()), "{signed:?}");
     // one click back
     inner
         .lifetime_by_hand(ByHand::ShowClients(Some(0)))
@@ -298,6 +314,26 @@ async fn not_one_failed_request() {
     }
     assert_eq!(life.world.registrar.entries().len(), 2);
     judged_by_others(&life);
+    // the store is lost: the backup brings the newest certificates back (G11)
+    let (backup, passphrase) = inner.export().await.unwrap();
+    let text = serde_json::to_string(&backup).unwrap();
+    drop(inner);
+    life.world.power_off();
+    std::fs::remove_dir_all(life.world.config.with_file_name("konnektor")).unwrap();
+    life.world.power_on(life.clock.shared()).await.unwrap();
+    life.until("trust list", |life| life.inner().trust().is_some())
+        .await;
+    let inner = life.inner();
+    let count = |inner: &Inner| inner.lifetime_view()["generations"].as_array().unwrap().len();
+    assert_eq!(count(&inner), 1);
+    let preview = inner.preview(&text, &passphrase).unwrap();
+    inner.import(&text, &passphrase, &preview.confirm).unwrap();
+    assert_eq!(count(&inner), 2);
+}
+
+/// Has this generation CV certificates that are valid?
+fn view_has_cvc(inner: &Inner, generation: usize) -> bool {
+    inner.lifetime_view()["generations"][generation]["cvc"]["to"].is_string()
 }
 
 /// What went over the wire to the VPN access service: signatures by xmlsec1, messages by the official schema.
@@ -306,6 +342,9 @@ fn judged_by_others(life: &Life) {
     let path = |name: &str| folder.path().join(name);
     let ca = crypto::pem::encode("CERTIFICATE", &life.world.pki.smcb_ca.certificate).unwrap();
     std::fs::write(path("ca.pem"), ca.as_bytes()).unwrap();
+    let root = life.world.pki.anchors().first().unwrap();
+    let root = crypto::pem::encode("CERTIFICATE", root).unwrap();
+    std::fs::write(path("root.pem"), root.as_bytes()).unwrap();
     let run = |program: &str, arguments: &[&str]| {
         let output = std::process::Command::new(program)
             .args(arguments)
@@ -344,6 +383,8 @@ fn judged_by_others(life: &Life) {
                 let arguments = [
                     "--verify",
                     "--trusted-pem",
+                    "root.pem",
+                    "--untrusted-pem",
                     "ca.pem",
                     "--enabled-key-data",
                     "x509",
