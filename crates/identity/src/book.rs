@@ -311,6 +311,8 @@ pub struct Book {
     registrations: BTreeMap<(u32, Family), (Signer, i64)>,
     /// The last probes of each.
     pub probes: BTreeMap<(u32, Family), Vec<Probe>>,
+    /// When they were, Unix seconds.
+    pub probed_at: BTreeMap<(u32, Family), i64>,
     /// Why generations are in quarantine.
     pub quarantine: BTreeMap<u32, String>,
     /// C.AK.AUT as an administrator chose it.
@@ -331,6 +333,7 @@ impl Book {
             arrived: vec![i64::MIN],
             registrations: BTreeMap::new(),
             probes: BTreeMap::new(),
+            probed_at: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             ak_choice: None,
             terminals: BTreeMap::new(),
@@ -448,13 +451,25 @@ impl Book {
                             *stage = Stage::Probed;
                         }
                     }
+                    // what fails later is not proven any more
+                    Some(stage @ Stage::Probed) if failed => {
+                        *stage = match self.registrations.contains_key(&(*generation, *family)) {
+                            true => Stage::Registered,
+                            false => Stage::Verified,
+                        };
+                    }
                     Some(Stage::Probed | Stage::Active | Stage::Superseded) => {}
                     _ => return refuse("only what was verified can be probed"),
                 }
+                self.probed_at.insert((*generation, *family), step.at.as_second());
                 self.probes.insert((*generation, *family), probes.clone());
             }
             Change::Activated { generation, family } => {
-                if self.stage(*generation, *family) != Some(Stage::Probed) {
+                // the way back to one that was in use is open, as long as it lasts
+                if !matches!(
+                    self.stage(*generation, *family),
+                    Some(Stage::Probed | Stage::Superseded)
+                ) {
                     return refuse("only what was probed becomes active");
                 }
                 for ((_, of), stage) in &mut self.stages {

@@ -1,7 +1,7 @@
 //! What should be done next for the lifetime extension: pure, so that years of it run in a second. Orders are carried out by
 //! whoever has a network; what comes of them are steps of the book. "Nothing found" is no step.
 
-use crate::{Book, Change, DAY, Family, Outcome, Signer, Stage};
+use crate::{Book, Change, DAY, Family, Outcome, Role, Signer, Stage};
 use base::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::Offset;
@@ -61,6 +61,9 @@ impl Attempts {
     }
 }
 
+/// Most an answer of the probes may be old when a generation comes into use.
+const FRESH: i64 = DAY;
+
 /// Something that needs the world outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -74,6 +77,13 @@ pub enum Order {
     /// Register a certificate, beside others (TUC_KON_411).
     Register {
         /// Its generation.
+        generation: u32,
+        /// Its keys.
+        family: Family,
+    },
+    /// Tell people that an SM-B must be opened, or nothing can be registered (Fail=No_Smcb).
+    AskForSigner {
+        /// What waits.
         generation: u32,
         /// Its keys.
         family: Family,
@@ -100,6 +110,7 @@ impl Order {
             Order::Fetch => "fetch".into(),
             Order::Verify { generation } => format!("verify {generation}"),
             Order::Register { generation, family } => format!("register {generation} {family:?}"),
+            Order::AskForSigner { generation, family } => format!("signer {generation} {family:?}"),
             Order::Status { generation, family } => format!("status {generation} {family:?}"),
             Order::Probe { generation, family } => format!("probe {generation} {family:?}"),
         }
@@ -117,7 +128,11 @@ fn draw(iccsn: &str, purpose: &str, number: i64) -> u64 {
 /// Is one of the day's moments for this order past, and not used yet? Once a day, four times when it is urgent, each device
 /// at moments of its own (G9).
 fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent: bool) -> bool {
-    let (second, last) = (now.as_second(), attempts.last(order));
+    let second = now.as_second();
+    // what was noted by a clock that was ahead counts for nothing
+    let last = Some(attempts.last(order))
+        .filter(|last| *last <= second)
+        .unwrap_or(i64::MIN);
     let quarter = DAY / QUARTERS;
     let moment = |number: i64| {
         let offset = draw(iccsn, &order.name(), number) % quarter.unsigned_abs();
@@ -136,7 +151,7 @@ fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent
     due(own(day)) || due(own(day - 1))
 }
 
-/// The earliest end of what is required of the generation that is used first, Unix seconds.
+/// The earliest end of what is required of the generation that is used first, and of the CV certificates, Unix seconds.
 pub fn end_of_used(book: &Book) -> i64 {
     let ends = book.families().into_iter().filter_map(|family| {
         let used = book.generation(book.active(family)?)?;
@@ -146,7 +161,27 @@ pub fn end_of_used(book: &Book) -> i64 {
             .map(|(_, held)| held.to)
             .min()
     });
-    ends.min().unwrap_or(i64::MAX)
+    let cvcs = book.generations.iter().filter(|one| book.is_usable(one.number));
+    let cvc = cvcs.filter_map(|one| Some(one.cvc.as_ref()?.to)).max();
+    ends.chain(cvc).min().unwrap_or(i64::MAX)
+}
+
+/// Generations that are newer than the one used first and not in quarantine, newest first: one that hangs must not hold up the
+/// one before it.
+fn candidates(book: &Book, family: Family) -> impl Iterator<Item = u32> {
+    let active = book.active(family).unwrap_or_default();
+    let newer = book.generations.iter().rev().map(|one| one.number);
+    newer.filter(move |number| *number > active && !book.quarantine.contains_key(number))
+}
+
+/// Has its time come to be used first?
+fn is_ready(book: &Book, iccsn: &str, generation: u32, now: i64) -> bool {
+    let end = end_of_used(book);
+    let arrived = usize::try_from(generation)
+        .ok()
+        .and_then(|number| book.arrived.get(number).copied());
+    let urgent = end.saturating_sub(now) < URGENT * DAY;
+    urgent || arrived.is_some_and(|arrived| activation(iccsn, generation, arrived, end) <= now)
 }
 
 /// The next thing to do, if it is time for something.
@@ -158,61 +193,84 @@ pub fn next(book: &Book, iccsn: &str, attempts: &Attempts, facts: &Facts) -> Opt
     let left = end_of_used(book).saturating_sub(now.as_second());
     let urgent = left < URGENT * DAY;
     let due = |order: Order, urgent| is_due(iccsn, order, attempts, now, urgent);
-    let newest = book.newest()?.number;
+    let second = now.as_second();
     for family in book.families() {
-        let order = match book.stage(newest, family) {
-            Some(Stage::Fetched) if facts.tunnel => Some(Order::Verify { generation: newest }),
-            // without an open SM-B nothing can be asked of the access service
-            Some(Stage::Verified | Stage::Registered) if facts.registrar && facts.signer.is_none() => None,
-            Some(Stage::Verified) if facts.registrar => Some(Order::Register {
-                generation: newest,
-                family,
-            }),
-            Some(Stage::Verified | Stage::Registered) => Some(Order::Probe {
-                generation: newest,
-                family,
-            }),
-            _ => None,
-        };
-        // each of these is a step forward: as often as it may be
-        if let Some(order) = order.filter(|order| due(*order, true)) {
-            return Some(order);
+        for generation in candidates(book, family) {
+            let stage = book.stage(generation, family);
+            let closed = facts.registrar && facts.signer.is_none();
+            // each of these is a step forward: as often as it may be
+            let (order, often) = match stage {
+                Some(Stage::Fetched) if facts.tunnel => (Order::Verify { generation }, true),
+                // without an open SM-B nothing can be asked of the access service
+                Some(Stage::Verified | Stage::Registered) if closed => {
+                    (Order::AskForSigner { generation, family }, false)
+                }
+                Some(Stage::Verified) if facts.registrar => (Order::Register { generation, family }, true),
+                Some(Stage::Verified | Stage::Registered) => (Order::Probe { generation, family }, true),
+                // once more before it is used: much can happen in months
+                Some(Stage::Probed)
+                    if !closed
+                        && is_ready(book, iccsn, generation, second)
+                        && !is_fresh(book, generation, family, second) =>
+                {
+                    (Order::Probe { generation, family }, true)
+                }
+                _ => continue,
+            };
+            if due(order, often) {
+                return Some(order);
+            }
         }
-        // the one that is used first, and the one that is going to be
-        let waiting = matches!(
-            book.stage(newest, family),
-            Some(Stage::Registered | Stage::Probed)
-        );
-        let both = [book.active(family), waiting.then_some(newest)];
-        for generation in both.into_iter().flatten().filter(|_| facts.registrar) {
-            let order = registration(book, generation, family, facts);
-            if let Some(order) = order.filter(|order| due(*order, true)) {
+        // the one that is used first, and those that are going to be
+        let waiting = candidates(book, family).filter(|generation| {
+            matches!(
+                book.stage(*generation, family),
+                Some(Stage::Registered | Stage::Probed)
+            )
+        });
+        for generation in book.active(family).into_iter().chain(waiting) {
+            let order = registration(book, iccsn, generation, family, facts);
+            if let Some((order, _)) = order.filter(|(order, often)| facts.registrar && due(*order, *often)) {
                 return Some(order);
             }
         }
     }
-    let waiting = book
-        .families()
-        .into_iter()
-        .any(|family| book.active(family).is_some_and(|active| active < newest));
-    let search = facts.tunnel && !waiting && left <= BEGIN * DAY;
+    // also while another one waits: it may be one that never gets any further
+    let search = facts.tunnel && left <= BEGIN * DAY;
     (search && due(Order::Fetch, urgent)).then_some(Order::Fetch)
 }
 
-/// The registration of what is used first, or is going to be: made if there is none, renewed when its signer ends and another lasts longer, asked
-/// about every week and whenever it did not prove itself (January 2026).
-fn registration(book: &Book, generation: u32, family: Family, facts: &Facts) -> Option<Order> {
+/// Did it prove itself within the last day?
+fn is_fresh(book: &Book, generation: u32, family: Family, now: i64) -> bool {
+    let at = book.probed_at.get(&(generation, family));
+    at.is_some_and(|at| (0..=FRESH).contains(&(now - at)))
+}
+
+/// The registration of what is used first, or is going to be: made if there is none, renewed when its signer ends and another
+/// lasts longer, asked about every week and whenever it is in doubt (January 2026). With it whether it is asked as often as may be.
+fn registration(
+    book: &Book,
+    iccsn: &str,
+    generation: u32,
+    family: Family,
+    facts: &Facts,
+) -> Option<(Order, bool)> {
     let now = facts.now.as_second();
-    let end = book.generation(generation)?.end();
-    if end < now {
+    let one = book.generation(generation)?;
+    let mut tunnel = one
+        .certificates
+        .iter()
+        .filter(|(kind, _)| kind.role == Role::NkVpn && kind.algorithm.family() == family);
+    if tunnel.next().is_none_or(|(_, held)| held.to < now) {
         return None;
     }
     let register = Order::Register { generation, family };
     match (book.registration(generation, family), &facts.signer) {
-        (None, Some(_)) => Some(register),
-        (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some(register),
+        (None, Some(_)) => Some((register, true)),
+        (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some((register, true)),
         (Some(_), Some(_)) => {
-            let day = now.div_euclid(DAY);
+            // every device on a day of its own
+            let day = now.div_euclid(DAY) + i64::try_from(draw(iccsn, "status", 0) % 7).unwrap_or_default();
             let probes = book.probes.get(&(generation, family)).into_iter().flatten();
             let doubtful = probes
                 .filter(|probe| probe.name == "registration")
@@ -220,8 +278,12 @@ fn registration(book: &Book, generation: u32, family: Family, facts: &Facts) -> 
             let young = book
                 .registered_at(generation, family)
                 .is_some_and(|at| now - at < YOUNG * DAY);
-            let wanted = doubtful || young || !facts.tunnel || day % STATUS == 0;
-            wanted.then_some(Order::Status { generation, family })
+            let often = doubtful || young || !facts.tunnel;
+            let wanted = often || day % STATUS == 0;
+            wanted.then_some((Order::Status { generation, family }, often))
+        }
+        (Some(old), None) if old.end < now + SIGNER * DAY => {
+            Some((Order::AskForSigner { generation, family }, false))
         }
         (_, None) => None,
     }
@@ -252,26 +314,23 @@ pub fn change(book: &Book, iccsn: &str, facts: &Facts) -> Option<Change> {
     if book.frozen || facts.doubt {
         return None;
     }
-    let (now, newest) = (facts.now.as_second(), book.newest()?.number);
-    let proven = |family: &Family| book.stage(newest, *family) == Some(Stage::Probed);
-    // both families together would be all identities at once
-    let family = book.families().into_iter().rev().find(proven)?;
-    let end = end_of_used(book);
-    let left = end.saturating_sub(now);
+    let now = facts.now.as_second();
+    let left = end_of_used(book).saturating_sub(now);
     let apart = facts
         .firmware
         .is_none_or(|changed| now - changed.as_second() >= APART * DAY);
     if !apart && left > 2 * APART * DAY {
         return None;
     }
-    let arrived = usize::try_from(newest)
-        .ok()
-        .and_then(|number| book.arrived.get(number))?;
-    let ready = left < URGENT * DAY || activation(iccsn, newest, *arrived, end) <= now;
-    ready.then_some(Change::Activated {
-        generation: newest,
-        family,
-    })
+    // both families together would be all identities at once
+    let families = book.families().into_iter().rev();
+    let mut proven = families.flat_map(|family| candidates(book, family).map(move |one| (one, family)));
+    let (generation, family) = proven.find(|(generation, family)| {
+        book.stage(*generation, *family) == Some(Stage::Probed)
+            && is_ready(book, iccsn, *generation, now)
+            && is_fresh(book, *generation, *family, now)
+    })?;
+    Some(Change::Activated { generation, family })
 }
 
 #[cfg(test)]

@@ -63,7 +63,13 @@ pub fn clients(book: &Book, algorithm: Algorithm, now: i64) -> Option<Choice<'_>
         .filter(|choice| Some(choice.generation) == book.ak_choice)
         .find(valid);
     if let Some(choice) = chosen {
-        return Some(*choice);
+        // on its last day a choice gives way to a later one, too
+        let last_day = choice.held.to < now + DAY;
+        let later = all
+            .iter()
+            .filter(|other| other.held.to > choice.held.to)
+            .find(valid);
+        return Some(*later.filter(|_| last_day).unwrap_or(choice));
     }
     let mut current: Option<Choice<'_>> = None;
     for next in all.iter().filter(valid) {

@@ -116,6 +116,17 @@ pub fn verify(
             Err(finding) => list.push(found(finding)),
         }
     }
+    // CV certificates may be renewed on their own
+    let fresh = package
+        .cvc
+        .as_ref()
+        .and_then(|(own, ca)| HeldCvc::read(own, ca).ok());
+    let on_card = book.generations.first().is_some_and(|card| card.cvc.is_some());
+    let known = |cvc: &HeldCvc| {
+        let mut all = book.generations.iter().filter_map(|one| one.cvc.as_ref());
+        all.any(|other| other.own == cvc.own)
+    };
+    news |= on_card && fresh.is_some_and(|cvc| Some(cvc.to) > latest_cvc(book) && !known(&cvc));
     // the same package again, day after day, or nothing but an old one: nothing happens
     let old_only = errors.iter().all(|one: &Found| one.finding == Finding::Date);
     if !news && old_only && (errors.is_empty() || taken.certificates.is_empty()) {
@@ -166,10 +177,15 @@ fn check(
     let serial = hex::encode(certificate.serial());
     let all = || {
         let usable = book.generations.iter();
-        usable.filter_map(|one| one.certificates.get(&kind))
+        usable.filter_map(|one| Some((one.number, one.certificates.get(&kind)?)))
     };
-    if let Some(known) = all().find(|held| held.serial == serial && held.issuer == certificate.issuer()) {
+    if let Some((number, known)) =
+        all().find(|(_, held)| held.serial == serial && held.issuer == certificate.issuer())
+    {
         return match known.der == der {
+            true if book.quarantine.contains_key(&number) => {
+                Err(Finding::Ocsp("it is in quarantine already".into()))
+            }
             true => Ok(false),
             false => Err(Finding::Serial),
         };
@@ -212,6 +228,12 @@ fn prove(kind: Kind, certificate: &X509, device: &Device) -> Result<(), ()> {
 /// C.SAK.AUTD_CVC and C.CA_SAK.CS.
 type CvcPair = (Vec<u8>, Vec<u8>);
 
+/// The latest end of the CV certificates that may be used, Unix seconds.
+fn latest_cvc(book: &Book) -> Option<i64> {
+    let usable = book.generations.iter().filter(|one| book.is_usable(one.number));
+    usable.filter_map(|one| Some(one.cvc.as_ref()?.to)).max()
+}
+
 /// The CV certificates of a package: of our key, below a root we know. They may be missing only if those we have last longer
 /// than the rest of the package.
 fn check_cvc(
@@ -225,17 +247,14 @@ fn check_cvc(
         return Ok(None);
     };
     let text = |error: &dyn std::fmt::Display| error.to_string();
+    let latest = latest_cvc(book);
+    let ends = taken
+        .certificates
+        .values()
+        .filter_map(|der| Some(X509::parse(der).ok()?.validity().1))
+        .max();
     let Some((own, ca)) = &package.cvc else {
-        let latest = book
-            .generations
-            .iter()
-            .filter_map(|one| Some(one.cvc.as_ref()?.to))
-            .max();
-        let ends = taken
-            .certificates
-            .values()
-            .filter_map(|der| Some(X509::parse(der).ok()?.validity().1));
-        return match latest >= ends.max() {
+        return match latest >= ends {
             true => Ok(None),
             false => Err("missing in the package".into()),
         };
@@ -252,6 +271,9 @@ fn check_cvc(
     let held = HeldCvc::read(own, ca).map_err(|error: Error| text(&error))?;
     if held.to < now.as_second() {
         return Err("it has ended".into());
+    }
+    if Some(held.to) <= latest && latest < ends {
+        return Err("it does not end later than the present one".into());
     }
     let today = pki::day_of(now).ok_or("date")?;
     trust

@@ -57,6 +57,12 @@ fn random_fraction() -> f64 {
 impl Inner {
     /// The conditions that follow the calendar, as of now.
     pub(crate) fn check_calendar(&self) {
+        self.check_terminal_certificates();
+        self.check_own_certificates();
+        // a clock that is not believed makes nothing fatal, and heals nothing (G7)
+        if self.doubt().is_some() {
+            return;
+        }
         let (space, now) = (self.space(), self.clock.now());
         let grace = self.config.certificates.tsl_grace_days;
         if let Some(list) = space.list() {
@@ -73,8 +79,6 @@ impl Inner {
         if let Some(vl) = space.vl() {
             self.set_condition(Condition::BnetzaVlNotValid, vl.next_update < now);
         }
-        self.check_terminal_certificates();
-        self.check_own_certificates();
     }
 
     /// Does everything in its time, for ever.
@@ -207,6 +211,18 @@ impl Inner {
                     ("Meldung", "Ungewöhnlich viele Aufrufe in zehn Minuten".to_owned()),
                 ]
             }),
+            C::NkCertificateExpiring | C::NkCertificateExpired => {
+                let own = self.own_certificates();
+                let tunnel = own.iter().find(|(name, _)| name.starts_with("C.NK.VPN"));
+                let tunnel = tunnel.and_then(|(_, der)| asn1::X509::parse(der).ok());
+                vec![
+                    ("Iccsn", self.identities.iccsn.clone()),
+                    (
+                        "Serial",
+                        tunnel.map(|one| hex::encode(one.serial())).unwrap_or_default(),
+                    ),
+                ]
+            }
             C::CrlOutOfDate => vec![("NextUpdateCRL", shown(space.crl().map(|crl| crl.next_update)))],
             _ => Vec::new(),
         }

@@ -203,8 +203,11 @@ impl Inner {
         let managers = self.managers(iccsn)?;
         if self.config.smb_unlock {
             let guard = card.reserve().await?;
-            if self.open_reserved(card, iccsn, true).await? == Unlock::Opened {
-                return Ok(());
+            match self.open_reserved(card, iccsn, true).await {
+                Ok(Unlock::Opened) => return Ok(()),
+                Ok(_) => {}
+                // whatever is wrong with the stored one, a person can still type it
+                Err(failure) => tracing::warn!(detail = failure.detail(), "stored PIN"),
             }
             drop(guard);
         }
@@ -216,6 +219,11 @@ impl Inner {
         let session = self.terminals.connected(&card.ct_id)?;
         let _pad = session.reserve_pad().ok_or(Code::RESOURCE_BUSY)?;
         let _guard = card.reserve().await?;
+        match card.pin_status(pin_ref).await? {
+            PinStatus::Blocked => return Err(Code::PIN_BLOCKED.into()),
+            PinStatus::TransportPin | PinStatus::EmptyPin => return Err(Code::TRANSPORT_PIN.into()),
+            _ => {}
+        }
         let texts = texts::texts(
             texts::Task::Verify,
             pin_ref.kind,
@@ -237,6 +245,7 @@ impl Inner {
             )),
             _ => Err(Failure::new(Code::PIN_TIMEOUT, format!("keine PIN: {word:04X}"))),
         }
+        .inspect_err(|_| card.forget_verified(pin_ref.name))
     }
 
     /// For a card the caller has reserved. A fatal state bars it, but not on the way back from one.

@@ -45,13 +45,15 @@ pub enum PackageFault {
     OldSerial,
     /// The CV certificates are missing.
     NoCvc,
+    /// The CV certificates are those before.
+    OldCvc,
     /// A CA that no trust list knows has issued it.
     StrangeCa,
 }
 
 impl PackageFault {
     /// All of them.
-    pub const ALL: [PackageFault; 12] = [
+    pub const ALL: [PackageFault; 13] = [
         PackageFault::NotFound,
         PackageFault::ServerError,
         PackageFault::Truncated,
@@ -63,6 +65,7 @@ impl PackageFault {
         PackageFault::WrongType,
         PackageFault::OldSerial,
         PackageFault::NoCvc,
+        PackageFault::OldCvc,
         PackageFault::StrangeCa,
     ];
 }
@@ -292,6 +295,7 @@ fn spoil(device: &Device, package: &Package, fault: PackageFault, pki: &TestPki)
         }
         PackageFault::Half => spoiled.certificates.retain(|kind, _| kind.role != Role::SakAut),
         PackageFault::NoCvc => spoiled.cvc = None,
+        PackageFault::OldCvc => spoiled.cvc.clone_from(&card.cvc),
         PackageFault::OtherKeys => {
             let other = |kind: Kind, _| {
                 let curve = match kind.algorithm {

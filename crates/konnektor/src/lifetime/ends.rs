@@ -1,5 +1,6 @@
 //! Everything that can end, collected from wherever it is, and told to people in time.
 
+use super::register::PATIENCE;
 use super::*;
 use crate::service::read_certificate;
 use asn1::X509;
@@ -43,7 +44,8 @@ impl Inner {
             // read once, then known; reserved for each so that nobody has to wait for all of them
             for (reference, subject) in kinds {
                 for (crypt, kind) in [(Crypt::Ecc, "ECC"), (Crypt::Rsa, "RSA")] {
-                    let Ok(_guard) = card.reserve().await else {
+                    let reserving = self.clock.timeout(PATIENCE, card.reserve());
+                    let Some(Ok(_guard)) = reserving.await else {
                         continue;
                     };
                     if let Ok(Some(certificate)) = read_certificate(&card, *reference, crypt).await {
@@ -63,7 +65,7 @@ impl Inner {
                     }
                 }
             }
-            let Ok(_guard) = card.reserve().await else {
+            let Some(Ok(_guard)) = self.clock.timeout(PATIENCE, card.reserve()).await else {
                 continue;
             };
             if let Ok(pair) = card.cvcs().await {
@@ -89,11 +91,14 @@ impl Inner {
             let mut entries = Vec::new();
             for one in &book.generations {
                 for (kind, held) in &one.certificates {
-                    let newest = book.generations.iter().filter(|other| {
-                        other.number > one.number
-                            && book.is_usable(other.number)
-                            && other.certificates.contains_key(kind)
-                    });
+                    // one that waits takes nobody's place yet
+                    let active = book.active(kind.algorithm.family()) == Some(one.number);
+                    let in_use = match kind.role {
+                        Role::AkAut => select::clients(book, kind.algorithm, now)
+                            .is_some_and(|choice| choice.generation == one.number),
+                        Role::SakAut => active || book.terminals.values().any(|number| *number == one.number),
+                        Role::NkVpn => active,
+                    };
                     entries.push(Entry {
                         subject: match kind.role {
                             Role::NkVpn => Subject::Tunnel,
@@ -103,7 +108,7 @@ impl Inner {
                         name: format!("{kind}, Generation {}", one.number),
                         iccsn: iccsn.clone(),
                         end: held.to,
-                        in_use: newest.count() == 0,
+                        in_use,
                     });
                 }
                 if let Some(cvc) = &one.cvc {

@@ -3,6 +3,11 @@
 use super::*;
 use asn1::X509;
 use identity::{Found, Stage};
+use pki::CheckError;
+use std::time::Duration;
+
+/// How long a download may take.
+const LIMIT: Duration = Duration::from_secs(30);
 
 impl Inner {
     fn update_error(&self, found: &Found) {
@@ -25,7 +30,10 @@ impl Inner {
         let folder =
             folder.ok_or_else(|| Failure::new(Code::NOT_PERMITTED, "lifetime.download is not set"))?;
         let url = format!("{folder}{}.zip", self.identities.iccsn);
-        let fetched = pki::http::fetch("GET", &url, None, Vec::new(), identity::PACKAGE).await;
+        let fetching = pki::http::fetch("GET", &url, None, Vec::new(), identity::PACKAGE);
+        let fetched = self.clock.timeout(LIMIT, fetching).await;
+        let fetched =
+            fetched.unwrap_or_else(|| Err(pki::http::HttpError::Protocol(format!("no answer in {LIMIT:?}"))));
         match fetched {
             Ok(bytes) => self.take_in(&bytes, Source::Download, actor),
             Err(error) => {
@@ -127,7 +135,8 @@ impl Inner {
                 Err(error) if error.is_inconclusive() && offline => {
                     tracing::warn!(%kind, %error, "status of a renewed certificate not known, taken all the same");
                 }
-                Err(error) if error.is_inconclusive() => {
+                // a responder that does not know it yet, an issuer that is missing for a while: it waits
+                Err(error) if !matches!(error, CheckError::Revoked(_)) => {
                     return Err(Failure::new(error.code(), error));
                 }
                 Err(error) => {

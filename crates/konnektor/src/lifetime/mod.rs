@@ -343,10 +343,8 @@ impl Inner {
             return;
         }
         let (now, doubt) = (self.clock.now().as_second(), self.doubt().is_some());
-        let ends = self.with_book(|book| {
-            let all = select::tunnel(book, now);
-            all.iter().map(|choice| choice.held.to).max()
-        });
+        // of the one that is used first, not of those that wait
+        let ends = self.with_book(|book| select::tunnel(book, now).first().map(|choice| choice.held.to));
         let expiring = ends.is_some_and(|end| end - now <= plan::BEGIN * identity::DAY);
         self.set_condition(Condition::NkCertificateExpiring, expiring);
         if !doubt {
@@ -410,6 +408,7 @@ impl Inner {
         let began = self.clock.now();
         if self.config.lifetime.automatic {
             self.do_what_is_due().await;
+            self.check_own_certificates();
         }
         *self
             .lifetime
@@ -419,6 +418,14 @@ impl Inner {
     }
 
     async fn do_what_is_due(self: &Arc<Self>) {
+        // in EC_NK_Certificate_Expired only what a person does is allowed (TAB_KON_504)
+        let expired = self.conditions();
+        let expired = expired
+            .iter()
+            .any(|(condition, value, _)| *value && *condition == Condition::NkCertificateExpired);
+        if expired {
+            return;
+        }
         let _one = self.lifetime.busy.lock().await;
         for _ in 0..ORDERS {
             let facts = self.facts().await;
@@ -464,6 +471,10 @@ impl Inner {
             Order::Fetch => self.fetch_package(actor).await.map(|_| ()),
             Order::Verify { generation } => self.verify_generation(generation, actor, false).await,
             Order::Register { generation, family } => self.register(generation, family, actor).await,
+            Order::AskForSigner { generation, family } => {
+                self.ask_for_signer(generation, family);
+                Ok(())
+            }
             Order::Status { generation, family } => self.ask_status(generation, family).await.map(|_| ()),
             Order::Probe { generation, family } => self.probe(generation, family, actor).await,
         }
@@ -483,6 +494,12 @@ impl Inner {
     /// Everything an administrator does to the extension by hand goes one at a time with what happens by itself.
     pub async fn lifetime_by_hand(self: &Arc<Self>, action: ByHand) -> Result<(), Failure> {
         let _one = self.lifetime.busy.lock().await;
+        let outcome = self.do_by_hand(action).await;
+        self.check_own_certificates();
+        outcome
+    }
+
+    async fn do_by_hand(self: &Arc<Self>, action: ByHand) -> Result<(), Failure> {
         match action {
             ByHand::Import(bytes) => {
                 self.take_in(&bytes, Source::Import, Actor::Administrator)?;

@@ -29,6 +29,19 @@ impl Inner {
             self.probe_hba(generation),
         ];
         probes.extend(self.probe_terminals(generation, family).await);
+        if let Some(reason) = self.revoked(generation, family).await
+            && self
+                .enter_step(
+                    actor,
+                    Change::Quarantined {
+                        generation,
+                        reason: reason.clone(),
+                    },
+                )
+                .is_ok()
+        {
+            return Err(Failure::new(Code::NOT_PERMITTED, reason));
+        }
         let failed = probes.iter().find_map(|probe| match &probe.outcome {
             Outcome::Failed(reason) => Some(format!("{}: {reason}", probe.name)),
             _ => None,
@@ -111,6 +124,21 @@ impl Inner {
             name: "status".into(),
             outcome: outcome.await,
         }
+    }
+
+    /// Was one of its certificates revoked since it was checked?
+    async fn revoked(&self, generation: u32, family: Family) -> Option<String> {
+        let trust = self.trust()?;
+        for (kind, held) in self.of_family(generation, family) {
+            let certificate = asn1::X509::parse(&held.der).ok()?;
+            let checked = trust
+                .check(&certificate, &kind.role.purpose(), &*self.clock)
+                .await;
+            if let Err(error @ pki::CheckError::Revoked(_)) = checked {
+                return Some(format!("{kind}: {error}"));
+            }
+        }
+        None
     }
 
     /// P3: the VPN access service says that it knows the certificate.

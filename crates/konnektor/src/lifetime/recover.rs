@@ -144,8 +144,14 @@ impl Inner {
     async fn recover_trust_list(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<String, Failure> {
         if let Some(list) = files.get("TSL.xml") {
             let text = std::str::from_utf8(list).map_err(|_| Failure::new(Code::SYNTAX, "TSL.xml: UTF-8"))?;
-            let adopted = self.adopt_list(text, pki::How::ByHand).await?;
-            return Ok(format!("Nummer {} übernommen", adopted.sequence));
+            match (self.adopt_list(text, pki::How::ByHand).await, self.space().list()) {
+                (Ok(adopted), _) => return Ok(format!("Nummer {} übernommen", adopted.sequence)),
+                // an older one on the stick is no reason to stop if the present one is good
+                (Err(failure), Some(list)) if list.next_update >= self.clock.now() => {
+                    return Ok(format!("Nummer {} bleibt ({})", list.sequence, failure.detail()));
+                }
+                (Err(failure), _) => return Err(failure),
+            }
         }
         match self.trust() {
             Some(trust) => Ok(format!("Nummer {} bleibt", trust.list().sequence)),
@@ -155,10 +161,13 @@ impl Inner {
 
     async fn recover_crl(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<String, Failure> {
         match files.get("VPN.crl") {
-            Some(der) => {
-                let next = self.adopt_crl(der).await?;
-                Ok(format!("übernommen, gilt bis {next}"))
-            }
+            Some(der) => match (self.adopt_crl(der).await, self.space().crl()) {
+                (Ok(next), _) => Ok(format!("übernommen, gilt bis {next}")),
+                (Err(failure), Some(crl)) if crl.next_update >= self.clock.now() => {
+                    Ok(format!("die vorhandene bleibt ({})", failure.detail()))
+                }
+                (Err(failure), _) => Err(failure),
+            },
             None => Ok("nicht im Bündel".into()),
         }
     }
@@ -194,6 +203,10 @@ impl Inner {
         let mut reasons = Vec::new();
         for card in self.cards.all() {
             if card.found.kind != CardKind::SmcB {
+                continue;
+            }
+            if card.is_open("PIN.SMC") {
+                reasons.push(format!("{}: offen, aber ihr Zertifikat taugt nicht", card.ct_id));
                 continue;
             }
             match self.open_for_recovery(&card, options.pin).await {

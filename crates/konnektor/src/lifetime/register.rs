@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// How long the service may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long a card in use is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// The unlocked SM-B whose OSIG certificate lasts longest.
@@ -25,7 +27,8 @@ impl Inner {
             if card.found.kind != CardKind::SmcB || !card.is_open("PIN.SMC") {
                 continue;
             }
-            let Ok(_guard) = card.reserve().await else {
+            // a card somebody types a PIN for is not waited for
+            let Some(Ok(_guard)) = self.clock.timeout(PATIENCE, card.reserve()).await else {
                 continue;
             };
             let Ok(Some(certificate)) = read_certificate(&card, CertRef::Sig, Crypt::Ecc).await else {
@@ -67,6 +70,14 @@ impl Inner {
         });
     }
 
+    /// Tells people that an SM-B must be opened.
+    pub(super) fn ask_for_signer(&self, generation: u32, family: Family) {
+        if let Ok(held) = self.tunnel_certificate(generation, family) {
+            let meaning = "Keine freigeschaltete SMC-B: bitte PIN eingeben".to_owned();
+            self.register_error(&held, Operation::Register, "No_Smcb", meaning);
+        }
+    }
+
     async fn ask(
         self: &Arc<Self>,
         card: &Arc<Card>,
@@ -103,8 +114,7 @@ impl Inner {
         let held = self.tunnel_certificate(generation, family)?;
         let operation = Operation::Register;
         let Some((card, signer)) = self.best_signer().await else {
-            let meaning = "Keine freigeschaltete SMC-B: bitte PIN eingeben".to_owned();
-            self.register_error(&held, operation, "No_Smcb", meaning);
+            self.ask_for_signer(generation, family);
             return Err(Failure::new(
                 Code::SMCB_NOT_VERIFIED,
                 "no unlocked SM-B to sign with",
@@ -175,6 +185,13 @@ impl Inner {
         let lost = registered
             .zip(since)
             .is_some_and(|(ours, theirs)| theirs.as_second() + plan::SKEW < ours);
+        // a service that always names the first moment has lost nothing: the same one twice is its habit
+        let habit = format!("since-{generation}-{family:?}");
+        let known = self.store.get::<String>(NOTES, &habit).ok().flatten();
+        let lost = lost && known != answer.since;
+        if lost {
+            self.store.put(NOTES, &habit, &answer.since)?;
+        }
         if registered.is_some() && (!answer.registered || lost) {
             let meaning = "Der VPN-Zugangsdienst kennt diese Registrierung nicht mehr".to_owned();
             self.register_error(&held, operation, "Other", meaning);

@@ -143,7 +143,9 @@ impl Call<'_> {
             (PinOutcome::Ok, PinRequest::Verify) => {
                 card.set_verified(caller, pin.name);
                 // a registration may wait for an SM-B's signature
-                self.inner.look_again.notify_one();
+                if card.found.kind == CardKind::SmcB {
+                    self.inner.look_again.notify_one();
+                }
             }
             (PinOutcome::Ok, _) => {}
             _ => card.forget_verified(pin.name),

@@ -19,7 +19,7 @@ use testti::tsp::Tsp;
 const FIRST: i64 = 1826;
 const LATER: i64 = 1095;
 /// Fair days after which a new package must be in use where it is needed.
-const ENOUGH: i64 = 15;
+const ENOUGH: i64 = 8;
 /// Looks a day; the product looks every hour.
 const LOOKS: i64 = 4;
 /// From this day on the rule of 1 January 2025 wants young firmware.
@@ -414,6 +414,7 @@ impl<'m> Life<'m> {
                     signer,
                 }))
             }
+            Order::AskForSigner { .. } => Ok(None),
             Order::Status { generation, family } => {
                 if self.weather.is(Trouble::Registrar, day) || self.fate.rule == Rule::SameSigner {
                     return Ok(None);
