@@ -30,6 +30,8 @@ const AHEAD: i64 = 65 * DAY;
 pub fn doubt(now: i64, evidence: Evidence) -> Option<Doubt> {
     let known = evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN));
     match now {
+        // with nothing to compare it with it is all there is
+        _ if known == i64::MIN => None,
         now if now + BEHIND < evidence.floor => Some(Doubt::Behind),
         now if now > known.saturating_add(AHEAD) => Some(Doubt::Ahead),
         _ => None,
@@ -57,6 +59,11 @@ mod tests {
             ..evidence
         };
         assert_eq!(doubt(year + DAY, agreed), None);
+        let nothing = Evidence {
+            floor: i64::MIN,
+            confirmed: None,
+        };
+        assert_eq!(doubt(year, nothing), None);
         // an agreement does not make the past come back
         assert_eq!(doubt(0, agreed), Some(Doubt::Behind));
     }

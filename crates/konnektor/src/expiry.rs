@@ -79,7 +79,7 @@ impl Inner {
 
     /// What of the gSMC-K is used first now, with its name.
     pub(crate) fn own_certificates(&self) -> Vec<(&'static str, Vec<u8>)> {
-        let now = self.clock.now().as_second();
+        let now = self.believed();
         self.with_book(|book| {
             let ak = |algorithm| select::clients(book, algorithm, now);
             let all = [

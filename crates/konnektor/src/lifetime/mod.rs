@@ -230,7 +230,7 @@ impl Inner {
 
     /// C.AK.AUT as practice systems see it now.
     pub(crate) fn ak_identity(&self, algorithm: Algorithm) -> (u32, Identity) {
-        let now = self.clock.now().as_second();
+        let now = self.believed();
         let found = self.with_book(|book| {
             let choice = select::clients(book, algorithm, now)?;
             Some((choice.generation, self.identity_of(&choice)?))
@@ -300,7 +300,7 @@ impl Inner {
 
     /// C.SAK.AUT for a terminal, in the order they are tried.
     pub(crate) fn terminal_identities(&self, id: &str) -> Vec<(u32, Identity)> {
-        let now = self.clock.now().as_second();
+        let now = self.believed();
         self.with_book(|book| {
             let all = select::terminal(book, id, now);
             all.iter()
@@ -325,7 +325,7 @@ impl Inner {
 
     /// The renewed CV certificates for a batch signature; `None` are those on the card.
     pub(crate) fn batch_cvc(&self) -> Option<card::c2c::CvcPair> {
-        let now = self.clock.now().as_second();
+        let now = self.believed();
         self.with_book(|book| {
             let card = book.generations.first().and_then(|card| card.cvc.as_ref());
             let chosen = select::cvc(book, now).filter(|chosen| Some(*chosen) != card)?;
@@ -378,6 +378,16 @@ impl Inner {
     /// Why the clock is not believed, if it is not.
     pub fn doubt(&self) -> Option<identity::clock::Doubt> {
         identity::clock::doubt(self.clock.now().as_second(), self.evidence())
+    }
+
+    /// The moment by which certificates are chosen, Unix seconds: the clock's, or while that is not believed the last one that
+    /// somebody has signed or confirmed, so that a wild clock changes nothing that anybody is shown.
+    pub(crate) fn believed(&self) -> i64 {
+        let (now, evidence) = (self.clock.now().as_second(), self.evidence());
+        match identity::clock::doubt(now, evidence) {
+            None => now,
+            Some(_) => evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN)),
+        }
     }
 
     /// A person says that the clock is right.

@@ -11,7 +11,7 @@ fn date(second: i64) -> String {
 impl Inner {
     /// Generations with their stages and proofs, what is in use, and what happens next.
     pub fn lifetime_view(&self) -> Value {
-        let now = self.clock.now().as_second();
+        let now = self.believed();
         let iccsn = &self.identities.iccsn;
         let looked = *self
             .lifetime

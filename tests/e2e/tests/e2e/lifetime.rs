@@ -487,6 +487,8 @@ async fn back_after_a_year_on_the_shelf() {
     .await;
     // a clock that jumped a year ahead locks nobody out by itself: it is not believed
     assert!(inner.doubt().is_some());
+    // and nobody is shown anything else than before
+    assert_eq!(inner.lifetime_view()["clients"]["P-256"], 0);
     assert!(!life.is_set(&Condition::NkCertificateExpired));
     // nothing can be done without a bundle, and what is missing is said
     let steps = inner.recover(None, RecoverOptions::default()).await.unwrap();
