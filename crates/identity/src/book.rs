@@ -546,12 +546,15 @@ impl Ledger {
             steps: Vec::new(),
         };
         let prefix = format!("{iccsn}/");
-        for (id, step) in ledger.store.all::<Step>(STEPS)? {
+        // a later version may have written steps that this one does not know (I6)
+        for (id, row) in ledger.store.all::<serde_json::Value>(STEPS)? {
             let Some(number) = id.strip_prefix(&prefix) else {
                 continue;
             };
             ledger.next = ledger.next.max(number.parse::<usize>().unwrap_or_default() + 1);
-            if ledger.book.apply(&step).is_ok() {
+            if let Ok(step) = serde_json::from_value::<Step>(row)
+                && ledger.book.apply(&step).is_ok()
+            {
                 ledger.steps.push(step);
             }
         }

@@ -278,6 +278,26 @@ fn cut(runs: u64) {
     assert!(lost > runs / 4, "the writes were torn: {lost}");
 }
 
+/// A later version wrote a step that this one does not know: it is passed over, and the rest counts.
+#[test]
+fn an_unknown_step_is_passed_over() {
+    let home = tempfile::tempdir().unwrap();
+    let mut ledger = open(home.path());
+    ledger.enter(extension().remove(0)).unwrap();
+    drop(ledger);
+    let store = Store::open(home.path()).unwrap();
+    let unknown = serde_json::json!({ "at": "2030-01-01T00:00:00Z", "actor": "device", "change": { "what": "blessed" } });
+    store
+        .put("identity-step", &format!("{ICCSN}/00000001"), &unknown)
+        .unwrap();
+    drop(store);
+    let mut ledger = open(home.path());
+    assert_eq!(ledger.steps().len(), 1);
+    ledger.enter(extension().remove(1)).unwrap();
+    drop(ledger);
+    assert_eq!(open(home.path()).steps().len(), 2);
+}
+
 #[test]
 fn the_current_is_cut_at_every_write() {
     cut(100);
