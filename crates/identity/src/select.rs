@@ -112,18 +112,12 @@ pub fn terminal<'b>(book: &'b Book, id: &str, now: i64) -> Vec<Choice<'b>> {
     all
 }
 
-/// The CV certificates shown to an HBA. The newest, unless using it would spoil an older one that is still needed: a card
-/// moves its clock to the begin of every certificate it accepts, for good.
+/// The CV certificates shown to an HBA: of those that are valid on this day the one that lasts longest. A card moves its clock to
+/// the begin of every certificate it accepts, for good; that of a valid one is past and spoils no other valid one. If none is
+/// valid, the one that was last: a card that has met nothing younger still takes it.
 pub fn cvc(book: &Book, today: i64) -> Option<&HeldCvc> {
-    let all: Vec<&HeldCvc> = usable(book).filter_map(|one| one.cvc.as_ref()).collect();
-    let valid: Vec<&HeldCvc> = all
-        .iter()
-        .filter(|cvc| (cvc.from..=cvc.to).contains(&today))
-        .copied()
-        .collect();
-    let harmless = |one: &&&HeldCvc| valid.iter().all(|other| one.from <= other.to);
-    let best = valid.iter().rev().find(harmless).or_else(|| valid.first());
-    best.copied().or_else(|| all.into_iter().max_by_key(|cvc| cvc.to))
+    let all = usable(book).filter_map(|one| one.cvc.as_ref());
+    all.max_by_key(|cvc| ((cvc.from..=cvc.to).contains(&today), cvc.to))
 }
 
 fn usable(book: &Book) -> impl Iterator<Item = &Generation> {
