@@ -26,6 +26,11 @@ const QUARTERS: i64 = 4;
 const STATUS: i64 = 7;
 /// Days after a registration in which it is asked about every day: a service has said "registered" and forgotten it.
 const YOUNG: i64 = 3;
+/// Most the answers of the probes may be old when a generation comes into use, in seconds.
+const FRESH: i64 = DAY;
+/// At the end of each quarter of a day there is no moment: whoever looks every hour still comes in time, and nothing is carried
+/// into the next day.
+const LATE: i64 = 2 * 3600;
 /// How far the clocks of the access service and the device may differ, in seconds (7061).
 pub const SKEW: i64 = 300;
 
@@ -60,9 +65,6 @@ impl Attempts {
         self.0.get(&order.name()).copied().unwrap_or(i64::MIN)
     }
 }
-
-/// Most an answer of the probes may be old when a generation comes into use.
-const FRESH: i64 = DAY;
 
 /// Something that needs the world outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,16 +119,16 @@ impl Order {
     }
 }
 
-/// A number that is the same for a device and a purpose, and spread over all devices.
-fn draw(iccsn: &str, purpose: &str, number: i64) -> u64 {
-    let hash = crypto::sha256([iccsn.as_bytes(), purpose.as_bytes(), &number.to_be_bytes()]);
+/// A number that is the same for somebody and a purpose, and spread over all of them.
+pub fn draw(who: &[u8], purpose: &str, number: i64) -> u64 {
+    let hash = crypto::sha256([who, purpose.as_bytes(), &number.to_be_bytes()]);
     let mut first = [0; 8];
     first.copy_from_slice(hash.get(..8).unwrap_or(&[0; 8]));
     u64::from_be_bytes(first)
 }
 
-/// Is one of the day's moments for this order past, and not used yet? Once a day, four times when it is urgent, each device
-/// at moments of its own (G9).
+/// Is one of the day's moments for this order past, and not used yet? Once a day, made up for on the next; four times and never
+/// more when it is urgent (A_21744-03), each device at moments of its own (G9).
 fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent: bool) -> bool {
     let second = now.as_second();
     // what was noted by a clock that was ahead counts for nothing
@@ -135,17 +137,16 @@ fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent
         .unwrap_or(i64::MIN);
     let quarter = DAY / QUARTERS;
     let moment = |number: i64| {
-        let offset = draw(iccsn, &order.name(), number) % quarter.unsigned_abs();
+        let offset = draw(iccsn.as_bytes(), &order.name(), number) % (quarter - LATE).unsigned_abs();
         number * quarter + i64::try_from(offset).unwrap_or_default()
     };
-    let current = second.div_euclid(quarter);
     let due = |number: i64| moment(number) <= second && last < moment(number);
     if urgent {
-        return due(current) || due(current - 1);
+        return due(second.div_euclid(quarter));
     }
     let day = second.div_euclid(DAY);
     let own = |day: i64| {
-        let turn = draw(iccsn, "quarter", day) % QUARTERS.unsigned_abs();
+        let turn = draw(iccsn.as_bytes(), "quarter", day) % QUARTERS.unsigned_abs();
         day * QUARTERS + i64::try_from(turn).unwrap_or_default()
     };
     due(own(day)) || due(own(day - 1))
@@ -270,7 +271,8 @@ fn registration(
         (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some((register, true)),
         (Some(_), Some(_)) => {
             // every device on a day of its own
-            let day = now.div_euclid(DAY) + i64::try_from(draw(iccsn, "status", 0) % 7).unwrap_or_default();
+            let day = now.div_euclid(DAY)
+                + i64::try_from(draw(iccsn.as_bytes(), "status", 0) % 7).unwrap_or_default();
             let probes = book.probes.get(&(generation, family)).into_iter().flatten();
             let doubtful = probes
                 .filter(|probe| probe.name == "registration")
@@ -295,7 +297,7 @@ fn registration(
 pub fn activation(iccsn: &str, generation: u32, arrived: i64, end: i64) -> i64 {
     let from = arrived.saturating_add(REST * DAY);
     let span = end.saturating_sub(READY * DAY).saturating_sub(from).max(DAY);
-    let share = draw(iccsn, "activation", generation.into()) % span.unsigned_abs();
+    let share = draw(iccsn.as_bytes(), "activation", generation.into()) % span.unsigned_abs();
     let mut day = (from + i64::try_from(share).unwrap_or_default()).div_euclid(DAY);
     for _ in 0..7 {
         let begin = Timestamp::from_second(day * DAY).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -304,7 +306,8 @@ pub fn activation(iccsn: &str, generation: u32, arrived: i64, end: i64) -> i64 {
             _ => day += 1,
         }
     }
-    let hours = 9 * 3600 + i64::try_from(draw(iccsn, "hour", day) % (6 * 3600)).unwrap_or_default();
+    let hours =
+        9 * 3600 + i64::try_from(draw(iccsn.as_bytes(), "hour", day) % (6 * 3600)).unwrap_or_default();
     day * DAY + hours
 }
 
@@ -325,11 +328,15 @@ pub fn change(book: &Book, iccsn: &str, facts: &Facts) -> Option<Change> {
     // both families together would be all identities at once
     let families = book.families().into_iter().rev();
     let mut proven = families.flat_map(|family| candidates(book, family).map(move |one| (one, family)));
-    let (generation, family) = proven.find(|(generation, family)| {
-        book.stage(*generation, *family) == Some(Stage::Probed)
-            && is_ready(book, iccsn, *generation, now)
-            && is_fresh(book, *generation, *family, now)
-    })?;
+    let (generation, family) =
+        proven.find(|(generation, family)| match book.stage(*generation, *family) {
+            Some(Stage::Probed) => {
+                is_ready(book, iccsn, *generation, now) && is_fresh(book, *generation, *family, now)
+            }
+            // somebody went back to an older one, and that one ends
+            Some(Stage::Superseded) => left < URGENT * DAY,
+            _ => false,
+        })?;
     Some(Change::Activated { generation, family })
 }
 
@@ -347,20 +354,97 @@ mod tests {
             for (urgent, expected) in [(false, 30), (true, 120)] {
                 let mut attempts = Attempts::default();
                 attempts.note(Order::Fetch, Timestamp::from_second(start - 1).unwrap());
-                let mut count = 0;
+                let (mut count, mut days) = (0, [0; 30]);
                 for hour in 0..30 * 24 {
                     let now = Timestamp::from_second(start + hour * 3600).unwrap();
                     if is_due(&iccsn, Order::Fetch, &attempts, now, urgent) {
                         attempts.note(Order::Fetch, now);
                         count += 1;
+                        days[usize::try_from(hour / 24).unwrap()] += 1;
                         by_hour[usize::try_from(hour % 24).unwrap()] += usize::from(!urgent);
                     }
                 }
                 assert!((expected - 2..=expected + 1).contains(&count), "{urgent} {count}");
+                assert!(days.iter().all(|count| *count <= 4), "{days:?}");
             }
         }
-        let (least, most) = (by_hour.iter().min().unwrap(), by_hour.iter().max().unwrap());
-        assert!(*least > 150 && *most < 350, "{by_hour:?}");
+        // the last two hours of each six have none or few
+        let busy = by_hour.iter().filter(|count| **count > 150).count();
+        assert!(
+            busy >= 16 && by_hour.iter().all(|count| *count < 450),
+            "{by_hour:?}"
+        );
+    }
+
+    /// An administrator has gone back to the certificates before: when those end, the later ones come into use again by
+    /// themselves, and not before.
+    #[test]
+    fn nobody_is_left_behind_after_a_step_back() {
+        let held = |to: i64| crate::Held {
+            der: to.to_be_bytes().to_vec(),
+            from: 0,
+            to: to * DAY,
+            serial: to.to_string(),
+            issuer: "CA".into(),
+        };
+        let kind: crate::Kind = "C.NK.VPN_ECC".parse().unwrap();
+        let generation = |number, to| crate::Generation {
+            number,
+            certificates: [(kind, held(to))].into(),
+            cvc: None,
+            source: crate::Source::Download,
+        };
+        let family = Family::Ecc;
+        let mut book = Book::new(generation(0, 1000));
+        let mut enter = |day: i64, change| {
+            let step = crate::Step {
+                at: Timestamp::from_second(day * DAY).unwrap(),
+                actor: crate::Actor::Administrator,
+                change,
+            };
+            book.apply(&step).unwrap();
+        };
+        enter(830, Change::Fetched(generation(1, 3000)));
+        enter(830, Change::Verified { generation: 1 });
+        let probes = Vec::new();
+        enter(
+            830,
+            Change::Probed {
+                generation: 1,
+                family,
+                probes,
+            },
+        );
+        enter(
+            831,
+            Change::Activated {
+                generation: 1,
+                family,
+            },
+        );
+        enter(
+            832,
+            Change::Activated {
+                generation: 0,
+                family,
+            },
+        );
+        for day in 833..1000 {
+            let facts = Facts {
+                now: Timestamp::from_second(day * DAY).unwrap(),
+                tunnel: true,
+                registrar: false,
+                signer: None,
+                doubt: false,
+                firmware: None,
+            };
+            let change = change(&book, "1", &facts);
+            let wanted = (day > 1000 - URGENT).then_some(Change::Activated {
+                generation: 1,
+                family,
+            });
+            assert_eq!(change, wanted, "day {day}");
+        }
     }
 
     /// The use of new certificates is spread over months, on working days, and in time.

@@ -267,7 +267,8 @@ impl<'m> Life<'m> {
     }
 
     fn look(&mut self, day: i64, look: i64) -> Result<()> {
-        let real = self.seconds(day) + look * DAY / LOOKS + 3600;
+        // late enough in each quarter of the day that its moment is past
+        let real = self.seconds(day) + look * DAY / LOOKS + 5 * 3600;
         let shown = match (
             self.weather.is(Trouble::Past, day),
             self.weather.is(Trouble::Future, day),

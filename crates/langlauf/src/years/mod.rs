@@ -67,10 +67,8 @@ pub struct Fate {
 
 /// A number drawn from a seed for a purpose: the same again for the same.
 fn draw(seed: u64, purpose: &str, number: u64) -> u64 {
-    let hash = crypto::sha256([&seed.to_be_bytes()[..], purpose.as_bytes(), &number.to_be_bytes()]);
-    let mut first = [0; 8];
-    first.copy_from_slice(hash.get(..8).unwrap_or(&[0; 8]));
-    u64::from_be_bytes(first)
+    let number = i64::try_from(number).unwrap_or_default();
+    identity::plan::draw(&seed.to_be_bytes(), purpose, number)
 }
 
 /// The same, from `least` to `most`.

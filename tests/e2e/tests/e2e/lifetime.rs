@@ -59,10 +59,10 @@ impl Life {
         self.world.konnektor().unwrap().inner().clone()
     }
 
-    /// To noon of a day after the begin.
-    fn to_noon(&self, day: u32) {
-        let noon = (DAY * day + DAY / 2).saturating_sub(self.clock.elapsed());
-        self.clock.advance(noon);
+    /// To half past five in the afternoon of a day after the begin: the quarter's moment is past then.
+    fn to_evening(&self, day: u32) {
+        let evening = DAY * day + Duration::from_secs(17 * 3600 + 1800);
+        self.clock.advance(evening.saturating_sub(self.clock.elapsed()));
     }
 
     async fn read(&self, day: u32) {
@@ -141,15 +141,15 @@ async fn by_the_calendar_with_everything_going_wrong() {
             life.world.publisher.publish().unwrap();
         }
         life.world.publisher.publish_crl().unwrap();
-        life.to_noon(day);
-        let noon = life.clock.now();
+        life.to_evening(day);
+        let evening = life.clock.now();
         life.read(day).await;
         let looked = |life: &Life| {
             let view = life.inner().lifetime_view();
             let at = view["looked_at"]
                 .as_str()
                 .and_then(|at| at.parse::<base::Timestamp>().ok());
-            at.is_some_and(|at| at >= noon)
+            at.is_some_and(|at| at >= evening)
         };
         life.inner().look_now();
         life.until("looked after", looked).await;
