@@ -6,9 +6,9 @@ use crate::DAY;
 /// What is known about time besides the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Evidence {
-    /// The latest moment that somebody trusted has signed: lists, statuses, the build; Unix seconds. It never goes back.
+    /// The latest moment that somebody trusted has signed: the lists in use; Unix seconds. It never goes back.
     pub floor: i64,
-    /// The clock when something fresh and signed, a time server or a person last agreed with it, Unix seconds.
+    /// The clock when a person last agreed with it, Unix seconds.
     pub confirmed: Option<i64>,
 }
 

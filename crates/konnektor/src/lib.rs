@@ -3,7 +3,8 @@
 //! A [`Konnektor`] is a value, never a process-wide global. A request goes: TLS ([`server`]) → `soap` decodes by the
 //! body's name → access check ([`model`]) → service ([`service`]) → card, trust → answer or [`Failure`] → fault. A card
 //! goes: terminal event ([`terminals`]) → recognised → handle → event ([`events`]) to subscribers. Health is one set of
-//! conditions ([`state`]).
+//! conditions ([`state`]). Time: [`lifetime`] extends the own certificates (TUC_KON_410, TUC_KON_411), by the rules of
+//! crate `identity`, and tells of everything that ends.
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.
 

@@ -77,6 +77,7 @@ pub(crate) fn choice_of(
         ClientAuthentication::Certificate => ClientCertificate::Required,
         ClientAuthentication::Password | ClientAuthentication::None => ClientCertificate::None,
     };
+    // the model and not the instance: the instance holds the choice, and would hold itself
     let model = inner.model.clone();
     let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
         let hash = hex::encode(crypto::sha256(chain.first()));

@@ -194,8 +194,8 @@ impl Inner {
             return;
         }
         let now = self.clock.now().as_second();
-        let mut told: BTreeMap<String, i64> =
-            self.store.get(NOTES, "told").ok().flatten().unwrap_or_default();
+        let before: BTreeMap<String, i64> = self.store.get(NOTES, "told").ok().flatten().unwrap_or_default();
+        let mut told = before.clone();
         let mut seen = BTreeMap::new();
         for entry in self.calendar().await.iter().filter(|entry| entry.in_use) {
             // lists are renewed all the time and have conditions of their own
@@ -240,7 +240,9 @@ impl Inner {
             let end = key.rsplit(' ').next().and_then(|end| end.parse::<i64>().ok());
             end.is_some_and(|end| end > now - 400 * identity::DAY)
         });
-        if let Err(error) = self.store.put(NOTES, "told", &told) {
+        if told != before
+            && let Err(error) = self.store.put(NOTES, "told", &told)
+        {
             tracing::warn!(%error, "what was told of ends not stored");
         }
     }

@@ -188,6 +188,12 @@ impl Inner {
             Change::Fetched(generation) => serde_json::json!({
                 "what": "fetched", "generation": generation.number, "source": generation.source,
             }),
+            // nor is the number of the practice's card; the ledger keeps it
+            Change::Registered {
+                generation, family, ..
+            } => serde_json::json!({
+                "what": "registered", "generation": generation, "family": family,
+            }),
             other => serde_json::to_value(other).unwrap_or_default(),
         });
         {
@@ -339,17 +345,16 @@ impl Inner {
     /// The date rules of the tunnel's certificate. A clock that is not believed locks nobody out.
     pub(crate) fn check_own_certificates(&self) {
         self.show_certificates();
-        if self.identities.nk.is_none() {
+        // a clock that is not believed neither raises an alarm nor silences one
+        if self.identities.nk.is_none() || self.doubt().is_some() {
             return;
         }
-        let (now, doubt) = (self.clock.now().as_second(), self.doubt().is_some());
+        let now = self.clock.now().as_second();
         // of the one that is used first, not of those that wait
         let ends = self.with_book(|book| select::tunnel(book, now).first().map(|choice| choice.held.to));
         let expiring = ends.is_some_and(|end| end - now <= plan::BEGIN * identity::DAY);
         self.set_condition(Condition::NkCertificateExpiring, expiring);
-        if !doubt {
-            self.set_condition(Condition::NkCertificateExpired, ends.is_none());
-        }
+        self.set_condition(Condition::NkCertificateExpired, ends.is_none());
     }
 
     /// What is known about time besides the clock.

@@ -21,7 +21,7 @@ const BACKOFF: [u64; 5] = [1, 2, 5, 15, 30];
 
 impl Inner {
     /// Who may be a terminal: a valid gSMC-KT, and after pairing only the one that was paired.
-    pub(crate) fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
+    fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
         let inner = self.clone();
         Arc::new(move |chain, _| {
             let der = chain.first().ok_or("no certificate")?;
@@ -95,11 +95,7 @@ impl Inner {
         identity: &crypto::tls::Identity,
     ) -> Result<(), TerminalError> {
         let (sender, _events) = mpsc::unbounded_channel();
-        let judge = self.judge(record.certificate.clone());
-        let tls = crypto::tls::client_config(Some(identity), judge)
-            .map_err(|error| TerminalError::Connection(error.to_string()))?;
-        let address = record.config.address;
-        let session = Session::connect(address, tls, TLS_TIMEOUT, self.clock.clone(), sender).await?;
+        let session = self.connect_as(record, identity, sender).await?;
         let secret = self.store.secret(&secret_id(&record.config.id)).ok().flatten();
         let proven = match secret {
             Some(secret) => pairing::validate(&session, &secret, COMMAND_TIMEOUT).await,
@@ -111,7 +107,7 @@ impl Inner {
         proven
     }
 
-    async fn open_as(
+    async fn connect_as(
         self: &Arc<Self>,
         record: &TerminalRecord,
         identity: &crypto::tls::Identity,
@@ -120,8 +116,23 @@ impl Inner {
         let judge = self.judge(record.certificate.clone());
         let tls = crypto::tls::client_config(Some(identity), judge)
             .map_err(|error| TerminalError::Connection(error.to_string()))?;
-        let address = record.config.address;
-        let session = Session::connect(address, tls, TLS_TIMEOUT, self.clock.clone(), events).await?;
+        Session::connect(
+            record.config.address,
+            tls,
+            TLS_TIMEOUT,
+            self.clock.clone(),
+            events,
+        )
+        .await
+    }
+
+    async fn open_as(
+        self: &Arc<Self>,
+        record: &TerminalRecord,
+        identity: &crypto::tls::Identity,
+        events: mpsc::UnboundedSender<TerminalEvent>,
+    ) -> Result<Arc<Session>, TerminalError> {
+        let session = self.connect_as(record, identity, events).await?;
         let init = terminal::command::init_session("", "");
         session.ask("INIT CT SESSION", &init, COMMAND_TIMEOUT).await?;
         Ok(session)
