@@ -1,5 +1,5 @@
 //! Wiring: everything of Langlauf as roles of one binary, and the demo world that sets them all up on one machine.
-//! [`years`] lets a device live through five years in seconds, by the same rules (`langlauf years`).
+//! [`years`] lets a device live through five years in seconds, by the same rules (`langlauf calendar`).
 
 pub mod demo;
 pub mod practice;

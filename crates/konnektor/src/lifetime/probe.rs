@@ -17,19 +17,8 @@ impl Inner {
         family: Family,
         actor: Actor,
     ) -> Result<(), Failure> {
-        let mut probes = vec![
-            self.probe_keys(generation, family),
-            self.probe_status(generation, family).await,
-            self.probe_registration(generation, family).await,
-            Probe {
-                name: "tunnel".into(),
-                outcome: Outcome::Skipped("the network connector is not there yet".into()),
-            },
-            self.probe_clients(generation, family).await,
-            self.probe_hba(generation),
-        ];
-        probes.extend(self.probe_terminals(generation, family).await);
-        if let Some(reason) = self.revoked(generation, family).await
+        let (status, revoked) = self.probe_status(generation, family).await;
+        if let Some(reason) = revoked
             && self
                 .enter_step(
                     actor,
@@ -42,6 +31,18 @@ impl Inner {
         {
             return Err(Failure::new(Code::NOT_PERMITTED, reason));
         }
+        let mut probes = vec![
+            self.probe_keys(generation, family),
+            status,
+            self.probe_registration(generation, family).await,
+            Probe {
+                name: "tunnel".into(),
+                outcome: Outcome::Skipped("the network connector is not there yet".into()),
+            },
+            self.probe_clients(generation, family).await,
+            self.probe_hba(generation),
+        ];
+        probes.extend(self.probe_terminals(generation, family).await);
         let failed = probes.iter().find_map(|probe| match &probe.outcome {
             Outcome::Failed(reason) => Some(format!("{}: {reason}", probe.name)),
             _ => None,
@@ -96,49 +97,41 @@ impl Inner {
         }
     }
 
-    /// P2: chain, type, role and status, as of now.
-    async fn probe_status(&self, generation: u32, family: Family) -> Probe {
-        let outcome = async {
-            let Some(trust) = self.trust() else {
-                return Outcome::Failed("no trust list".into());
-            };
-            for (kind, held) in self.of_family(generation, family) {
-                let certificate = match asn1::X509::parse(&held.der) {
-                    Ok(certificate) => certificate,
-                    Err(error) => return Outcome::Failed(format!("{kind}: {error}")),
-                };
-                let checked = trust
-                    .check(&certificate, &kind.role.purpose(), &*self.clock)
-                    .await;
-                match checked {
-                    Ok(_) => {}
-                    Err(error) if error.is_inconclusive() && !self.config.online => {
-                        return Outcome::Skipped(error.to_string());
+    /// P2: chain, type, role and status, as of now; and why it must never be used, if one was revoked since it was checked.
+    async fn probe_status(&self, generation: u32, family: Family) -> (Probe, Option<String>) {
+        let (mut outcome, mut revoked) = (Outcome::Good, None);
+        match self.trust() {
+            None => outcome = Outcome::Failed("no trust list".into()),
+            Some(trust) => {
+                for (kind, held) in self.of_family(generation, family) {
+                    let found = match asn1::X509::parse(&held.der) {
+                        Err(error) => Outcome::Failed(format!("{kind}: {error}")),
+                        Ok(certificate) => {
+                            let purpose = kind.role.purpose();
+                            match trust.check(&certificate, &purpose, &*self.clock).await {
+                                Ok(_) => continue,
+                                Err(error) if error.is_inconclusive() && !self.config.online => {
+                                    Outcome::Skipped(error.to_string())
+                                }
+                                Err(error) => {
+                                    let reason = format!("{kind}: {error}");
+                                    if matches!(error, pki::CheckError::Revoked(_)) {
+                                        revoked.get_or_insert_with(|| reason.clone());
+                                    }
+                                    Outcome::Failed(reason)
+                                }
+                            }
+                        }
+                    };
+                    // what failed outweighs what could not be asked
+                    if !matches!(outcome, Outcome::Failed(_)) {
+                        outcome = found;
                     }
-                    Err(error) => return Outcome::Failed(format!("{kind}: {error}")),
                 }
             }
-            Outcome::Good
-        };
-        Probe {
-            name: "status".into(),
-            outcome: outcome.await,
         }
-    }
-
-    /// Was one of its certificates revoked since it was checked?
-    async fn revoked(&self, generation: u32, family: Family) -> Option<String> {
-        let trust = self.trust()?;
-        for (kind, held) in self.of_family(generation, family) {
-            let certificate = asn1::X509::parse(&held.der).ok()?;
-            let checked = trust
-                .check(&certificate, &kind.role.purpose(), &*self.clock)
-                .await;
-            if let Err(error @ pki::CheckError::Revoked(_)) = checked {
-                return Some(format!("{kind}: {error}"));
-            }
-        }
-        None
+        let name = "status".into();
+        (Probe { name, outcome }, revoked)
     }
 
     /// P3: the VPN access service says that it knows the certificate.
