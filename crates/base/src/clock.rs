@@ -107,6 +107,24 @@ impl VirtualClock {
         state.now = target;
     }
 
+    /// Lets it pass with the machine's time for `real`, so many times faster.
+    #[allow(clippy::disallowed_methods)] // where virtual time meets real time
+    pub async fn pass(&self, real: Duration, times: u32) {
+        tokio::time::sleep(real).await;
+        self.advance(real * times);
+    }
+
+    /// Lets it pass on its own, ten times as fast as the machine's, so that whatever waits for seconds goes on; ends when the task
+    /// is aborted.
+    pub fn tick(&self) -> tokio::task::JoinHandle<()> {
+        let clock = self.clone();
+        tokio::spawn(async move {
+            loop {
+                clock.pass(Duration::from_millis(2), 10).await;
+            }
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, VirtualState> {
         self.state
             .lock()

@@ -83,7 +83,7 @@ impl Konnektor {
             };
             let stream = crate::server::accept(&listener, &*inner.clock).await;
             let (acceptor, router, clock) = (acceptor.clone(), router.clone(), inner.clock.clone());
-            tokio::spawn(async move {
+            inner.spawn(async move {
                 let _permit = permit;
                 let Some(Ok(stream)) = clock.timeout(PATIENCE, acceptor.accept(stream)).await else {
                     return;
@@ -454,7 +454,9 @@ async fn set_smb_pin(
         .map_err(|_| Failure::new(Code::SYNTAX, "the body must be {\"pin\": \"digits\"}"))?;
     let inner = admin.inner.clone();
     // an administrator who hangs up must not stop what has begun at a card
-    let storing = tokio::spawn(async move { inner.store_smb_pin(&iccsn, request.pin).await });
+    let storing = admin
+        .inner
+        .spawn(async move { inner.store_smb_pin(&iccsn, request.pin).await });
     let state = storing
         .await
         .map_err(|error| Failure::new(Code::INTERNAL, error))??;

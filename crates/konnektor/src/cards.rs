@@ -240,6 +240,11 @@ impl Cards {
         })
     }
 
+    /// Lets go of all of them.
+    pub(crate) fn clear(&self) {
+        self.with(|list| list.clear());
+    }
+
     /// All cards.
     pub fn all(&self) -> Vec<Arc<Card>> {
         self.with(|list| list.values().cloned().collect())

@@ -47,7 +47,6 @@ use model::Model;
 use pki::{Responders, Space, Trust};
 use state::{Condition, OperatingState};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use store::Store;
 use terminals::Terminals;
@@ -110,8 +109,6 @@ pub struct Inner {
     adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
-    /// Has a fatal state kept an SM-B closed?
-    smb_waiting: AtomicBool,
     /// Something has changed that `maintain` should look at now.
     look_again: tokio::sync::Notify,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -172,7 +169,7 @@ impl Konnektor {
             identities.origin.clone(),
             config.certificates.tsl_grace_days,
         )?;
-        let lifetime = lifetime::Lifetime::open(&store, &identities)?;
+        let lifetime = lifetime::Lifetime::open(&store, &identities, clock.now())?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let inner = Arc::new(Inner {
             config,
@@ -201,7 +198,6 @@ impl Konnektor {
             tasks: Mutex::default(),
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
-            smb_waiting: AtomicBool::default(),
             look_again: tokio::sync::Notify::default(),
             runtime,
         });
@@ -226,7 +222,10 @@ impl Konnektor {
     pub fn stop(&self) {
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.drain(..).for_each(|task| task.abort());
+        drop(tasks);
         self.inner.deliveries.stop();
+        self.inner.terminals.hang_up();
+        self.inner.cards.clear();
     }
 
     /// Where practice systems and administrators are to be served.
@@ -242,11 +241,15 @@ impl Konnektor {
 
 impl Inner {
     /// Starts something that ends with the instance.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let task = self.runtime.spawn(work).abort_handle();
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        let task = self.runtime.spawn(work);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|task| !task.is_finished());
-        tasks.push(task);
+        tasks.push(task.abort_handle());
+        task
     }
 
     /// The information model as it is now.

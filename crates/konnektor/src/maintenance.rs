@@ -117,7 +117,7 @@ impl Inner {
             let sources = self.config.tsl_url.is_some() || !self.config.tsl_internet_urls.is_empty();
             let without = self.config.online && sources && self.trust().is_none();
             eager = without.then(|| eager.map_or(EAGER, |pause: Duration| (pause * 2).min(EAGER_LIMIT)));
-            self.unlock_waiting().await;
+            self.unlock_closed().await;
             tokio::select! {
                 () = self.clock.sleep(eager.unwrap_or(TICK)) => {}
                 () = self.look_again.notified() => {}

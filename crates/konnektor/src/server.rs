@@ -44,8 +44,9 @@ impl Konnektor {
             let Some(choice) = inner.server_choice() else {
                 return Err(std::io::Error::other("no certificate to show"));
             };
-            tokio::spawn(async move {
-                if let Err(error) = connection(&inner, stream, &choice).await {
+            let this = inner.clone();
+            inner.spawn(async move {
+                if let Err(error) = connection(&this, stream, &choice).await {
                     tracing::debug!(%error, "client connection ended");
                 }
                 drop(permit);
@@ -269,8 +270,8 @@ async fn handle(
                 return (name, inner.serve(request, peer).await);
             }
             // a client that hangs up must not stop what has begun at a card or a terminal
-            let (inner, peer) = (inner.clone(), peer.clone());
-            let done = tokio::spawn(async move { inner.serve(request, &peer).await }).await;
+            let (this, peer) = (inner.clone(), peer.clone());
+            let done = inner.spawn(async move { this.serve(request, &peer).await }).await;
             let broken = |error| Err(Failure::new(Code::INTERNAL, error));
             (name, done.unwrap_or_else(broken))
         }

@@ -13,7 +13,6 @@ use base::id::{Iccsn, MandantId};
 use base::{Code, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use terminal::command::PinTemplate;
 use terminal::texts;
 use zeroize::Zeroizing;
@@ -182,17 +181,24 @@ impl Inner {
         }
     }
 
-    /// Those that a fatal state has kept closed, once it has ended.
-    pub(crate) async fn unlock_waiting(&self) {
+    /// Those that are closed though a PIN is stored: a fatal state has barred it, the terminal was silent at the wrong moment, or
+    /// the card has lost it. What a person must look at first is left alone.
+    pub(crate) async fn unlock_closed(&self) {
         let barred = |function| self.state.permit(function).is_err();
-        if barred(Function::Pin)
-            || barred(Function::OpenSession)
-            || !self.smb_waiting.swap(false, Ordering::Relaxed)
-        {
+        if !self.config.smb_unlock || barred(Function::Pin) || barred(Function::OpenSession) {
             return;
         }
         for card in self.cards.all() {
-            self.unlock(&card).await;
+            let noted = match &card.found.iccsn {
+                Some(iccsn) => self.store.get::<UnlockEntry>(STORE, &iccsn.to_string()),
+                None => continue,
+            };
+            let again = noted.ok().flatten().is_none_or(|entry| {
+                matches!(entry.state, Unlock::Waiting | Unlock::Opened | Unlock::NotTaken)
+            });
+            if again && !card.is_open("PIN.SMC") {
+                self.unlock(&card).await;
+            }
         }
     }
 
@@ -268,11 +274,12 @@ impl Inner {
             .filter(|_| !recovering);
         if let Some(failure) = barred {
             self.note(iccsn, Unlock::Waiting, sent_at)?;
-            self.smb_waiting.store(true, Ordering::Relaxed);
             return Err(failure);
         }
         let status = card.pin_status(pin_ref).await?;
         let state = match status {
+            // the answer was lost on the way, and nobody has typed since
+            PinStatus::Verified if sent_at.is_some() => Unlock::Opened,
             // somebody was faster; whether the stored one is right is not known
             PinStatus::Verified => return Ok(Unlock::Waiting),
             PinStatus::Verifiable(tries) if sent_at.is_some_and(|before| tries < before) => Unlock::Wrong,
@@ -309,6 +316,23 @@ impl Inner {
         self.note(iccsn, state, None)?;
         self.unlock_event(card, state);
         Ok(state)
+    }
+
+    /// Somebody types a PIN at the card: what became of a stored one that was sent without an answer cannot be told any more.
+    pub(crate) fn smb_pin_typed(&self, card: &Card) -> Result<(), Failure> {
+        let Some(iccsn) = card
+            .found
+            .iccsn
+            .as_ref()
+            .filter(|_| card.found.kind == CardKind::SmcB)
+        else {
+            return Ok(());
+        };
+        let known = self.store.get::<UnlockEntry>(STORE, &iccsn.to_string())?;
+        match known.filter(|entry| entry.sent_at.is_some()) {
+            Some(entry) => self.note(iccsn, entry.state, None),
+            None => Ok(()),
+        }
     }
 
     /// The PIN of a card was changed: a stored one is wrong from now on.

@@ -20,6 +20,9 @@ pub mod sw {
     pub const ASYNCHRONOUS: u16 = 0x9001;
 }
 
+/// The first command of a connection.
+pub const INIT_SESSION: &str = "INIT CT SESSION";
+
 /// INIT CT SESSION; without a user for the ordinary role.
 pub fn init_session(user: &str, password: &str) -> Command {
     let session = [

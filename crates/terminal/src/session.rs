@@ -40,6 +40,15 @@ pub enum TerminalError {
 }
 
 impl TerminalError {
+    /// Does the terminal refuse who we are? A connection that breaks, or a terminal that somebody else uses, says nothing of that.
+    pub fn is_about_us(&self) -> bool {
+        match self {
+            TerminalError::NotAuthentic(_) => true,
+            TerminalError::Refused { step, .. } => *step != command::INIT_SESSION,
+            _ => false,
+        }
+    }
+
     /// The code for the caller.
     pub fn code(&self) -> Code {
         match self {

@@ -94,6 +94,30 @@ struct SlotWork {
     opening: tokio::sync::Mutex<()>,
     /// Goes on when a card leaves: what was read of it before is nothing worth.
     departures: AtomicU64,
+    /// How often a card that could not be read was tried again, and when it is next.
+    unread: Mutex<(u32, Duration)>,
+}
+
+/// Pause before a card that could not be read is tried again; twice as long each time, up to the limit.
+const READ_AGAIN: Duration = Duration::from_secs(20);
+const READ_AGAIN_LIMIT: Duration = Duration::from_secs(3600);
+
+impl SlotWork {
+    /// Is it time to try a card again that could not be read?
+    fn is_turn(&self, now: Duration) -> bool {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).1 <= now
+    }
+
+    /// The same, and the next time is later.
+    fn take_turn(&self, now: Duration) -> bool {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if unread.1 > now {
+            return false;
+        }
+        let pause = READ_AGAIN.saturating_mul(1 << unread.0.min(10));
+        *unread = (unread.0.saturating_add(1), now + pause.min(READ_AGAIN_LIMIT));
+        true
+    }
 }
 
 const STORE: &str = "terminal";
@@ -107,6 +131,11 @@ impl Terminals {
     /// All terminals.
     pub fn all(&self) -> Vec<TerminalState> {
         self.with(|list| list.values().cloned().collect())
+    }
+
+    /// Lets go of every connection; each is closed when the last command in it is over.
+    pub(crate) fn hang_up(&self) {
+        self.with(|list| list.values_mut().for_each(|state| state.session = None));
     }
 
     /// One terminal.
@@ -138,6 +167,7 @@ impl Terminals {
         for ((place, number), work) in &*slots {
             if place == id && slot.is_none_or(|slot| slot == *number) {
                 work.departures.fetch_add(1, Ordering::Relaxed);
+                *work.unread.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
             }
         }
     }

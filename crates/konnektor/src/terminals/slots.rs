@@ -2,7 +2,7 @@ use crate::cards::Card;
 use crate::events::Event;
 use crate::{Failure, Inner};
 use base::id::{CtId, SlotId};
-use card::Inspection;
+use card::{CardKind, Inspection};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +25,24 @@ impl Inner {
         });
     }
 
+    /// Opens cards that the terminal has and we have not: all of them at first, later those whose opening failed, and from time
+    /// to time those that could not be read.
+    pub(super) fn open_missed(self: &Arc<Self>, id: &CtId, slots: &[SlotState], session: &Arc<Session>) {
+        for (index, state) in slots.iter().enumerate() {
+            let Some(slot) = u16::try_from(index + 1).ok().and_then(slot_of) else {
+                continue;
+            };
+            let work = self.terminals.slot(id, slot);
+            let missed = match self.cards.in_slot(id, slot) {
+                None => true,
+                Some(card) => card.found.kind == CardKind::Unknown && work.is_turn(self.clock.elapsed()),
+            };
+            if *state != SlotState::Empty && missed && work.opening.try_lock().is_ok() {
+                self.spawn_open_card(id, slot, session);
+            }
+        }
+    }
+
     /// TUC_KON_001: powers a card up, recognises it, gives it a handle and tells subscribers. A card that cannot be read
     /// is of type UNKNOWN: it can still be ejected.
     pub(crate) async fn open_card(
@@ -37,16 +55,20 @@ impl Inner {
         // the terminal's event, its list of slots and RequestCard may all tell of the same card
         let work = self.terminals.slot(id, slot);
         let _one = work.opening.lock().await;
+        let mut unread = None;
         if let Some(card) = self.cards.in_slot(id, slot) {
             let states = session.slots(limit).await?;
             let index = usize::from(slot.number()).saturating_sub(1);
             // another card would have no power yet
-            if states.get(index) == Some(&SlotState::Powered) {
-                return Ok(card);
+            match states.get(index) == Some(&SlotState::Powered) {
+                true if card.found.kind == CardKind::Unknown && work.take_turn(self.clock.elapsed()) => {
+                    unread = Some(card);
+                }
+                true => return Ok(card),
+                false => self.card_removed(id, slot),
             }
-            self.card_removed(id, slot);
         }
-        let departures = work.departures.load(Ordering::Relaxed);
+        let mut departures = work.departures.load(Ordering::Relaxed);
         let channel = SlotChannel::new(session, slot, limit);
         let found = match channel.power_up().await {
             Ok(()) => card::inspect(&channel).await?,
@@ -59,6 +81,14 @@ impl Inner {
                 Inspection::unknown()
             }
         };
+        if let Some(card) = unread {
+            if found.kind == CardKind::Unknown {
+                return Ok(card);
+            }
+            // it had only been silent: to everybody it is another card now
+            self.card_removed(id, slot);
+            departures += 1;
+        }
         let card = Arc::new(Card::new(id.clone(), slot, self.clock.now(), found, channel)?);
         self.cards.insert(card.clone());
         // asked when it is in the list: whoever sees it leave from now on finds it there

@@ -10,20 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use terminal::command::sw;
 use terminal::wire::Event as Wire;
-use terminal::{Session, SlotState, TerminalError, TerminalEvent, pairing};
+use terminal::{Session, TerminalError, TerminalEvent, pairing};
 use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroizing;
 
 /// CTM_TLS_HS_TIMEOUT.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// So many connections may break before another certificate is tried.
+const PATIENT: usize = 3;
 /// Seconds between attempts to connect.
 const BACKOFF: [u64; 5] = [1, 2, 5, 15, 30];
 
 impl Inner {
     /// Who may be a terminal: a valid gSMC-KT, and after pairing only the one that was paired.
     fn judge(self: &Arc<Self>, pinned: Option<String>) -> crypto::tls::Judge {
-        let inner = self.clone();
+        // a connection keeps its judge, and the instance its connections: not for ever
+        let inner = Arc::downgrade(self);
         Arc::new(move |chain, _| {
+            let inner = inner.upgrade().ok_or("switched off")?;
             let der = chain.first().ok_or("no certificate")?;
             let certificate = X509::parse(der).map_err(|error| error.to_string())?;
             if let Some(pinned) = &pinned {
@@ -58,13 +62,17 @@ impl Inner {
     }
 
     /// A connection in which the terminal has proven that it knows us. It judges the issuer of our certificate by a list of its
-    /// own: if it does not believe the first one, the others are tried (A_22888).
+    /// own: if it does not believe the first one, the others are tried (A_22888). A connection that breaks says nothing about
+    /// the certificate; but some terminals say no in this way, so after some `failures` the others get their turn, too, and
+    /// what the terminal takes by choice stays as it was.
     async fn open_proven(
         self: &Arc<Self>,
         record: &TerminalRecord,
+        failures: usize,
     ) -> Result<(Arc<Session>, mpsc::UnboundedReceiver<TerminalEvent>), TerminalError> {
         let id = &record.config.id;
         let mut last = TerminalError::Connection("no C.SAK.AUT to show".into());
+        let mut refused = true;
         for (generation, identity) in self.terminal_identities(id.as_str()) {
             let (sender, events) = mpsc::unbounded_channel();
             let opened = async {
@@ -79,10 +87,17 @@ impl Inner {
             };
             match opened.await {
                 Ok(session) => {
-                    self.terminal_took(id.as_str(), generation);
+                    if refused {
+                        self.terminal_took(id.as_str(), generation);
+                    }
                     return Ok((session, events));
                 }
-                Err(error) => last = error,
+                Err(error) if error.is_about_us() => last = error,
+                Err(error) if failures < PATIENT => return Err(error),
+                Err(error) => {
+                    refused = false;
+                    last = error;
+                }
             }
         }
         Err(last)
@@ -134,7 +149,9 @@ impl Inner {
     ) -> Result<Arc<Session>, TerminalError> {
         let session = self.connect_as(record, identity, events).await?;
         let init = terminal::command::init_session("", "");
-        session.ask("INIT CT SESSION", &init, COMMAND_TIMEOUT).await?;
+        session
+            .ask(terminal::command::INIT_SESSION, &init, COMMAND_TIMEOUT)
+            .await?;
         Ok(session)
     }
 
@@ -155,7 +172,7 @@ impl Inner {
                 // where it says it is, and then always where it was last: anybody can say anything
                 let tried = candidate.filter(|_| !candidate_failed);
                 record.config.address = tried.unwrap_or(record.config.address);
-                let outcome = self.run_session(&record, &mine).await;
+                let outcome = self.run_session(&record, &mine, failures).await;
                 candidate_failed = tried.is_some() && outcome.is_err();
                 match outcome {
                     Ok(()) => failures = 0,
@@ -245,9 +262,10 @@ impl Inner {
         self: &Arc<Self>,
         record: &TerminalRecord,
         mine: &Arc<Notify>,
+        failures: usize,
     ) -> Result<(), TerminalError> {
         let id = &record.config.id;
-        let (session, mut events) = self.open_proven(record).await?;
+        let (session, mut events) = self.open_proven(record, failures).await?;
         let address = session.peer();
         if self
             .terminals
@@ -277,13 +295,7 @@ impl Inner {
         self.check_terminal_certificates();
         let about = || vec![("CtID", id.to_string()), ("Hostname", record.config.name.clone())];
         self.raise(Event::info("CT/CONNECTED", Some(id.clone()), about()));
-        for (index, state) in slots.iter().enumerate() {
-            if *state != SlotState::Empty
-                && let Some(slot) = u16::try_from(index + 1).ok().and_then(slot_of)
-            {
-                self.spawn_open_card(id, slot, &session);
-            }
-        }
+        self.open_missed(id, &slots, &session);
         let outcome = self.watch_session(id, &session, &mut events, mine).await;
         // in this order, or somebody could see cards in a terminal that is not connected; of one that was replaced they
         // are forgotten already
@@ -335,7 +347,10 @@ impl Inner {
                     }
                 }
                 () = self.clock.sleep(interval) => match session.slots(interval).await {
-                    Ok(_) => misses = 0,
+                    Ok(slots) => {
+                        misses = 0;
+                        self.open_missed(id, &slots, session);
+                    }
                     Err(TerminalError::Timeout(_)) => {
                         misses += 1;
                         if misses >= self.config.keep_alive_tries {

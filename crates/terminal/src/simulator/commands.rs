@@ -59,9 +59,11 @@ impl Connection {
 
     /// TLS is over: every card loses power.
     pub fn end(&self) {
+        let mut state = self.terminal.state();
         self.line.close();
         if self.session.swap(false, Ordering::AcqRel) {
-            self.terminal.state().connected = false;
+            state.connected = false;
+            drop(state);
             self.terminal.press(super::Key::Cancel);
             self.terminal.power_down_all();
         }
@@ -109,7 +111,14 @@ impl Connection {
                 let _ = self.line.acquire().await;
                 Vec::new()
             }
-            Ok((card, true)) => self.to_card(card, payload.to_vec()).await.encode(),
+            Ok((card, true)) => {
+                let answer = self.to_card(card, payload.to_vec()).await.encode();
+                let verify = payload.get(1) == Some(&0x20) && payload.len() > 5;
+                if verify && self.terminal.has_fault(Fault::PinAnswerLost) {
+                    let _ = self.line.acquire().await;
+                }
+                answer
+            }
         }
     }
 
@@ -190,12 +199,13 @@ impl Connection {
             return Response::sw(0x6400);
         }
         let mut state = self.terminal.state();
-        if self.in_session() || state.connected {
+        // a command that comes to its turn after the line is closed would open a session that nobody ends
+        if self.line.is_closed() || self.in_session() || state.connected {
             return Response::sw(sw::NOT_ALLOWED);
         }
         state.connected = true;
-        drop(state);
         self.session.store(true, Ordering::Release);
+        drop(state);
         self.terminal.power_down_all();
         let fields = [
             tlv::encode(0x13, b""),

@@ -75,6 +75,8 @@ pub enum Fault {
     CardGarbage,
     /// Cards do not answer at all.
     CardSilence,
+    /// A card takes a PIN, and its answer is lost.
+    PinAnswerLost,
     /// An answer breaks off in the middle, and the connection with it.
     BrokenEnvelope,
 }
@@ -271,7 +273,7 @@ impl VirtualTerminal {
             place.powered = false;
             place.card.take().ok_or(CannotDo::Empty)?
         };
-        lose_power(&taken.1);
+        self.lose_power(&taken.1);
         let _ = self.shared.events.send(Event::CardRemoved(slot.into()));
         Ok(taken)
     }
@@ -341,16 +343,30 @@ impl VirtualTerminal {
             let inside = state.slots.iter().filter_map(|slot| slot.card.as_ref());
             inside.map(|(_, card)| card.clone()).collect()
         };
-        cards.iter().for_each(lose_power);
+        cards.iter().for_each(|card| self.lose_power(card));
     }
-}
 
-/// A card without power forgets its security states; one that is busy does so when it is done.
-fn lose_power(card: &SharedCard) {
-    let card = card.clone();
-    let reset = move || drop(card.lock().unwrap_or_else(PoisonError::into_inner).reset());
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(reset)),
-        Err(_) => reset(),
+    /// A card without power forgets its security states; one that is busy does so when it is done, and one that has got power
+    /// again meanwhile was reset by that.
+    fn lose_power(&self, card: &SharedCard) {
+        let (terminal, card) = (self.clone(), card.clone());
+        let reset = move || {
+            let mut content = card.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = terminal.state();
+            let is_this = |(_, other): &(String, SharedCard)| Arc::ptr_eq(other, &card);
+            let powered = state
+                .slots
+                .iter()
+                .find(|slot| slot.card.as_ref().is_some_and(is_this));
+            let powered = powered.is_some_and(|slot| slot.powered);
+            drop(state);
+            if !powered {
+                content.reset();
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(reset)),
+            Err(_) => reset(),
+        }
     }
 }

@@ -24,6 +24,40 @@ async fn garbage_then_silence_then_good_again() {
     assert_eq!(read(practice).await, None);
 }
 
+/// A card that was silent for a moment when it came is read later, without anybody's hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_card_is_tried_again() {
+    let morning = Morning::with(|options| options.settings = "keep_alive_seconds = 1".parse().unwrap()).await;
+    let Morning { world, clock, .. } = &morning.unwrap();
+    let inner = world.konnektor().unwrap().inner();
+    e2e::pair(inner, &world.terminal, &"KT1".parse().unwrap())
+        .await
+        .unwrap();
+    let one = async |kind| {
+        world
+            .practice
+            .cards(kind)
+            .await
+            .is_ok_and(|cards| cards.len() == 1)
+    };
+    let connected = async || one("SMC-KT").await;
+    world
+        .wait_for("gSMC-KT", LIMIT, &**clock, connected)
+        .await
+        .unwrap();
+    world.terminal.set_fault(Some(Fault::CardGarbage));
+    world.terminal.insert(1, "eGK Loipengrün").unwrap();
+    let unknown = async || one("UNKNOWN").await;
+    world
+        .wait_for("unknown card", LIMIT, &**clock, unknown)
+        .await
+        .unwrap();
+    world.terminal.set_fault(None);
+    let known = async || one("EGK").await;
+    world.wait_for("eGK", LIMIT, &**clock, known).await.unwrap();
+    assert!(!one("UNKNOWN").await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_cannot_be_read_is_unknown_and_can_be_ejected() {
     let morning = Morning::after_the_walk().await.unwrap();

@@ -10,6 +10,7 @@ use langlauf::world::{Options, SMC_B, World};
 use pki::How;
 use std::sync::Arc;
 use std::time::Duration;
+use terminal::simulator::Fault;
 use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -161,6 +162,46 @@ async fn it_opens_and_a_wrong_pin_is_never_tried_twice() {
     practice.in_again().await;
     practice.wait_for(OPEN).await;
     assert_eq!(practice.known(), Unlock::Opened);
+}
+
+/// The card has taken the PIN, and nobody heard: that it is open is seen without another try.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_lost() {
+    let settings = "smb_unlock = true\ncard_timeout_seconds = 1";
+    let morning = Morning::with(|options| options.settings = settings.parse().unwrap()).await;
+    let Morning {
+        world,
+        clock,
+        folder: _folder,
+    } = morning.unwrap();
+    let inner = world.konnektor().unwrap().inner().clone();
+    e2e::pair(&inner, &world.terminal, &"KT1".parse().unwrap())
+        .await
+        .unwrap();
+    for (slot, name) in [(1, "eGK Loipengrün"), (SLOT, "SMC-B Praxis")] {
+        world.terminal.insert(slot, name).unwrap();
+    }
+    let practice = Practice { world, clock };
+    practice.wait_for(("VERIFIABLE", Some("3"))).await;
+    practice.world.terminal.set_fault(Some(Fault::PinAnswerLost));
+    let iccsn = SMC_B.parse().unwrap();
+    assert_eq!(practice.store(&iccsn, "123456").await, Err(4094));
+    practice.world.terminal.set_fault(None);
+    // a practice system that calls now is served a moment later
+    let served = async || {
+        let answer = e2e::read_vsd(&practice.world.practice, false, false).await;
+        answer.is_ok_and(|answer| answer.fault().is_none())
+    };
+    let clock = &*practice.clock;
+    practice
+        .world
+        .wait_for("served", LIMIT, clock, served)
+        .await
+        .unwrap();
+    assert_eq!(practice.known(), Unlock::Opened);
+    practice.wait_for(OPEN).await;
+    practice.in_again().await;
+    practice.wait_for(OPEN).await;
 }
 
 /// The PIN lies in a file, as systemd hands over credentials: nothing of it is stored, and a wrong one is tried once.
