@@ -39,7 +39,7 @@ const PERSON: Duration = Duration::from_secs(300);
 /// Who is logged in at the practice system.
 const DOCTOR: &str = "Dr. Spur";
 /// PIN of all demo cards.
-const PIN: &str = "123456";
+pub(crate) const PIN: &str = "123456";
 
 impl<'w> Walk<'w> {
     /// A walk through this world.
@@ -92,7 +92,9 @@ impl<'w> Walk<'w> {
         self.world.vsdm.set_pending(EGK, moved);
         self.step("ReadVSD online with an update", self.read(true))
             .await?;
-        self.step("SignDocument with HBA, verify", self.sign()).await
+        let letter = ["Frau Loipengrün darf wieder langlaufen."];
+        self.step("SignDocument with HBA, verify", self.sign(&letter))
+            .await
     }
 
     /// The lifetime extension, step by step with its proofs; the certificates of this world's gSMC-K are near their end.
@@ -288,13 +290,13 @@ impl<'w> Walk<'w> {
         Ok("OK, typed at the terminal".into())
     }
 
-    async fn handle(&self, card_type: &str) -> Result<String> {
+    pub(crate) async fn handle(&self, card_type: &str) -> Result<String> {
         let mut handles = self.world.practice.cards(card_type).await?;
         handles.pop().with_context(|| format!("no {card_type}"))
     }
 
-    /// A qualified signature with the HBA and its PIN, and what the Konnektor itself thinks of it.
-    async fn sign(&self) -> Result<String> {
+    /// Qualified signatures with the HBA and its PIN, more than one as a batch, and what the Konnektor itself thinks of them.
+    pub(crate) async fn sign(&self, texts: &[&str]) -> Result<String> {
         let practice = &self.world.practice;
         let handle = self.handle("HBA").await?;
         let numbered = good(practice.call(Operation::GetJobNumber { user: DOCTOR }).await?)?;
@@ -303,17 +305,26 @@ impl<'w> Walk<'w> {
             user: DOCTOR,
             handle: &handle,
             job: &job,
-            text: "Frau Loipengrün darf wieder langlaufen.",
+            texts,
         });
         let keys = [Key::Digits(PIN.into()), Key::Enter];
         let (answer, pressed) = tokio::join!(call, self.at_the_pad(&keys));
         pressed?;
-        let cms = good(answer?)?
-            .text("Base64Signature")
-            .context("Base64Signature")?;
-        let judged = good(practice.call(Operation::VerifySignature { cms: &cms }).await?)?;
-        let verdict = judged.text("HighLevelResult").unwrap_or_default();
-        ensure!(verdict == "VALID", "VerifyDocument: {verdict}");
+        let answer = good(answer?)?;
+        let signatures = answer.texts("Base64Signature");
+        ensure!(
+            signatures.len() == texts.len(),
+            "{} of {} signed: {}",
+            signatures.len(),
+            texts.len(),
+            answer.texts("ErrorText").join("; ")
+        );
+        let mut verdict = String::new();
+        for cms in &signatures {
+            let judged = good(practice.call(Operation::VerifySignature { cms }).await?)?;
+            verdict = judged.text("HighLevelResult").unwrap_or_default();
+            ensure!(verdict == "VALID", "VerifyDocument: {verdict}");
+        }
         Ok(format!("job {job}, PIN.QES typed at the terminal; {verdict}"))
     }
 
@@ -343,7 +354,8 @@ impl<'w> Walk<'w> {
     }
 }
 
-fn failed<T>(outcome: Result<T, konnektor::Failure>) -> Result<T> {
+/// A refusal of the Konnektor as an error.
+pub(crate) fn failed<T>(outcome: Result<T, konnektor::Failure>) -> Result<T> {
     outcome.map_err(|failure| anyhow::anyhow!("{} {}", failure.code(), failure.detail()))
 }
 
@@ -352,7 +364,8 @@ fn day(moment: &str) -> &str {
     moment.split('T').next().unwrap_or_default()
 }
 
-fn good(answer: Answer) -> Result<Answer> {
+/// The answer, or its fault as an error.
+pub(crate) fn good(answer: Answer) -> Result<Answer> {
     match answer.fault() {
         Some(code) => bail!("fault {code}: {}", answer.texts("Detail").join("; ")),
         None => Ok(answer),

@@ -104,6 +104,9 @@ enum Role {
         /// The rules of a device that failed instead of ours.
         #[arg(long, value_enum, default_value = "ours")]
         rule: RuleChoice,
+        /// The whole instance with every wire instead of its rules (elliptic card, at most seven years, minutes a life).
+        #[arg(long)]
+        whole: bool,
         /// Print what happened in the last life, day by day.
         #[arg(long)]
         timeline: bool,
@@ -135,6 +138,8 @@ enum CardKind {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum RuleChoice {
     Ours,
+    /// 27 May 2020: only the trust anchor that it was made with is believed.
+    OneAnchor,
     /// September 2023: what is fetched is used at once.
     AtOnce,
     /// 1 January 2025: from a certain day on firmware must be young.
@@ -149,6 +154,7 @@ impl From<RuleChoice> for Rule {
     fn from(choice: RuleChoice) -> Self {
         match choice {
             RuleChoice::Ours => Rule::Ours,
+            RuleChoice::OneAnchor => Rule::OneAnchor,
             RuleChoice::AtOnce => Rule::AtOnce,
             RuleChoice::HiddenDate => Rule::HiddenDate,
             RuleChoice::LatestFlag => Rule::LatestFlag,
@@ -157,13 +163,19 @@ impl From<RuleChoice> for Rule {
     }
 }
 
+/// What is to be shown of lives.
+struct Shown<'p> {
+    whole: bool,
+    timeline: bool,
+    svg: Option<&'p Path>,
+}
+
 /// Lives of the cards, `seeds` of each, and what they came to. Fails if something that should have worked did not.
-fn calendar(
+async fn calendar(
     cards: CardKind,
     fate: Fate,
     seeds: std::ops::Range<u64>,
-    timeline: bool,
-    svg: Option<&Path>,
+    shown: Shown<'_>,
     clock: &dyn Clock,
 ) -> Result<()> {
     let material = Material::make(fate.years)?;
@@ -180,7 +192,18 @@ fn calendar(
         let (mut extensions, mut excused, mut bad) = (0, 0, 0);
         for seed in seeds.clone() {
             let fate = Fate { card, seed, ..fate };
-            let report = years::live(&material, &fate)?;
+            let report = match shown.whole {
+                true => {
+                    let folder = tempfile::tempdir()?;
+                    let say = |day: i64| {
+                        if day % 365 == 0 {
+                            println!("  seed {seed}: {} years are over", day / 365);
+                        }
+                    };
+                    years::live_whole(folder.path(), &fate, &say).await?
+                }
+                false => years::live(&material, &fate)?,
+            };
             days += report.days.len();
             extensions += report.extensions;
             excused += report
@@ -211,7 +234,7 @@ fn calendar(
         days as f64 / seconds
     );
     if let Some((fate, report)) = last {
-        if timeline {
+        if shown.timeline {
             let mut lines: Vec<_> = report
                 .events
                 .iter()
@@ -229,7 +252,7 @@ fn calendar(
                 println!("{day:5}  {date}  {text}");
             }
         }
-        if let Some(path) = svg {
+        if let Some(path) = shown.svg {
             std::fs::write(path, years::picture(&report, &fate))
                 .with_context(|| path.display().to_string())?;
         }
@@ -388,6 +411,7 @@ async fn main() -> Result<()> {
             first,
             fair,
             rule,
+            whole,
             timeline,
             svg,
         } => {
@@ -399,14 +423,12 @@ async fn main() -> Result<()> {
                 rule: rule.into(),
             };
             let clock = SystemClock::new();
-            calendar(
-                card,
-                fate,
-                first..first + seeds,
+            let shown = Shown {
+                whole,
                 timeline,
-                svg.as_deref(),
-                &*clock,
-            )
+                svg: svg.as_deref(),
+            };
+            calendar(card, fate, first..first + seeds, shown, &*clock).await
         }
         Role::Admin {
             folder,

@@ -223,12 +223,12 @@ pub enum Operation<'a> {
     GetJobNumber {
         user: &'a str,
     },
-    /// A text, as CMS signature with the text inside.
+    /// Texts, each as CMS signature with the text inside.
     SignText {
         user: &'a str,
         handle: &'a str,
         job: &'a str,
-        text: &'a str,
+        texts: &'a [&'a str],
     },
     /// A CMS signature with its document inside.
     VerifySignature {
@@ -324,20 +324,30 @@ impl Operation<'_> {
                 user,
                 handle,
                 job,
-                text,
-            } => signature(
-                "SignDocument",
-                format!(
-                    "<CONN:CardHandle>{handle}</CONN:CardHandle>{}<SIG:TvMode>NONE</SIG:TvMode>\
-                     <SIG:JobNumber>{job}</SIG:JobNumber><SIG:SignRequest RequestID=\"1\"><SIG:OptionalInputs>\
-                     <dss:SignatureType>urn:ietf:rfc:5652</dss:SignatureType>\
-                     <SIG:IncludeEContent>true</SIG:IncludeEContent></SIG:OptionalInputs>\
-                     <SIG:Document ShortText=\"Text\"><dss:Base64Data MimeType=\"text/plain; charset=utf-8\">{}</dss:Base64Data>\
-                     </SIG:Document><SIG:IncludeRevocationInfo>true</SIG:IncludeRevocationInfo></SIG:SignRequest>",
-                    context_of(user),
-                    STANDARD.encode(text)
-                ),
-            ),
+                texts,
+            } => {
+                let requests = texts.iter().enumerate().map(|(number, text)| {
+                    format!(
+                        "<SIG:SignRequest RequestID=\"{}\"><SIG:OptionalInputs>\
+                         <dss:SignatureType>urn:ietf:rfc:5652</dss:SignatureType>\
+                         <SIG:IncludeEContent>true</SIG:IncludeEContent></SIG:OptionalInputs>\
+                         <SIG:Document ShortText=\"Text\">\
+                         <dss:Base64Data MimeType=\"text/plain; charset=utf-8\">{}</dss:Base64Data></SIG:Document>\
+                         <SIG:IncludeRevocationInfo>true</SIG:IncludeRevocationInfo></SIG:SignRequest>",
+                        number + 1,
+                        STANDARD.encode(text)
+                    )
+                });
+                signature(
+                    "SignDocument",
+                    format!(
+                        "<CONN:CardHandle>{handle}</CONN:CardHandle>{}<SIG:TvMode>NONE</SIG:TvMode>\
+                         <SIG:JobNumber>{job}</SIG:JobNumber>{}",
+                        context_of(user),
+                        requests.collect::<String>()
+                    ),
+                )
+            }
             Operation::VerifySignature { cms } => signature(
                 "VerifyDocument",
                 format!(

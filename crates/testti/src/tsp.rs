@@ -101,19 +101,27 @@ pub struct Tsp {
     shared: Arc<Mutex<Register>>,
 }
 
-/// What one certificate of a package is made from.
-struct Certify<'c> {
-    kind: Kind,
-    role: Role,
-    name: &'c str,
-    key: PublicKey,
-    dns: &'c [&'c str],
-    addresses: &'c [IpAddr],
-    validity: (Timestamp, Timestamp),
+/// What one certificate of a gSMC-K is made from.
+pub struct Certify<'c> {
+    /// Which one; the kind of key decides about the CA.
+    pub kind: Kind,
+    /// Its type; that of `kind`, unless it is to be wrong.
+    pub role: Role,
+    /// Common name.
+    pub name: &'c str,
+    /// The key on the card.
+    pub key: PublicKey,
+    /// Names of C.AK.AUT.
+    pub dns: &'c [&'c str],
+    /// Addresses of C.AK.AUT.
+    pub addresses: &'c [IpAddr],
+    /// First and last moment.
+    pub validity: (Timestamp, Timestamp),
 }
 
 impl Certify<'_> {
-    fn certificate(self, issuers: &Issuers) -> Result<Vec<u8>, Error> {
+    /// The certificate, DER.
+    pub fn certificate(self, issuers: &Issuers) -> Result<Vec<u8>, Error> {
         let ca = match self.kind.algorithm {
             Algorithm::Nist => &issuers.nist,
             Algorithm::Brainpool | Algorithm::Rsa => &issuers.brainpool,

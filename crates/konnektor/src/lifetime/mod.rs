@@ -101,6 +101,29 @@ pub(crate) struct Lifetime {
     shown: RwLock<Option<Shown>>,
     /// When it was last looked whether anything is due, with everything done that was.
     looked: Mutex<Option<Timestamp>>,
+    /// When this version first ran here, if another one ran before.
+    firmware: Option<Timestamp>,
+}
+
+/// Which version of the firmware ran here last, and since when.
+#[derive(Serialize, Deserialize)]
+struct Firmware {
+    version: String,
+    /// `None` for the first one: nothing was changed.
+    since: Option<Timestamp>,
+}
+
+/// When the firmware was changed last; certificates are not changed within a week of that (I10).
+fn firmware_change(store: &Store, version: &str, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let before: Option<Firmware> = store.get(NOTES, "firmware")?;
+    let since = match before {
+        Some(before) if before.version == version => return Ok(before.since),
+        Some(_) => Some(now),
+        None => None,
+    };
+    let version = version.to_owned();
+    store.put(NOTES, "firmware", &Firmware { version, since })?;
+    Ok(since)
 }
 
 /// What lies on the card, and its keys.
@@ -132,7 +155,7 @@ fn on_card(identities: &Identities) -> Result<(Package, BTreeMap<Kind, Identity>
 }
 
 impl Lifetime {
-    pub(crate) fn open(store: &Arc<Store>, identities: &Identities) -> Result<Self, Failure> {
+    pub(crate) fn open(store: &Arc<Store>, identities: &Identities, now: Timestamp) -> Result<Self, Failure> {
         let (package, keys) = on_card(identities)?;
         let unusable = |error: identity::Error| Failure::new(Code::INTERNAL, error);
         let card = Generation::read(0, &package, Source::Card).map_err(unusable)?;
@@ -151,6 +174,7 @@ impl Lifetime {
             busy: tokio::sync::Mutex::default(),
             shown: RwLock::default(),
             looked: Mutex::default(),
+            firmware: firmware_change(store, env!("CARGO_PKG_VERSION"), now)?,
         })
     }
 }
@@ -346,7 +370,11 @@ impl Inner {
     pub(crate) fn check_own_certificates(&self) {
         self.show_certificates();
         // a clock that is not believed neither raises an alarm nor silences one
-        if self.identities.nk.is_none() || self.doubt().is_some() {
+        if self.doubt().is_some() {
+            return;
+        }
+        self.remember_clock();
+        if self.identities.nk.is_none() {
             return;
         }
         let now = self.clock.now().as_second();
@@ -386,12 +414,23 @@ impl Inner {
     }
 
     /// The moment by which certificates are chosen, Unix seconds: the clock's, or while that is not believed the last one that
-    /// somebody has signed or confirmed, so that a wild clock changes nothing that anybody is shown.
+    /// was, so that a wild clock changes nothing that anybody is shown.
     pub(crate) fn believed(&self) -> i64 {
         let (now, evidence) = (self.clock.now().as_second(), self.evidence());
         match identity::clock::doubt(now, evidence) {
             None => now,
-            Some(_) => evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN)),
+            Some(_) => {
+                let seen = self.store.get::<i64>(NOTES, "believed").ok().flatten();
+                let signed = evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN));
+                signed.max(seen.unwrap_or(i64::MIN))
+            }
+        }
+    }
+
+    /// Keeps in mind what the clock shows while it is believed.
+    fn remember_clock(&self) {
+        if let Err(error) = self.store.put(NOTES, "believed", &self.clock.now().as_second()) {
+            tracing::warn!(%error, "what the clock shows was not stored");
         }
     }
 
@@ -409,7 +448,7 @@ impl Inner {
             registrar: settings.registration.is_some() && self.identities.nk.is_some(),
             signer: self.best_signer().await.map(|(_, signer)| signer),
             doubt: self.doubt().is_some(),
-            firmware: None,
+            firmware: self.lifetime.firmware,
         }
     }
 
@@ -566,4 +605,22 @@ pub enum ByHand {
     ShowClients(Option<u32>),
     /// Nothing changes by itself any more, or again.
     Freeze(bool),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_the_firmware_is_noticed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(firmware_change(&store, "1.0", at(10)).unwrap(), None);
+        assert_eq!(firmware_change(&store, "1.0", at(20)).unwrap(), None);
+        assert_eq!(firmware_change(&store, "1.1", at(30)).unwrap(), Some(at(30)));
+        assert_eq!(firmware_change(&store, "1.1", at(40)).unwrap(), Some(at(30)));
+        // back to the one before is a change, too
+        assert_eq!(firmware_change(&store, "1.0", at(50)).unwrap(), Some(at(50)));
+    }
 }

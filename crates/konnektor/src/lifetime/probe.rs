@@ -18,17 +18,7 @@ impl Inner {
         actor: Actor,
     ) -> Result<(), Failure> {
         let (status, revoked) = self.probe_status(generation, family).await;
-        if let Some(reason) = revoked
-            && self
-                .enter_step(
-                    actor,
-                    Change::Quarantined {
-                        generation,
-                        reason: reason.clone(),
-                    },
-                )
-                .is_ok()
-        {
+        if let Some(reason) = self.quarantine(generation, revoked, actor) {
             return Err(Failure::new(Code::NOT_PERMITTED, reason));
         }
         let mut probes = vec![
@@ -69,6 +59,24 @@ impl Inner {
                 });
                 Err(Failure::new(Code::NOT_PERMITTED, reason))
             }
+        }
+    }
+
+    /// A generation that waits and was revoked is never used; one that is or was in use stays as it is. Gives back why.
+    fn quarantine(&self, generation: u32, revoked: Option<String>, actor: Actor) -> Option<String> {
+        let reason = revoked?;
+        let change = Change::Quarantined {
+            generation,
+            reason: reason.clone(),
+        };
+        self.enter_step(actor, change).is_ok().then_some(reason)
+    }
+
+    /// Somebody has refused a generation: because it was revoked? Then nobody need try it again.
+    pub(super) async fn refused(&self, generation: u32, family: Family, actor: Actor) {
+        let (_, revoked) = self.probe_status(generation, family).await;
+        if let Some(reason) = self.quarantine(generation, revoked, actor) {
+            tracing::warn!(generation, reason, "revoked, and never used");
         }
     }
 

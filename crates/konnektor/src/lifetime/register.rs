@@ -130,6 +130,7 @@ impl Inner {
             }
             Err(failure) => {
                 self.register_error(&held, operation, "Other", failure.detail());
+                self.refused(generation, family, actor).await;
                 return Err(failure);
             }
         };

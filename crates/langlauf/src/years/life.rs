@@ -12,6 +12,12 @@ use identity::{
     Actor, Algorithm, Book, Change, DAY, Device, Family, Generation, HeldCvc, Kind, Outcome, Package, Probe,
     Role, Signer, Source, Stage, Step,
 };
+use pki::space::{Note, Record};
+use pki::tsl::Tsl;
+use pki::{How, Responders, Space, Trust};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 use testti::registrar;
 use testti::tsp::Tsp;
 
@@ -24,6 +30,12 @@ const ENOUGH: i64 = 8;
 const LOOKS: i64 = 4;
 /// From this day on the rule of 1 January 2025 wants young firmware.
 const HIDDEN: i64 = 2000;
+/// How long a trust list serves after its end.
+const GRACE: Duration = Duration::from_secs(30 * 86_400);
+/// Of so many packages one is revoked before it is used.
+const REVOKED: u64 = 8;
+/// A change of certificates and one of the firmware are so far apart, unless the end is near (I10).
+const APART: i64 = 7;
 
 /// Does something work on a day?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +63,18 @@ pub struct Day {
     pub generation: Option<u32>,
     /// Is there trouble?
     pub trouble: bool,
+}
+
+impl Day {
+    /// Each thing by its name.
+    pub fn lights(&self) -> [(&'static str, Light); 4] {
+        [
+            ("Tunnel", self.tunnel),
+            ("Lesen von Karten", self.reading),
+            ("Stapelsignatur", self.batch),
+            ("Praxissoftware", self.clients),
+        ]
+    }
 }
 
 /// What a life was like.
@@ -99,9 +123,18 @@ struct Life<'m> {
     hba: i64,
     /// Packages by day of publication, with fair days since.
     published: Vec<(i64, Generation, i64)>,
+    /// Serial numbers of certificates that were revoked before anybody used them.
+    revoked: BTreeSet<String>,
+    /// Package that is going to be revoked, and the day.
+    doomed: Option<(u32, i64)>,
     /// Fair days since the present SMC-B came.
     smb_fair: i64,
     firmware: i64,
+    space: Space,
+    trust: Option<Trust>,
+    responders: Arc<Responders>,
+    /// What the clock showed when it was believed last, Unix seconds.
+    seen: i64,
     report: Report,
 }
 
@@ -122,7 +155,7 @@ impl<'m> Life<'m> {
     fn begin(material: &'m Material, fate: &'m Fate) -> Result<Self> {
         let days = i64::from(fate.years) * 365;
         let iccsn = format!("80276009{:012}", fate.seed);
-        let package = material.card(fate.card, &iccsn, FIRST)?;
+        let package = material.card(fate.card, &iccsn, FIRST, fate.seed)?;
         let card = Generation::read(0, &package, Source::Card)?;
         let tsp = Tsp::default();
         tsp.add(&iccsn, package, &["konnektor.konlan"], &[]);
@@ -158,8 +191,14 @@ impl<'m> Life<'m> {
             ],
             hba: i64::MIN,
             published: vec![(0, card.clone(), i64::MAX / 2)],
+            revoked: BTreeSet::new(),
+            doomed: None,
             smb_fair: 0,
             firmware: -100,
+            space: Space::open(Record::default(), material.origin.clone(), GRACE).0,
+            trust: None,
+            responders: Arc::new(Responders::new(pki::Settings::default())),
+            seen: i64::MIN,
             report: Report {
                 spans: vec![(0, FIRST)],
                 ..Report::default()
@@ -202,9 +241,16 @@ impl<'m> Life<'m> {
         // the next package, somewhat before or after the search begins
         let newest_end = self.report.spans.last().map_or(0, |(_, end)| *end);
         let lead = between(seed, "package lead", self.published.len() as u64, 120, 240);
-        if newest_end - lead <= day && newest_end < i64::from(self.fate.years) * 365 {
+        let withdrawn = self.doomed.is_some_and(|(number, at)| {
+            number + 1 == u32::try_from(self.published.len()).unwrap_or_default() && at < day
+        });
+        let wanted = newest_end - lead <= day && newest_end < i64::from(self.fate.years) * 365;
+        if wanted || withdrawn {
             let era = self.material.era(day)?;
-            let end = newest_end + LATER;
+            let end = match withdrawn {
+                true => newest_end,
+                false => newest_end + LATER,
+            };
             let package = self.tsp.reissue(
                 &self.iccsn,
                 &era.issuers,
@@ -215,11 +261,18 @@ impl<'m> Life<'m> {
             let generation = Generation::read(number, &package, Source::Download)?;
             self.published.push((day, generation, 0));
             self.report.spans.push((day, end));
+            let draw = super::draw(seed, "revoked", u64::from(number));
+            if self.fate.faults && !withdrawn && draw.is_multiple_of(REVOKED) {
+                self.doomed = Some((number, day + between(seed, "revoked", u64::from(number), 0, 20)));
+            }
             self.event(
                 day,
                 format!("TSP veröffentlicht Paket {number}, gilt bis Tag {end}"),
             );
         }
+        self.revoke(day);
+        self.take_list(day)?;
+        self.by_hand(day)?;
         if between(seed, "firmware", day.unsigned_abs(), 1, 120) == 1 {
             self.firmware = day;
         }
@@ -235,7 +288,10 @@ impl<'m> Life<'m> {
             let begin = now - between(seed, "elsewhere begin", day.unsigned_abs(), 0, 700) * DAY;
             self.hba = self.hba.max(begin);
         }
-        self.access.daily(now, |_| false);
+        let revoked = self.revoked.clone();
+        self.access.daily(now, |certificate| {
+            revoked.contains(&hex::encode(certificate.serial()))
+        });
         if self.weather.is(Trouble::Power, day) {
             let mut book = Book::new(self.card.clone());
             for step in &self.steps {
@@ -249,6 +305,180 @@ impl<'m> Life<'m> {
             self.attempts = Attempts::default();
         }
         Ok(())
+    }
+
+    /// Certificates are revoked that nobody uses yet; all of a card in use would be the end of the card (A_21771).
+    fn revoke(&mut self, day: i64) {
+        let Some((number, at)) = self.doomed else { return };
+        if at != day {
+            return;
+        }
+        let package = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.published.get(number));
+        let serials: Vec<String> = package
+            .into_iter()
+            .flat_map(|(_, generation, _)| generation.certificates.values())
+            .map(|held| held.serial.clone())
+            .collect();
+        let known = self.book.generations.iter().find(|one| {
+            let mut all = one.certificates.values();
+            all.any(|held| serials.contains(&held.serial))
+        });
+        let used = known.is_some_and(|one| {
+            one.families().iter().any(|family| {
+                matches!(
+                    self.book.stage(one.number, *family),
+                    Some(Stage::Active | Stage::Superseded)
+                )
+            })
+        });
+        match used {
+            true => self.doomed = None,
+            false => {
+                self.revoked.extend(serials);
+                self.event(day, format!("TSP sperrt Paket {number}"));
+            }
+        }
+    }
+
+    /// The newest trust list, if it can be had.
+    fn take_list(&mut self, day: i64) -> Result<()> {
+        let newest = self.material.lists.iter().rev().find(|(from, _)| *from <= day);
+        let (from, xml) = newest.context("no trust list")?;
+        let reachable = day == 0 || !self.weather.is(Trouble::Provider, day);
+        let had = self.space.list().map(|list| list.issued.as_second());
+        if !reachable
+            || had >= Some(self.seconds(*from))
+            || clock::doubt(self.shown(self.seconds(day), day), self.evidence()).is_some()
+        {
+            return Ok(());
+        }
+        let now = Timestamp::from_second(self.shown(self.seconds(day), day))?;
+        // May 2020: nobody had looked at what lists announce
+        if self.fate.rule == Rule::OneAnchor {
+            if let Ok(signed) = Tsl::verify(xml, &[&self.material.origin.anchor], now) {
+                self.trust = Some(Trust::new(Arc::new(signed.list), GRACE, self.responders.clone()));
+            }
+            return Ok(());
+        }
+        match self.space.offer_list(xml, How::Automatic, now) {
+            Ok(offer) => {
+                for note in &offer.notes {
+                    if let Note::Activated(subject) = note {
+                        self.report
+                            .events
+                            .push((day, format!("neuer Vertrauensanker {subject}")));
+                    }
+                }
+                self.space = offer.space;
+                let list = self.space.list().context("a list was taken")?.clone();
+                self.trust = Some(Trust::new(list, GRACE, self.responders.clone()));
+            }
+            // a clock that is off by days can make a list look too young
+            Err(error) if self.weather.is_fair(day) => {
+                self.report
+                    .violations
+                    .push((day, format!("Liste nicht angenommen: {error}")));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What administrators do now and then, not always wisely.
+    fn by_hand(&mut self, day: i64) -> Result<()> {
+        if !self.fate.faults {
+            return Ok(());
+        }
+        let number = day.unsigned_abs();
+        let frozen = self.weather.is(Trouble::Frozen, day);
+        let mut wanted = Vec::new();
+        if frozen != self.book.frozen {
+            wanted.push(Change::Frozen { on: frozen });
+        }
+        let some = between(self.fate.seed, "some generation", number, 0, 3);
+        let some = u32::try_from(some)?;
+        if between(self.fate.seed, "clients", number, 1, 150) == 1 {
+            let generation = (some < 3).then_some(some);
+            wanted.push(Change::AkChosen { generation });
+        }
+        // a step back to what is still good, or forward again before its day
+        if between(self.fate.seed, "step back", number, 1, 400) == 1 {
+            for family in self.book.families() {
+                let held = self.held(some, Role::NkVpn, family);
+                let valid = held.is_some_and(|(_, der)| {
+                    X509::parse(&der).is_ok_and(|one| one.is_valid_at(self.seconds(day)))
+                });
+                if valid {
+                    wanted.push(Change::Activated {
+                        generation: some,
+                        family,
+                    });
+                }
+            }
+        }
+        for change in wanted {
+            let step = Step {
+                at: self.material.at(day * DAY)?,
+                actor: Actor::Administrator,
+                change,
+            };
+            // what the state does not allow is refused, and that is all
+            let mut after = self.book.clone();
+            if after.apply(&step).is_ok() {
+                self.book = after;
+                self.event(day, format!("von Hand: {}", told(&step.change)));
+                self.steps.push(step);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the device's clock shows when it is `real`.
+    fn shown(&self, real: i64, day: i64) -> i64 {
+        let weeks = |most| between(self.fate.seed, "clock", day.div_euclid(8).unsigned_abs(), 1, most) * DAY;
+        match self.weather.clock(day) {
+            Some(Trouble::Past) => 0,
+            Some(Trouble::Future) => 2_147_483_647,
+            Some(Trouble::Behind) => real - weeks(11),
+            Some(Trouble::Ahead) => real + weeks(44),
+            _ => real,
+        }
+    }
+
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            floor: self.space.list().map_or(i64::MIN, |list| list.issued.as_second()),
+            confirmed: None,
+        }
+    }
+
+    /// The moment by which the device chooses.
+    fn believed(&self, real: i64, day: i64) -> i64 {
+        let (shown, evidence) = (self.shown(real, day), self.evidence());
+        match clock::doubt(shown, evidence) {
+            None => shown,
+            Some(_) => evidence.floor.max(self.seen),
+        }
+    }
+
+    /// Is one of a generation's certificates revoked?
+    fn is_revoked(&self, generation: u32) -> bool {
+        let one = self.book.generation(generation);
+        one.is_some_and(|one| {
+            let mut all = one.certificates.values();
+            all.any(|held| self.revoked.contains(&held.serial))
+        })
+    }
+
+    /// Is there a trust list, in its grace period at least?
+    fn trusts(&self, real: i64) -> bool {
+        let end = self
+            .trust
+            .as_ref()
+            .map(|trust| trust.list().next_update.as_second());
+        end.is_some_and(|end| real <= end + i64::try_from(GRACE.as_secs()).unwrap_or_default())
     }
 
     fn smb(&self, day: i64) -> Option<&(i64, i64, X509)> {
@@ -269,24 +499,22 @@ impl<'m> Life<'m> {
     fn look(&mut self, day: i64, look: i64) -> Result<()> {
         // late enough in each quarter of the day that its moment is past
         let real = self.seconds(day) + look * DAY / LOOKS + 5 * 3600;
-        let shown = match (
-            self.weather.is(Trouble::Past, day),
-            self.weather.is(Trouble::Future, day),
-        ) {
-            (true, _) => 0,
-            (_, true) => 2_147_483_647,
-            _ => real,
+        let shown = self.shown(real, day);
+        let doubt = clock::doubt(shown, self.evidence()).is_some();
+        let expected = match self.weather.clock(day) {
+            None => Some(false),
+            Some(Trouble::Past | Trouble::Future) => Some(true),
+            // that depends on the age of the trust list
+            Some(_) => None,
         };
-        // a trust list is never older than two weeks
-        let evidence = Evidence {
-            floor: real - 14 * DAY,
-            confirmed: None,
-        };
-        let doubt = clock::doubt(shown, evidence).is_some();
-        if doubt != (shown != real) {
-            self.report
-                .violations
-                .push((day, "eine falsche Uhr wird geglaubt".into()));
+        if !doubt {
+            self.seen = shown;
+        }
+        if expected.is_some_and(|expected| expected != doubt) && self.fate.rule != Rule::OneAnchor {
+            self.report.violations.push((
+                day,
+                "eine falsche Uhr wird geglaubt, oder eine richtige nicht".into(),
+            ));
         }
         let facts = Facts {
             now: Timestamp::from_second(shown)?,
@@ -323,40 +551,19 @@ impl<'m> Life<'m> {
             actor: Actor::Device,
             change,
         };
+        if let Change::Activated { .. } = &step.change {
+            let near = plan::end_of_used(&self.book) - at.as_second() <= 2 * APART * DAY;
+            if day - self.firmware < APART && self.shown(0, day) == 0 && !near {
+                self.report
+                    .violations
+                    .push((day, "Zertifikate und Firmware in einer Woche gewechselt".into()));
+            }
+        }
         self.book
             .apply(&step)
             .with_context(|| format!("day {day}: {:?}", step.change))?;
-        let text = match &step.change {
-            Change::Fetched(generation) => format!("Generation {} geholt", generation.number),
-            Change::Verified { generation } => format!("Generation {generation} geprüft"),
-            Change::Registered {
-                generation, signer, ..
-            } => {
-                format!(
-                    "Generation {generation} registriert, signiert von {}",
-                    signer.iccsn
-                )
-            }
-            Change::Unregistered { generation, .. } => {
-                format!("Generation {generation} ist nicht mehr registriert")
-            }
-            Change::Probed {
-                generation, probes, ..
-            } => {
-                let failed = probes
-                    .iter()
-                    .find(|probe| matches!(probe.outcome, Outcome::Failed(_)));
-                match failed {
-                    None => format!("Generation {generation} erprobt"),
-                    Some(probe) => format!("Generation {generation} erprobt: {} misslingt", probe.name),
-                }
-            }
-            Change::Activated { generation, .. } => {
-                self.report.extensions += 1;
-                format!("Generation {generation} in Gebrauch")
-            }
-            other => format!("{other:?}"),
-        };
+        self.report.extensions += u32::from(matches!(step.change, Change::Activated { .. }));
+        let text = told(&step.change);
         self.event(day, text);
         self.steps.push(step);
         Ok(())
@@ -379,7 +586,9 @@ impl<'m> Life<'m> {
                 let Ok(package) = Package::read(&bytes, &self.iccsn) else {
                     return Ok(None);
                 };
-                let trust = &self.material.era(day)?.trust;
+                let Some(trust) = &self.trust else {
+                    return Ok(None);
+                };
                 let judged = identity::verify(
                     &package,
                     &self.book,
@@ -392,12 +601,25 @@ impl<'m> Life<'m> {
                     .ok()
                     .and_then(|(generation, _)| generation.map(Change::Fetched)))
             }
-            Order::Verify { generation } => {
-                Ok((!self.weather.is(Trouble::Status, day)).then_some(Change::Verified { generation }))
-            }
+            Order::Verify { generation } => Ok(match self.weather.is(Trouble::Status, day) {
+                true => None,
+                false if self.is_revoked(generation) => Some(Change::Quarantined {
+                    generation,
+                    reason: "gesperrt".into(),
+                }),
+                false => Some(Change::Verified { generation }),
+            }),
             Order::Register { generation, family } => {
                 let again = self.book.registration(generation, family).is_some();
-                if self.weather.is(Trouble::Registrar, day) || (self.fate.rule == Rule::SameSigner && again) {
+                // a clock that differs is refused (7061), a revoked certificate, too (7021)
+                let refused = self.shown(0, day) != 0 || self.is_revoked(generation);
+                let down = self.weather.is(Trouble::Registrar, day);
+                // who is refused looks why
+                if self.is_revoked(generation) && !down && !self.weather.is(Trouble::Status, day) {
+                    let reason = "gesperrt".into();
+                    return Ok(Some(Change::Quarantined { generation, reason }));
+                }
+                if down || refused || (self.fate.rule == Rule::SameSigner && again) {
                     return Ok(None);
                 }
                 let (Some((_, der)), Some((_, _, signer))) =
@@ -427,6 +649,12 @@ impl<'m> Life<'m> {
                     entry.hold.is_none() && entry.since.as_second() + plan::SKEW >= ours
                 });
                 Ok((!known).then_some(Change::Unregistered { generation, family }))
+            }
+            Order::Probe { generation, .. }
+                if self.is_revoked(generation) && !self.weather.is(Trouble::Status, day) =>
+            {
+                let reason = "gesperrt".into();
+                Ok(Some(Change::Quarantined { generation, reason }))
             }
             Order::Probe { generation, family } => {
                 let probes = self.probe(day, generation, family);
@@ -497,9 +725,12 @@ impl<'m> Life<'m> {
     fn tunnel_generation(&self, day: i64) -> Option<u32> {
         let now = self.seconds(day);
         let admitted = |choice: &select::Choice<'_>| self.access.admits(&choice.held.der, now);
-        let ours = select::tunnel(&self.book, now);
+        let ours = select::tunnel(&self.book, self.believed(now, day));
+        if !self.trusts(now) {
+            return None;
+        }
         let choice = match self.fate.rule {
-            Rule::Ours | Rule::SameSigner => ours.into_iter().find(admitted),
+            Rule::Ours | Rule::SameSigner | Rule::OneAnchor => ours.into_iter().find(admitted),
             Rule::AtOnce => {
                 // whatever came last is used from the moment it is there
                 let newest = self.book.generations.last()?.number;
@@ -526,11 +757,17 @@ impl<'m> Life<'m> {
     /// Generations that are, or by now must be, at hand.
     fn due(&self) -> impl Iterator<Item = &Generation> {
         let due = self.published.iter().filter(|(_, _, fair)| *fair >= ENOUGH);
-        due.map(|(_, generation, _)| generation)
+        let good = |one: &&Generation| {
+            let mut all = one.certificates.values();
+            !all.any(|held| self.revoked.contains(&held.serial))
+        };
+        due.map(|(_, generation, _)| generation).filter(good)
     }
 
     fn judge(&mut self, day: i64) -> Result<()> {
         let now = self.seconds(day);
+        let believed = self.believed(now, day);
+        let trusts = self.trusts(now);
         let light = |works: bool, expected: bool| match (works, expected) {
             (true, _) => Light::Good,
             (false, false) => Light::Excused,
@@ -558,9 +795,12 @@ impl<'m> Life<'m> {
         );
         let mut reading = Light::Good;
         for terminal in &self.terminals {
-            let works = select::terminal(&self.book, terminal.name, now)
-                .iter()
-                .any(|choice| self.accepts(terminal, choice.generation, choice.kind.algorithm.family(), day));
+            let works = trusts
+                && select::terminal(&self.book, terminal.name, believed)
+                    .iter()
+                    .any(|choice| {
+                        self.accepts(terminal, choice.generation, choice.kind.algorithm.family(), day)
+                    });
             let expected = self.due().any(|one| {
                 one.certificates.iter().any(|(kind, held)| {
                     kind.role == Role::SakAut
@@ -575,9 +815,9 @@ impl<'m> Life<'m> {
             }
         }
         let takes = |cvc: &HeldCvc| cvc.to >= self.hba.max(now);
-        let shown = select::cvc(&self.book, now).cloned();
+        let shown = select::cvc(&self.book, believed).cloned();
         let batch = light(
-            shown.as_ref().is_some_and(takes),
+            trusts && shown.as_ref().is_some_and(takes),
             self.due()
                 .filter_map(|one| one.cvc.as_ref())
                 .any(|cvc| cvc.from <= now && takes(cvc)),
@@ -590,9 +830,11 @@ impl<'m> Life<'m> {
             Card::Dual | Card::Ecc => &[Algorithm::Brainpool, Algorithm::Nist],
         };
         let seen = algorithms.iter().all(|algorithm| {
-            select::clients(&self.book, *algorithm, now).is_some_and(|choice| choice.held.is_valid(now))
+            select::clients(&self.book, *algorithm, believed).is_some_and(|choice| choice.held.is_valid(now))
         });
-        let clients = light(seen, self.due().any(|one| valid(one, Role::AkAut)));
+        // by a clock that is a few days behind, yesterday's certificate is still good
+        let behind = self.weather.is(Trouble::Behind, day);
+        let clients = light(seen, !behind && self.due().any(|one| valid(one, Role::AkAut)));
         let today = Day {
             tunnel,
             reading,
@@ -601,12 +843,7 @@ impl<'m> Life<'m> {
             generation,
             trouble: !self.weather.is_fair(day),
         };
-        for (name, light) in [
-            ("Tunnel", tunnel),
-            ("Lesen von Karten", reading),
-            ("Stapelsignatur", batch),
-            ("Praxissoftware", clients),
-        ] {
+        for (name, light) in today.lights() {
             if light == Light::Dark {
                 self.report.violations.push((day, format!("{name} geht nicht")));
             }
@@ -638,12 +875,46 @@ impl<'m> Life<'m> {
                 .families()
                 .iter()
                 .any(|family| self.book.stage(number, *family) == Some(Stage::Quarantined));
-            if lost {
+            if lost && !self.is_revoked(number) {
                 self.report
                     .violations
                     .push((last, format!("Generation {number} ist in Quarantäne")));
             }
         }
         Ok(self.report)
+    }
+}
+
+/// A step, in a line of a timeline.
+pub(super) fn told(change: &Change) -> String {
+    match change {
+        Change::Fetched(generation) => format!("Generation {} geholt", generation.number),
+        Change::Verified { generation } => format!("Generation {generation} geprüft"),
+        Change::Registered {
+            generation, signer, ..
+        } => {
+            format!(
+                "Generation {generation} registriert, signiert von {}",
+                signer.iccsn
+            )
+        }
+        Change::Unregistered { generation, .. } => {
+            format!("Generation {generation} ist nicht mehr registriert")
+        }
+        Change::Probed {
+            generation, probes, ..
+        } => {
+            let failed = probes
+                .iter()
+                .find(|probe| matches!(probe.outcome, Outcome::Failed(_)));
+            match failed {
+                None => format!("Generation {generation} erprobt"),
+                Some(probe) => format!("Generation {generation} erprobt: {} misslingt", probe.name),
+            }
+        }
+        Change::Activated { generation, .. } => {
+            format!("Generation {generation} in Gebrauch")
+        }
+        other => format!("{other:?}"),
     }
 }

@@ -1,22 +1,25 @@
 //! What all lives share: CAs of every era, keys, trust as of each era.
 
-use super::Card;
+use super::{Card, between};
 use anyhow::{Context, Result};
 use asn1::X509;
-use base::Timestamp;
+use base::{Timestamp, VirtualClock};
 use crypto::{Curve, EcPrivate, Key, RsaPrivate, SoftKey};
 use identity::{Algorithm, DAY, Kind, Package, Role};
 use pki::issue::{Name, Profile, Request, profile};
-use pki::tsl::{CaService, ServiceStatus, Tsl};
-use pki::{Responders, Trust};
+use pki::space::Origin;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use testti::tsp::Issuers;
-use testti::{SavedKeys, TestPki};
+use testti::tsp::{Certify, Issuers};
+use testti::{Publisher, SavedKeys, TestPki};
 
 /// Days between two generations of CAs.
 const ERA: i64 = 1_000;
+/// Days between two trust lists.
+const LIST: i64 = 28;
+/// Days between two trust anchors; a multiple of [`LIST`].
+const ANCHOR: i64 = 728;
 
 /// CAs of one era.
 pub struct Era {
@@ -24,8 +27,6 @@ pub struct Era {
     pub begin: i64,
     /// The CAs.
     pub issuers: Issuers,
-    /// Trust in them and in all before that have not ended.
-    pub trust: Trust,
     /// Their names, for the lists in terminals.
     pub names: Vec<String>,
 }
@@ -36,6 +37,10 @@ pub struct Material {
     pub start: i64,
     /// Eras in order.
     pub eras: Vec<Era>,
+    /// Trust lists, with the day on which each is published.
+    pub lists: Vec<(i64, String)>,
+    /// What a device was made with; without roots, so that only an announcement brings it over a change of the anchor.
+    pub origin: Arc<Origin>,
     /// The test TI.
     pub pki: TestPki,
     /// Keys of the gSMC-K.
@@ -74,7 +79,6 @@ impl Material {
                 begin,
                 issuers: newest.clone(),
                 names: cas.iter().map(X509::subject).collect(),
-                trust: trust(&pki, cas, day(begin)?, day(begin + 20 * 365)?)?,
             });
         }
         let elliptic = |curve| Ok::<_, crypto::Error>(SoftKey::Ec(EcPrivate::generate(curve)?));
@@ -91,9 +95,16 @@ impl Material {
                 keys.insert(kind(Algorithm::Nist), Arc::new(elliptic(Curve::NistP256)?));
             }
         }
+        let lists = trust_lists(&pki, start, i64::from(years) * 365, &eras)?;
+        let origin = Origin {
+            anchor: X509::parse(&pki.tsl.ca.certificate)?,
+            roots: Vec::new(),
+        };
         Ok(Self {
             start: start.as_second(),
             eras,
+            lists,
+            origin: Arc::new(origin),
             pki,
             keys,
             cvc_key: EcPrivate::generate(Curve::BrainpoolP256r1)?,
@@ -112,8 +123,8 @@ impl Material {
         all.find(|era| era.begin <= day).context("before every era")
     }
 
-    /// What lies on a new card; it ends after so many days.
-    pub fn card(&self, card: Card, iccsn: &str, days: i64) -> Result<Package> {
+    /// What lies on a new card; it ends after so many days, some of it earlier.
+    pub fn card(&self, card: Card, iccsn: &str, days: i64, seed: u64) -> Result<Package> {
         let era = self.era(0)?;
         let wanted = |kind: &Kind| match card {
             Card::Rsa => kind.algorithm == Algorithm::Rsa,
@@ -122,29 +133,18 @@ impl Material {
         };
         let mut package = Package::default();
         for (kind, key) in self.keys.iter().filter(|(kind, _)| wanted(kind)) {
-            let (profile, role) = match kind.role {
-                Role::NkVpn => (&profile::NK_VPN, asn1::oid::ROLE_NK),
-                Role::AkAut => (&profile::AK_AUT, asn1::oid::ROLE_AK),
-                Role::SakAut => (&profile::SAK_AUT, asn1::oid::ROLE_SAK),
-            };
-            let ca = match kind.algorithm {
-                Algorithm::Nist => &era.issuers.nist,
-                _ => &era.issuers.brainpool,
-            };
-            let certificate = ca.issue(&Request {
-                profile,
-                subject: Name::new("Langlauf TEST-ONLY NOT-VALID", &format!("{iccsn}-20260101")),
+            // what was made on one day need not end on one day
+            let early = between(seed, &kind.to_string(), 0, 0, 45);
+            let certify = Certify {
+                kind: *kind,
+                role: kind.role,
+                name: &format!("{iccsn}-20260101"),
                 key: key.public(),
-                admission: Some(asn1::Admission {
-                    items: vec!["TEST-ONLY".into()],
-                    oids: vec![role],
-                    registration: None,
-                }),
                 dns: &[],
                 addresses: &[],
-                from: self.at(-10 * DAY)?,
-                to: self.at(days * DAY)?,
-            })?;
+                validity: (self.at(-10 * DAY)?, self.at((days - early) * DAY)?),
+            };
+            let certificate = certify.certificate(&era.issuers)?;
             package.certificates.insert(*kind, certificate);
         }
         let holder = hex::decode(format!("000a{iccsn}"))?;
@@ -181,34 +181,35 @@ impl Material {
     }
 }
 
-/// Trust in these CAs; it lasts, for its own calendar is simulated elsewhere (`a_thousand_days`).
-fn trust(pki: &TestPki, cas: Vec<X509>, from: Timestamp, to: Timestamp) -> Result<Trust> {
-    let contents = pki.list_contents("http://127.0.0.1", "https://127.0.0.1");
-    let types = contents.cas.first().map(|(_, types)| types.clone());
-    let services = cas.into_iter().map(|certificate| CaService {
-        certificate,
-        status: ServiceStatus::InAccord,
-        history: Vec::new(),
-        types: types.clone().unwrap_or_default(),
-        ocsp: None,
-    });
-    let cvcs = contents.cvcs.iter().map(|bytes| asn1::Cvc::parse(bytes));
-    let list = Tsl {
-        id: "years".into(),
-        sequence: 1,
-        issued: from,
-        next_update: to,
-        addresses: Vec::new(),
-        cas: services.collect(),
-        responders: Vec::new(),
-        crl_signers: Vec::new(),
-        cvcs: cvcs.collect::<Result<_, _>>()?,
-        announcements: Vec::new(),
-        dnssec: Vec::new(),
-        vl: None,
-        skipped: Vec::new(),
-    };
-    let responders = Arc::new(Responders::new(pki::Settings::default()));
-    let grace = Duration::from_secs(30 * 86_400);
-    Ok(Trust::new(Arc::new(list), grace, responders))
+/// Trust lists as they are published in these years, with the day of each: every one lasts thirty days, the trust anchor changes
+/// every two years and is announced four weeks before, and the CAs of an era are in them from its first day.
+fn trust_lists(pki: &TestPki, start: Timestamp, days: i64, eras: &[Era]) -> Result<Vec<(i64, String)>> {
+    let clock = VirtualClock::at(start);
+    let day = |number: i64| Timestamp::from_second(start.as_second() + number * DAY);
+    let publisher = Publisher::new(pki, clock.shared(), "http://127.0.0.1", "https://127.0.0.1")?;
+    let (mut lists, mut eras, mut anchors) = (Vec::new(), eras.iter().peekable(), 2);
+    for today in (0..days).step_by(usize::try_from(LIST)?) {
+        while let Some(era) = eras.next_if(|era| era.begin <= today) {
+            publisher.change(|contents| {
+                let types = contents.cas.first().map(|(_, types)| types.clone());
+                for ca in [&era.issuers.brainpool, &era.issuers.nist] {
+                    contents
+                        .cas
+                        .push((ca.certificate.clone(), types.clone().unwrap_or_default()));
+                }
+            });
+        }
+        if today % ANCHOR == ANCHOR - 2 * LIST {
+            let begin = day(today + 2 * LIST)?;
+            let next = pki.list_signer(anchors, day(today)?, day(today + 2 * ANCHOR)?)?;
+            publisher.announce(next, begin);
+            anchors += 1;
+        }
+        if today > 0 && today % ANCHOR == 0 {
+            publisher.switch();
+        }
+        lists.push((today, publisher.publish()?));
+        clock.advance(Duration::from_secs(u64::try_from(LIST * DAY)?));
+    }
+    Ok(lists)
 }

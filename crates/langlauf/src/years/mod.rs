@@ -7,10 +7,12 @@ mod life;
 mod material;
 mod svg;
 mod weather;
+mod whole;
 
 pub use life::{Day, Light, Report, live};
 pub use material::Material;
 pub use svg::picture;
+pub use whole::{LONGEST, live_whole};
 
 use std::fmt;
 
@@ -40,6 +42,8 @@ impl fmt::Display for Card {
 pub enum Rule {
     /// Ours.
     Ours,
+    /// 27 May 2020: only the trust anchor that it was made with is believed.
+    OneAnchor,
     /// September 2023: what is fetched is used at once.
     AtOnce,
     /// 1 January 2025: from a certain day on firmware must be young.
@@ -99,7 +103,8 @@ mod tests {
             // 15: a service that forgets a registration had left the second extension stuck for good
             for seed in [0, 1, 2, 15] {
                 let report = live(&material, &fate(card, seed)).unwrap();
-                assert_eq!(report.violations, [], "{card} {seed}");
+                let first: Vec<_> = report.violations.iter().take(5).collect();
+                assert!(first.is_empty(), "{card} {seed}: {first:?}");
                 assert_eq!(report.days.len(), 3650);
                 assert!(report.extensions >= 2, "{card} {seed}: {}", report.extensions);
                 assert_eq!(report.deregistrations, 0);
@@ -126,7 +131,13 @@ mod tests {
     #[test]
     fn the_known_incidents() {
         let material = Material::make(10).unwrap();
-        for rule in [Rule::AtOnce, Rule::HiddenDate, Rule::LatestFlag, Rule::SameSigner] {
+        for rule in [
+            Rule::OneAnchor,
+            Rule::AtOnce,
+            Rule::HiddenDate,
+            Rule::LatestFlag,
+            Rule::SameSigner,
+        ] {
             // a switch before the proof is no harm as long as everything works: for that one something must go wrong
             let faults = rule == Rule::AtOnce;
             let fates = (0..if faults { 12 } else { 1 }).map(|seed| Fate {

@@ -23,12 +23,18 @@ pub enum Trouble {
     Past,
     /// The clock shows 2038.
     Future,
+    /// The clock is behind by days, too few to be doubted.
+    Behind,
+    /// The clock is ahead by weeks, too few to be doubted.
+    Ahead,
+    /// An administrator has stopped everything that happens by itself.
+    Frozen,
     /// Power cut.
     Power,
 }
 
 /// Kind, days between two windows, longest window.
-const CLIMATE: [(Trouble, i64, i64); 9] = [
+const CLIMATE: [(Trouble, i64, i64); 12] = [
     (Trouble::Package, 120, 60),
     (Trouble::Provider, 200, 8),
     (Trouble::Status, 150, 20),
@@ -37,6 +43,9 @@ const CLIMATE: [(Trouble, i64, i64); 9] = [
     (Trouble::Closed, 100, 12),
     (Trouble::Past, 400, 2),
     (Trouble::Future, 500, 2),
+    (Trouble::Behind, 500, 4),
+    (Trouble::Ahead, 500, 4),
+    (Trouble::Frozen, 500, 10),
     (Trouble::Power, 40, 1),
 ];
 
@@ -72,6 +81,12 @@ impl Weather {
         let list = self.windows.get(&trouble).map_or(&[][..], Vec::as_slice);
         let after = list.partition_point(|(_, end)| *end < day);
         list.get(after).is_some_and(|(begin, _)| *begin <= day)
+    }
+
+    /// What is wrong with the device's clock on a day.
+    pub fn clock(&self, day: i64) -> Option<Trouble> {
+        let kinds = [Trouble::Past, Trouble::Future, Trouble::Behind, Trouble::Ahead];
+        kinds.into_iter().find(|kind| self.is(*kind, day))
     }
 
     /// What is wrong with packages on a day.

@@ -22,23 +22,6 @@ const FAULTS: [Option<OcspFault>; 6] = [
     Some(OcspFault::Future),
 ];
 
-/// Lets virtual time pass with real time, the one so many times faster than the other.
-pub(crate) async fn pass(clock: &VirtualClock, real: Duration, times: u32) {
-    #[allow(clippy::disallowed_methods)] // the one place where virtual time meets real time
-    tokio::time::sleep(real).await;
-    clock.advance(real * times);
-}
-
-/// So that whatever waits for seconds goes on.
-pub(crate) fn tick(clock: &VirtualClock) -> tokio::task::JoinHandle<()> {
-    let clock = clock.clone();
-    tokio::spawn(async move {
-        loop {
-            pass(&clock, Duration::from_millis(2), 10).await;
-        }
-    })
-}
-
 struct Life {
     clock: VirtualClock,
     start: Timestamp,
@@ -71,7 +54,7 @@ async fn read(world: &World, clock: &VirtualClock, online: bool, day: u32) -> St
             Err(error) => last = format!("{error:#}"),
         }
         // a terminal that comes back waits up to half a minute between tries
-        pass(clock, Duration::from_millis(10), 100).await;
+        clock.pass(Duration::from_millis(10), 100).await;
     }
     panic!("day {day}: no card could be read: {last}");
 }
@@ -91,7 +74,7 @@ async fn live(days: u32) {
     options.settings = "smb_unlock = true".parse().unwrap();
     let life = Life {
         start: clock.now(),
-        _ticking: tick(&clock),
+        _ticking: clock.tick(),
         clock,
     };
     let clock = &life.clock;

@@ -1,6 +1,5 @@
 //! Qualified signatures: one PIN for one document, one for a batch, one for a day.
 
-use crate::a_thousand_days::{pass, tick};
 use base::{Clock, VirtualClock};
 use card::cos::{NoMemory, VirtualCard};
 use e2e::Morning;
@@ -347,7 +346,7 @@ async fn the_card_forgets_the_pin_when_the_time_is_over() {
     options.settings = "[signature]\ncomfort = true\ncomfort_hours = 1\n"
         .parse()
         .unwrap();
-    let ticking = tick(&clock);
+    let ticking = clock.tick();
     let world = World::start(&options, clock.shared()).await.unwrap();
     Walk::new(&world, &clock, true, &|_| ()).run().await.unwrap();
     let (pad, office) = (
@@ -373,11 +372,11 @@ async fn the_card_forgets_the_pin_when_the_time_is_over() {
     let (begin, before) = (clock.elapsed(), pad.card_commands());
     let millisecond = Duration::from_millis(1);
     while clock.elapsed() - begin < Duration::from_secs(3_580) {
-        pass(&clock, millisecond, 1_000).await;
+        clock.pass(millisecond, 1_000).await;
     }
     assert_eq!(pad.card_commands(), before);
     while pad.card_commands() == before {
-        pass(&clock, millisecond, 100).await;
+        clock.pass(millisecond, 100).await;
         assert!(clock.elapsed() - begin < Duration::from_secs(3_700));
     }
     assert_eq!(mode().await.text("TimeRemaining"), None);

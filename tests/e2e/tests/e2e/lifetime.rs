@@ -1,7 +1,6 @@
 //! The lifetime extension on the whole instance: by the calendar with everything going wrong, under load, and back after a
 //! year off.
 
-use crate::a_thousand_days::{pass, tick};
 use base::{Clock, VirtualClock};
 use e2e::documents::{Item, Office, outcomes};
 use e2e::{logged, read_vsd};
@@ -43,7 +42,7 @@ async fn begin(settings: &str) -> Life {
     let mut options = e2e::options(folder.path().into());
     options.settings = settings.parse().unwrap();
     options.gsmc_k_days = CARD;
-    let ticking = tick(&clock);
+    let ticking = clock.tick();
     let world = World::start(&options, clock.shared()).await.unwrap();
     Walk::new(&world, &clock, true, &|_| ()).run().await.unwrap();
     Life {
@@ -77,7 +76,7 @@ impl Life {
             let connected = self.inner().terminals().all();
             let connected = connected.iter().any(|one| one.session.is_some());
             let times = if !connected && attempt % 12 == 0 { 3000 } else { 5 };
-            pass(&self.clock, Duration::from_millis(10), times).await;
+            self.clock.pass(Duration::from_millis(10), times).await;
         }
         panic!("day {day}: no card could be read: {last}");
     }
@@ -395,6 +394,46 @@ fn judged_by_others(life: &Life) {
         }
     }
     assert!(signed >= 2 && questions >= 2, "{signed} {questions}");
+}
+
+/// A generation is revoked after it has proven itself and before it is used: the refusal of the access service makes the device
+/// look why, it is put aside, and the next package, which lasts no longer, takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_before_it_was_used() {
+    let life = begin("smb_unlock = true\n[lifetime]\nautomatic = false").await;
+    let inner = life.inner();
+    let smb = langlauf::world::SMC_B.parse().unwrap();
+    inner
+        .store_smb_pin(&smb, "123456".to_owned().into())
+        .await
+        .unwrap();
+    let issue = async || {
+        let now = life.clock.now();
+        life.world.reissue(&life.world.issuers(), now, 1000).unwrap();
+        let package = life.world.tsp.published(GSMC_K).unwrap();
+        let file = package.write(GSMC_K).unwrap();
+        inner.lifetime_by_hand(ByHand::Import(file)).await.unwrap();
+        package
+    };
+    let package = issue().await;
+    inner.lifetime_by_hand(ByHand::Register(1)).await.unwrap();
+    inner.lifetime_by_hand(ByHand::Probe(1)).await.unwrap();
+    assert_eq!(life.stage(1), Some(Stage::Probed));
+    package
+        .certificates
+        .values()
+        .for_each(|der| life.world.ledger.revoke(der));
+    // an answer of before may be used for ten minutes
+    life.clock.advance(Duration::from_secs(3600));
+    life.read(0).await;
+    assert!(inner.lifetime_by_hand(ByHand::Register(1)).await.is_err());
+    assert_eq!(life.stage(1), Some(Stage::Quarantined));
+    assert!(inner.lifetime_by_hand(ByHand::Activate(1)).await.is_err());
+    issue().await;
+    for action in [ByHand::Register(2), ByHand::Probe(2), ByHand::Activate(2)] {
+        inner.lifetime_by_hand(action).await.unwrap();
+    }
+    assert_eq!(life.stage(2), Some(Stage::Active));
 }
 
 /// A terminal whose firmware does not know the CA of the new certificate keeps the old one, and goes on with it when that has

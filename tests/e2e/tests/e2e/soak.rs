@@ -3,6 +3,7 @@
 
 use e2e::Morning;
 use langlauf::world::{SMC_B, World};
+use langlauf::years::{self, Card, Fate, Rule};
 use std::time::Duration;
 use terminal::simulator::Fault;
 use zeroize::Zeroizing;
@@ -95,4 +96,22 @@ async fn whatever_happens_the_next_card_is_read() {
     println!("{number} incidents; {memory} to {memory_now} KiB, {files} to {files_now} open files");
     assert!(memory_now < memory + 16 * 1024, "{memory} to {memory_now} KiB");
     assert!(files_now < files + 16, "{files} to {files_now}");
+}
+
+/// Seven years of the whole instance with two extensions; the short form is `lifetime::by_the_calendar_with_everything_going_wrong`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes; make soak"]
+async fn seven_years() {
+    let folder = tempfile::tempdir().unwrap();
+    let fate = Fate {
+        card: Card::Ecc,
+        years: years::LONGEST,
+        seed: 1,
+        faults: true,
+        rule: Rule::Ours,
+    };
+    let report = years::live_whole(folder.path(), &fate, &|_| ()).await.unwrap();
+    let first: Vec<_> = report.violations.iter().take(5).collect();
+    assert!(first.is_empty(), "{first:?}");
+    assert_eq!((report.extensions, report.deregistrations), (2, 0));
 }
