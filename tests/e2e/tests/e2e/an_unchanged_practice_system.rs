@@ -49,8 +49,8 @@ pub async fn practice_with(change: impl FnOnce(&mut langlauf::world::Options)) -
     Some((morning, schemas))
 }
 
-/// Runs a script of zeep; what it was refused for stands in its last line.
-pub async fn run(script: &str, morning: &Morning, schemas: &Path) -> Table {
+/// Runs a script of zeep; what came out stands in its last line.
+pub async fn run<T: serde::de::DeserializeOwned>(script: &str, morning: &Morning, schemas: &Path) -> T {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let python = root.join(".venv/bin/python");
     assert!(
@@ -81,8 +81,8 @@ async fn zeep_performs_every_operation_and_is_refused_for_every_reason() {
     };
     let (other, _) = practice("card_timeout_seconds = 1").await.unwrap();
     let (mut table, refusals, documents) = tokio::join!(
-        run("practice.py", &morning, &schemas),
-        run("refusals.py", &other, &schemas),
+        run::<Table>("practice.py", &morning, &schemas),
+        run::<Table>("refusals.py", &other, &schemas),
         every_format_both_ways()
     );
     for (operation, codes) in refusals.into_iter().chain(documents) {

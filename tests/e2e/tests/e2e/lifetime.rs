@@ -1,6 +1,7 @@
 //! The lifetime extension on the whole instance: by the calendar with everything going wrong, under load, and back after a
 //! year off.
 
+use crate::an_unchanged_practice_system::{practice_with, run as zeep};
 use base::{Clock, VirtualClock};
 use e2e::documents::{Item, Office, outcomes};
 use e2e::{logged, read_vsd};
@@ -328,6 +329,58 @@ async fn not_one_failed_request() {
     let preview = inner.preview(&text, &passphrase).unwrap();
     inner.import(&text, &passphrase, &preview.confirm).unwrap();
     assert_eq!(count(&inner), 2);
+}
+
+/// The same with an unchanged practice system: zeep with the official WSDLs works through two extensions by hand, in real time.
+#[tokio::test(flavor = "multi_thread")]
+async fn zeep_works_through_two_extensions() {
+    let settings = "smb_unlock = true\n[lifetime]\nautomatic = false";
+    let practice = practice_with(|options| options.settings = settings.parse().unwrap()).await;
+    let Some((morning, schemas)) = practice else {
+        return;
+    };
+    let (world, clock) = (&morning.world, &morning.clock);
+    let inner = world.konnektor().unwrap().inner().clone();
+    let smb = langlauf::world::SMC_B.parse().unwrap();
+    inner
+        .store_smb_pin(&smb, "123456".to_owned().into())
+        .await
+        .unwrap();
+    let file = |name: &str| morning.folder.path().join(name);
+    let calls = || {
+        let text = std::fs::read_to_string(file("zeep-at-work")).ok();
+        text.and_then(|text| text.parse::<u32>().ok()).unwrap_or_default()
+    };
+    let more = async |number: u32| {
+        let wanted = calls() + number;
+        let limit = Duration::from_secs(60);
+        let worked = world.wait_for("zeep", limit, &**clock, async || calls() >= wanted);
+        worked.await.unwrap();
+    };
+    let extension = async {
+        more(1).await;
+        for generation in 1..=2 {
+            world
+                .reissue(&world.issuers(), clock.now(), 1826 + 400 * generation)
+                .unwrap();
+            let package = world.tsp.published(GSMC_K).unwrap().write(GSMC_K).unwrap();
+            for action in [
+                ByHand::Import(package),
+                ByHand::Register(generation),
+                ByHand::Probe(generation),
+                ByHand::Activate(generation),
+                ByHand::ShowClients(Some(generation)),
+            ] {
+                inner.lifetime_by_hand(action).await.unwrap();
+                more(8).await;
+            }
+            assert_eq!(inner.lifetime_view()["clients"]["P-256"], generation);
+            assert_eq!(inner.lifetime_view()["terminals"]["KT1"], generation);
+        }
+        std::fs::write(file("zeep-may-go"), "").unwrap();
+    };
+    let (answers, ()) = tokio::join!(zeep::<u32>("extension.py", &morning, &schemas), extension);
+    assert!(answers >= 80, "{answers}");
 }
 
 /// Has this generation CV certificates that are valid?
