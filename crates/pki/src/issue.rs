@@ -225,6 +225,9 @@ pub struct Authority {
     pub name: Name,
     /// Address of its OCSP responder.
     pub ocsp: String,
+    /// Address of the revocation list of its certificates without a status service, and who signs that (its name, DER): another
+    /// than this CA (Tab_PKI_245).
+    pub revocation_list: Option<(String, Vec<u8>)>,
     key: SoftKey,
 }
 
@@ -241,6 +244,7 @@ impl Authority {
             certificate: Vec::new(),
             name: name.clone(),
             ocsp: ocsp.into(),
+            revocation_list: None,
             key,
         };
         let key = root.key.public();
@@ -270,6 +274,7 @@ impl Authority {
             certificate,
             name,
             ocsp: self.ocsp.clone(),
+            revocation_list: None,
             key,
         })
     }
@@ -389,6 +394,16 @@ impl Authority {
             let location = tlv::encode(0x86, self.ocsp.as_bytes());
             let access = tlv::nest(0x30, [oid::AD_OCSP.to_der()?, location]);
             out.push(extension("1.3.6.1.5.5.7.1.1", false, &tlv::nest(0x30, [access]))?);
+        }
+        if let Some((url, signer)) = self
+            .revocation_list
+            .as_ref()
+            .filter(|_| profile.policy.is_some() && !profile.has_status)
+        {
+            let place = tlv::nest(0xA0, [tlv::nest(0xA0, [tlv::encode(0x86, url.as_bytes())])]);
+            let signer = tlv::nest(0xA2, [tlv::nest(0xA4, [signer.clone()])]);
+            let points = tlv::nest(0x30, [tlv::nest(0x30, [place, signer])]);
+            out.push(extension("2.5.29.31", false, &points)?);
         }
         if profile.qualified {
             let statement = tlv::nest(0x30, [oid::QC_COMPLIANCE.to_der()?]);

@@ -238,6 +238,9 @@ impl TestPki {
         let ocsp = signer(&mut maker, &component_ca, "OCSP Signer 1", &profile::OCSP_SIGNER)?;
         let tsl_signer = signer(&mut maker, &tsl_ca, "TSL Signing Unit 1", &profile::TSL_SIGNER)?;
         let crl_signer = signer(&mut maker, &vpn_ca, "VPNK CRL-Signer 1", &profile::CRL_SIGNER)?;
+        let list = format!("{}/internet/VPN.crl", ocsp_url.trim_end_matches("/ocsp"));
+        let mut vpn_ca = vpn_ca;
+        vpn_ca.revocation_list = Some((list, X509::parse(&crl_signer.0)?.subject_der()?.to_vec()));
         let qes_ca = maker.authority(None, "HBA-qCA", bp, ocsp_url, validity)?;
         let vl_ca = maker.authority(None, "VL-CA", bp, ocsp_url, validity)?;
         let vl_signer = signer(&mut maker, &vl_ca, "Trusted List Signer 1", &profile::TSL_SIGNER)?;
@@ -482,6 +485,26 @@ impl TestPki {
             ak_nist: make(nist, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
             sak: make(bp, &profile::SAK_AUT, oid::ROLE_SAK, &name, &[], &[])?,
             nk: make(bp, &profile::NK_VPN, oid::ROLE_NK, &name, &[], &[])?,
+        })
+    }
+
+    /// A concentrator of the VPN access service, with a fresh key: its name stands in the certificate (GS-A_5078), and so does who
+    /// signs the list that could revoke it.
+    pub fn concentrator(&self, name: &str) -> Result<Identity, Error> {
+        let key = SoftKey::Ec(EcPrivate::generate(Curve::BrainpoolP256r1)?);
+        let certificate = self.vpn_ca.issue(&Request {
+            profile: &profile::VPNK_VPN,
+            subject: Name::new("Langlauf TEST-ONLY NOT-VALID", name),
+            key: key.public(),
+            admission: None,
+            dns: &[name],
+            addresses: &[],
+            from: self.validity.0,
+            to: self.validity.1,
+        })?;
+        Ok(Identity {
+            chain: vec![certificate, self.vpn_ca.certificate.clone()],
+            key,
         })
     }
 

@@ -1,0 +1,163 @@
+//! The IKE daemon: strongSwan's charon as a process of its own. It gets a configuration that says only how to be reached; keys,
+//! certificates and connections come over vici.
+
+use crate::ike::{Ike, IkeError};
+use base::Clock;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// Who enciphers packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPath {
+    /// The kernel (XFRM), each service on an interface of its own. What a product needs: extended sequence numbers (A_17118).
+    Kernel,
+    /// charon itself behind a TUN device, for machines whose kernel has no ESP: tests and demonstrations only.
+    UserSpace,
+}
+
+/// How charon is started.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Its folder: configuration, sockets, log. Nobody else may read it.
+    pub folder: PathBuf,
+    /// The program, and what stands before it (`ip netns exec NAME`).
+    pub command: Vec<String>,
+    /// Who enciphers.
+    pub path: DataPath,
+    /// Seconds before a request is sent again for the first time, and how often: decides how soon silence is noticed.
+    pub patience: (u32, u32),
+}
+
+impl Setup {
+    /// As a product runs it.
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            command: vec!["charon-systemd".into()],
+            path: DataPath::Kernel,
+            patience: (2, 4),
+        }
+    }
+
+    fn configuration(&self) -> String {
+        let folder = self.folder.display();
+        let (timeout, tries) = self.patience;
+        let plugins = match self.path {
+            DataPath::Kernel => "",
+            DataPath::UserSpace => "kernel-libipsec ",
+        };
+        // its own packets carry a mark and so never go into the tunnel themselves; routes are ours to set, but libipsec sets its
+        // own all the same: they stand where nobody looks
+        let path = match self.path {
+            DataPath::Kernel => "install_routes = no\n",
+            DataPath::UserSpace => "routing_table = 999\n  routing_table_prio = 32800\n",
+        };
+        let libipsec = match self.path {
+            DataPath::Kernel => "",
+            DataPath::UserSpace => "    kernel-libipsec {\n      allow_peer_ts = yes\n    }\n",
+        };
+        format!(
+            "charon-systemd {{\n  load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey kdf hmac aes sha1 sha2 \
+             {plugins}kernel-netlink socket-default vici error-notify\n  \
+             install_virtual_ip = yes\n  make_before_break = yes\n  {path}  retransmit_timeout = {timeout}\n  \
+             retransmit_tries = {tries}\n  retransmit_base = 1.3\n  \
+             filelog {{\n    log {{\n      path = {folder}/charon.log\n      ike = 1\n      flush_line = yes\n    }}\n  }}\n  \
+             plugins {{\n    vici {{\n      socket = unix://{folder}/vici\n    }}\n    error-notify {{\n      \
+             socket = unix://{folder}/reports\n    }}\n{libipsec}    kernel-netlink {{\n      fwmark = !0x42\n    }}\n    \
+             socket-default {{\n      fwmark = 0x42\n    }}\n  }}\n}}\n"
+        )
+    }
+}
+
+/// A running charon; it ends with this.
+pub struct Charon {
+    child: Child,
+    folder: PathBuf,
+    /// What it believes and signs with is one for all connections: one of them is built at a time, with its own.
+    pub(crate) building: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// How long it may take to start.
+const START: Duration = Duration::from_secs(20);
+
+impl Charon {
+    /// Starts it and waits until it answers.
+    pub async fn start(setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, IkeError> {
+        let failed = |what: &str, error: std::io::Error| IkeError::Daemon(format!("{what}: {error}"));
+        std::fs::create_dir_all(&setup.folder).map_err(|error| failed("folder", error))?;
+        for socket in ["vici", "reports"] {
+            // one of before would look like the new one
+            let _ = std::fs::remove_file(setup.folder.join(socket));
+        }
+        let file = setup.folder.join("strongswan.conf");
+        std::fs::write(&file, setup.configuration()).map_err(|error| failed("configuration", error))?;
+        let (program, arguments) = setup
+            .command
+            .split_first()
+            .ok_or_else(|| IkeError::Daemon("no command".into()))?;
+        let child = Command::new(program)
+            .args(arguments)
+            .env("STRONGSWAN_CONF", &file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(program, error))?;
+        let mut charon = Self {
+            child,
+            folder: setup.folder.clone(),
+            building: Arc::default(),
+        };
+        let ike = Ike::new(charon.vici(), clock.clone());
+        let answers = async {
+            // the file of the socket is there before anybody answers
+            while ike.version().await.is_err() {
+                if let Ok(Some(status)) = charon.child.try_wait() {
+                    return Err(IkeError::Daemon(format!("ended with {status}")));
+                }
+                clock.sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
+        };
+        clock
+            .timeout(START, answers)
+            .await
+            .unwrap_or_else(|| Err(IkeError::Daemon(format!("does not answer within {START:?}"))))?;
+        Ok(charon)
+    }
+
+    /// Its socket for orders.
+    pub fn vici(&self) -> PathBuf {
+        self.folder.join("vici")
+    }
+
+    /// Its socket for reasons of failures.
+    pub fn reports(&self) -> PathBuf {
+        self.folder.join("reports")
+    }
+
+    /// Its log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("charon.log")
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Has it ended by itself?
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it at once, as a crash would.
+    pub async fn kill(&mut self) {
+        // it may have ended already
+        let _ = self.child.kill().await;
+    }
+}

@@ -1,0 +1,40 @@
+//! The Konnektor's way into the TI: where the concentrators of the VPN access service are ([`locate`]), what they are spoken to
+//! with ([`Profile`]), the IKE daemon ([`Charon`], a process of its own with the rights of its own, driven over vici:
+//! [`Ike`]), and a tunnel that comes up by itself, stays up, and changes its certificate make-before-break ([`Tunnel`]).
+//!
+//! Nothing here calls the system's clock.
+
+mod charon;
+mod dial;
+mod ike;
+pub mod locate;
+mod profile;
+mod report;
+mod tunnel;
+
+pub use charon::{Charon, DataPath, Setup};
+pub use dial::{Pause, Reason, Verdict};
+pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
+pub use profile::{Profile, ProfileError, Suites};
+pub use tunnel::{
+    Attempt, Change, Directory, DirectoryError, Gate, Later, Place, Places, Tunnel, TunnelOrder, TunnelState,
+};
+
+/// A service of the VPN access provider that tunnels lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// The TI.
+    Ti,
+    /// The secure Internet service.
+    Sis,
+}
+
+impl Service {
+    /// Name in connections, events and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Ti => "ti",
+            Service::Sis => "sis",
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! A tunnel that comes up by itself and stays up: the order of a connection (TUC_KON_321, TUC_VPN-ZD_0001), reconnection at once
+//! after a loss and with growing pauses after failures (TIP1-A_4375, TIP1-A_4779), and the change of its certificate
+//! make-before-break: a second IKE_SA with the new certificate, and only when that stands the old one goes. What charon calls
+//! reauthentication would silently go on with the old certificate.
+
+use crate::dial::{Pause, Reason, Verdict};
+use crate::ike::{Concentrator, Credentials, Ike, IkeError, Sa};
+use crate::locate::Inside;
+use crate::report::Reports;
+use crate::{Charon, DataPath, Profile, Service};
+use base::{Clock, Timestamp};
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// Something that is done later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Between two looks whether the tunnel still stands; charon says it at once, but may have ended itself.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// A concentrator with what its TXT record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The concentrator.
+    pub concentrator: Concentrator,
+    /// What lies behind it.
+    pub inside: Option<Inside>,
+}
+
+/// Places in the order in which they are tried.
+pub type Places = Vec<Place>;
+
+/// Why no place was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no concentrator found: {0}")]
+pub struct DirectoryError(pub String);
+
+/// Knows where concentrators are. Asked anew for every round (TIP1-A_4377).
+pub trait Directory: Send + Sync {
+    /// The places of a service, in order.
+    fn find(&self, service: Service) -> Later<'_, Result<Places, DirectoryError>>;
+}
+
+/// The packet filter, as far as a tunnel needs it: one concentrator at a time is let through.
+pub trait Gate: Send + Sync {
+    /// Lets IKE and ESP to and from this address through.
+    fn open(&self, service: Service, address: Ipv4Addr) -> Later<'_, Result<(), String>>;
+    /// And no longer.
+    fn close(&self, service: Service, address: Ipv4Addr) -> Later<'_, ()>;
+}
+
+/// What a tunnel is built with.
+#[derive(Clone)]
+pub struct TunnelOrder {
+    /// Where to.
+    pub service: Service,
+    /// Suites, lifetimes, networks.
+    pub profile: Arc<Profile>,
+    /// C.NK.VPN.
+    pub credentials: Credentials,
+    /// CAs of concentrators, and signers of revocation lists, DER.
+    pub authorities: Vec<Vec<u8>>,
+    /// Revocation lists, DER.
+    pub revocation_lists: Vec<Vec<u8>>,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where; `None` if no place was found.
+    pub place: Option<Concentrator>,
+    /// Why.
+    pub reason: Reason,
+    /// What the daemon or the directory said.
+    pub detail: String,
+}
+
+/// How a tunnel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TunnelState {
+    /// It does not stand.
+    Down {
+        /// Since when.
+        since: Timestamp,
+        /// The last attempt.
+        last: Option<Attempt>,
+    },
+    /// It stands.
+    Up {
+        /// Since when.
+        since: Timestamp,
+        /// Where to.
+        place: Place,
+        /// What charon says.
+        sa: Sa,
+    },
+}
+
+/// What happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It stands (NETWORK/VPN_TI/UP).
+    Up(Place, Sa),
+    /// It has fallen (NETWORK/VPN_TI/DOWN).
+    Down,
+    /// It stands with another certificate; no moment without a tunnel.
+    Renewed(Sa),
+    /// An attempt has failed.
+    Failed(Attempt),
+}
+
+enum Command {
+    Renew(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
+    Probe(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
+    Trust(Vec<Vec<u8>>, Vec<Vec<u8>>),
+}
+
+/// A tunnel in charge of itself; it is torn down when this is dropped or stopped.
+pub struct Tunnel {
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<TunnelState>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Tunnel {
+    /// Begins. What happens goes to `changes`.
+    pub async fn begin(
+        charon: &Charon,
+        path: DataPath,
+        order: TunnelOrder,
+        directory: Arc<dyn Directory>,
+        gate: Arc<dyn Gate>,
+        clock: Arc<dyn Clock>,
+        changes: mpsc::UnboundedSender<Change>,
+    ) -> Result<Self, IkeError> {
+        let names = order.authorities.iter().filter_map(|der| {
+            let certificate = asn1::X509::parse(der).ok()?;
+            certificate.common_name()
+        });
+        let reports = Reports::new(names.collect());
+        let listening = reports.listen(&charon.reports()).await;
+        let listening = listening.map_err(|error| IkeError::Daemon(format!("reports: {error}")))?;
+        let (commands, orders) = mpsc::channel(8);
+        let first = TunnelState::Down {
+            since: clock.now(),
+            last: None,
+        };
+        let (sender, state) = watch::channel(first);
+        let work = Work {
+            ike: Ike::new(charon.vici(), clock.clone()),
+            reports,
+            path,
+            order,
+            directory,
+            gate,
+            clock,
+            changes,
+            state: sender,
+            building: charon.building.clone(),
+            number: 0,
+            current: None,
+            pause: Pause::default(),
+        };
+        let task = tokio::spawn(async move {
+            work.run(orders).await;
+            listening.abort();
+        });
+        Ok(Self {
+            commands,
+            state,
+            task,
+        })
+    }
+
+    /// How it is.
+    pub fn state(&self) -> TunnelState {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until the state is as wanted.
+    pub async fn wait(&self, wanted: impl FnMut(&TunnelState) -> bool) {
+        let mut state = self.state.clone();
+        // it only ends with the tunnel
+        let _ = state.wait_for(wanted).await;
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<Sa, Attempt>>) -> Command,
+    ) -> Result<Sa, Attempt> {
+        let ended = || Attempt {
+            place: None,
+            reason: Reason::Local,
+            detail: "the tunnel was stopped".into(),
+        };
+        let (sender, answer) = oneshot::channel();
+        self.commands.send(command(sender)).await.map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// From now on with this certificate: beside the old one, which goes when the new one stands. If it does not come up
+    /// everything stays as it is.
+    pub async fn renew(&self, credentials: Credentials) -> Result<Sa, Attempt> {
+        self.ask(|sender| Command::Renew(credentials, sender)).await
+    }
+
+    /// Would a tunnel with this certificate come up? A second one is built beside the one that works, and taken down.
+    pub async fn probe(&self, credentials: Credentials) -> Result<Sa, Attempt> {
+        self.ask(|sender| Command::Probe(credentials, sender)).await
+    }
+
+    /// Newer CAs and revocation lists, for what is built from now on.
+    pub async fn trust(&self, authorities: Vec<Vec<u8>>, revocation_lists: Vec<Vec<u8>>) {
+        // one that was stopped needs none
+        let _ = self
+            .commands
+            .send(Command::Trust(authorities, revocation_lists))
+            .await;
+    }
+
+    /// Takes it down.
+    pub async fn stop(self) {
+        let Self { commands, task, .. } = self;
+        drop(commands);
+        // it ends when nobody can command it any more
+        let _ = task.await;
+    }
+}
+
+struct Work {
+    ike: Ike,
+    reports: Reports,
+    path: DataPath,
+    order: TunnelOrder,
+    directory: Arc<dyn Directory>,
+    gate: Arc<dyn Gate>,
+    clock: Arc<dyn Clock>,
+    changes: mpsc::UnboundedSender<Change>,
+    state: watch::Sender<TunnelState>,
+    building: Arc<tokio::sync::Mutex<()>>,
+    number: u64,
+    current: Option<(Place, Sa)>,
+    pause: Pause,
+}
+
+/// Between 0 and 1; without random numbers in the middle.
+fn lot() -> f64 {
+    crypto::random::<4>().map_or(0.5, |bytes| {
+        f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+    })
+}
+
+impl Work {
+    fn tell(&self, change: Change) {
+        // whoever listened may have gone
+        let _ = self.changes.send(change);
+    }
+
+    fn set(&self, state: TunnelState) {
+        self.state.send_replace(state);
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let moved = Arc::new(Notify::new());
+        let watching = self.ike.watch(moved.clone());
+        loop {
+            let pause = match self.round().await {
+                true => {
+                    self.pause.reset();
+                    self.stand(&mut commands, &moved).await
+                }
+                false => Some(self.pause.next(lot())),
+            };
+            let Some(pause) = pause else { break };
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                command = commands.recv() => match command {
+                    None => break,
+                    // with something new it is worth another try at once
+                    Some(command) => self.obey_down(command),
+                },
+            }
+        }
+        watching.abort();
+        self.take_down().await;
+    }
+
+    /// One after the other, until one works.
+    async fn round(&mut self) -> bool {
+        let places = match self.directory.find(self.order.service).await {
+            Ok(places) => places,
+            Err(error) => {
+                self.failed(None, Reason::NoName, error.to_string());
+                return false;
+            }
+        };
+        for place in places {
+            let address = place.concentrator.address;
+            if let Err(error) = self.gate.open(self.order.service, address).await {
+                self.failed(Some(&place), Reason::Local, error);
+                return false;
+            }
+            let own = self.order.credentials.clone();
+            match self.build(&place, &own).await {
+                Ok(sa) => {
+                    self.stands(place.clone(), sa.clone());
+                    self.tell(Change::Up(place, sa));
+                    return true;
+                }
+                Err((reason, detail)) => {
+                    self.gate.close(self.order.service, address).await;
+                    self.failed(Some(&place), reason, detail);
+                    if reason.verdict() == Verdict::Ourselves {
+                        return false;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn stands(&mut self, place: Place, sa: Sa) {
+        self.current = Some((place.clone(), sa.clone()));
+        self.set(TunnelState::Up {
+            since: self.clock.now(),
+            place,
+            sa,
+        });
+    }
+
+    fn failed(&self, place: Option<&Place>, reason: Reason, detail: String) {
+        let attempt = Attempt {
+            place: place.map(|place| place.concentrator.clone()),
+            reason,
+            detail,
+        };
+        self.set(TunnelState::Down {
+            since: self.since(),
+            last: Some(attempt.clone()),
+        });
+        self.tell(Change::Failed(attempt));
+    }
+
+    fn since(&self) -> Timestamp {
+        match &*self.state.borrow() {
+            TunnelState::Down { since, .. } => *since,
+            TunnelState::Up { .. } => self.clock.now(),
+        }
+    }
+
+    /// Builds an IKE_SA with its CHILD_SA to a place.
+    async fn build(&mut self, place: &Place, own: &Credentials) -> Result<Sa, (Reason, String)> {
+        let local = |error: IkeError| (Reason::Local, error.to_string());
+        self.number += 1;
+        let name = format!("{}-{}", self.order.service.name(), self.number);
+        let building = self.building.clone();
+        let _one = building.lock().await;
+        // a list or a CA of before shall not vouch for anybody
+        self.ike.forget().await.map_err(local)?;
+        for der in &self.order.authorities {
+            self.ike.load_authority(der).await.map_err(local)?;
+        }
+        for der in &self.order.revocation_lists {
+            self.ike.load_crl(der).await.map_err(local)?;
+        }
+        self.ike
+            .load(
+                &name,
+                &self.order,
+                &place.concentrator,
+                own,
+                self.path == DataPath::Kernel,
+            )
+            .await
+            .map_err(local)?;
+        let outcome = self.ike.initiate(&name).await;
+        let found = match &outcome {
+            Ok(()) => self.find(&name).await,
+            Err(_) => None,
+        };
+        if let Some(sa) = found {
+            return Ok(sa);
+        }
+        let reported = self.reported(&name).await;
+        // what is left of the attempt would be in the way of the next one
+        for outcome in [self.ike.terminate_all(&name).await, self.ike.unload(&name).await] {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "rest of an attempt");
+            }
+        }
+        Err(match (outcome, reported) {
+            (Err(IkeError::Daemon(detail)), None) => (Reason::Local, detail),
+            (Err(error), reason) => (reason.unwrap_or(Reason::Other), error.to_string()),
+            (Ok(()), reason) => (reason.unwrap_or(Reason::Other), "gone as soon as it stood".into()),
+        })
+    }
+
+    /// The reason comes another way than the failure, and may come a moment later.
+    async fn reported(&self, name: &str) -> Option<Reason> {
+        for _ in 0..10 {
+            let reason = self.reports.take(name);
+            if reason.is_some() {
+                return reason;
+            }
+            self.clock.sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+
+    async fn find(&self, name: &str) -> Option<Sa> {
+        let all = self.ike.list().await.ok()?;
+        all.into_iter().find(|sa| sa.name == name)
+    }
+
+    /// Watches over a tunnel that stands. The pause before the next round, or `None` when it is to end.
+    async fn stand(&mut self, commands: &mut mpsc::Receiver<Command>, moved: &Notify) -> Option<Duration> {
+        loop {
+            tokio::select! {
+                () = moved.notified() => {}
+                () = self.clock.sleep(LOOK) => {}
+                command = commands.recv() => self.obey(command?).await,
+            }
+            let (place, before) = self.current.clone()?;
+            match self.find(&before.name).await {
+                Some(sa) => {
+                    // a rekeyed IKE_SA has another number
+                    if sa.id != before.id || sa.inner != before.inner {
+                        self.stands(place, sa);
+                    }
+                }
+                None => {
+                    self.gate
+                        .close(self.order.service, place.concentrator.address)
+                        .await;
+                    self.current = None;
+                    self.set(TunnelState::Down {
+                        since: self.clock.now(),
+                        last: None,
+                    });
+                    self.tell(Change::Down);
+                    // at once after a loss (TIP1-A_4375)
+                    return Some(Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Renew(own, answer) => {
+                let outcome = self.change_to(own).await;
+                // whoever asked may have gone
+                let _ = answer.send(outcome);
+            }
+            Command::Probe(own, answer) => {
+                let outcome = self.beside(&own).await;
+                if let Ok(sa) = &outcome {
+                    self.end(sa).await;
+                }
+                let _ = answer.send(outcome);
+            }
+            Command::Trust(authorities, lists) => {
+                (self.order.authorities, self.order.revocation_lists) = (authorities, lists);
+            }
+        }
+    }
+
+    fn obey_down(&mut self, command: Command) {
+        let down = || Attempt {
+            place: None,
+            reason: Reason::NoAnswer,
+            detail: "there is no tunnel to do it beside".into(),
+        };
+        match command {
+            Command::Renew(own, answer) => {
+                self.order.credentials = own;
+                let _ = answer.send(Err(down()));
+            }
+            Command::Probe(_, answer) => {
+                let _ = answer.send(Err(down()));
+            }
+            Command::Trust(authorities, lists) => {
+                (self.order.authorities, self.order.revocation_lists) = (authorities, lists);
+            }
+        }
+    }
+
+    /// A second tunnel beside the one that stands, to the same place.
+    async fn beside(&mut self, own: &Credentials) -> Result<Sa, Attempt> {
+        let place = self.current.as_ref().map(|(place, _)| place.clone());
+        let place = place.ok_or_else(|| Attempt {
+            place: None,
+            reason: Reason::NoAnswer,
+            detail: "there is no tunnel to do it beside".into(),
+        })?;
+        self.build(&place, own).await.map_err(|(reason, detail)| Attempt {
+            place: Some(place.concentrator.clone()),
+            reason,
+            detail,
+        })
+    }
+
+    async fn change_to(&mut self, own: Credentials) -> Result<Sa, Attempt> {
+        let new = self.beside(&own).await?;
+        if let Some((place, old)) = self.current.clone() {
+            self.stands(place, new.clone());
+            self.end(&old).await;
+        }
+        self.order.credentials = own;
+        self.tell(Change::Renewed(new.clone()));
+        Ok(new)
+    }
+
+    /// Ends one of several tunnels; the connection's description goes first, so that nobody builds it again.
+    async fn end(&self, sa: &Sa) {
+        for outcome in [self.ike.unload(&sa.name).await, self.ike.terminate(sa.id).await] {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, name = sa.name, "tunnel not ended");
+            }
+        }
+    }
+
+    async fn take_down(&mut self) {
+        if let Some((place, sa)) = self.current.take() {
+            self.end(&sa).await;
+            self.gate
+                .close(self.order.service, place.concentrator.address)
+                .await;
+            self.tell(Change::Down);
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Hosts of our own in network namespaces: a Konnektor and concentrators with real strongSwan, which know nothing of Langlauf.
+
+use base::{Clock, SystemClock, Timestamp};
+use crypto::pem;
+use network::{
+    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, Place,
+    Places, Profile, Service, Setup, Tunnel, TunnelOrder,
+};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use testti::{Publisher, SavedKeys, TestPki};
+use tokio::sync::mpsc;
+
+/// A service inside the TI, behind every concentrator.
+pub const SERVICE: &str = "172.24.0.10";
+/// Networks of the TI's test environment, as a route.
+const TI: &str = "172.24.0.0/14";
+
+/// Runs a program; its output, or what it said instead.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("{program} is missing, run `make setup`: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!(
+            "{program} {arguments:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        )),
+    }
+}
+
+/// A namespace that ends with this.
+pub struct Host {
+    pub name: String,
+}
+
+impl Host {
+    fn new(name: String) -> Result<Self, String> {
+        run("ip", &["netns", "add", &name])?;
+        let host = Self { name };
+        host.ip(&["link", "set", "lo", "up"])?;
+        Ok(host)
+    }
+
+    pub fn ip(&self, arguments: &[&str]) -> Result<String, String> {
+        run("ip", &[&["-n", &self.name], arguments].concat())
+    }
+
+    pub fn exec(&self, arguments: &[&str]) -> Result<String, String> {
+        run("ip", &[&["netns", "exec", &self.name], arguments].concat())
+    }
+
+    fn command(&self, program: &str) -> Vec<String> {
+        ["ip", "netns", "exec", &self.name, program]
+            .map(str::to_owned)
+            .to_vec()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // what still runs in it keeps it until it ends
+        let _ = run("ip", &["netns", "del", &self.name]);
+    }
+}
+
+/// A concentrator: a host with strongSwan as a responder.
+pub struct Station {
+    pub host: Host,
+    pub charon: Charon,
+    pub place: Place,
+    pub certificate: Vec<u8>,
+    folder: PathBuf,
+}
+
+/// How a concentrator differs from an ordinary one.
+#[derive(Default, Clone)]
+pub struct Oddity {
+    /// It says that it is somebody else.
+    pub other_name: bool,
+    /// It knows other suites only.
+    pub other_suites: bool,
+    /// It believes nobody.
+    pub refuses: bool,
+    /// It has no addresses to give.
+    pub no_addresses: bool,
+}
+
+/// The whole laboratory.
+pub struct Lab {
+    pub konnektor: Host,
+    bridge: Host,
+    pub clock: Arc<dyn Clock>,
+    pub pki: TestPki,
+    pub publisher: Publisher,
+    pub nk: Credentials,
+    pub charon: Charon,
+    pub folder: tempfile::TempDir,
+    setup: Setup,
+    prefix: String,
+    next: u8,
+}
+
+/// Do we have the right to make namespaces? Says so if not.
+pub fn may() -> bool {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "llt{}x{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let outcome = run("ip", &["netns", "add", &name]);
+    let _ = run("ip", &["netns", "del", &name]);
+    match outcome {
+        Ok(_) => true,
+        Err(reason) => {
+            eprintln!("skipped: no network namespaces here ({reason})");
+            false
+        }
+    }
+}
+
+/// An address in the transport network.
+fn transport(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, number)
+}
+
+impl Lab {
+    pub async fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!(
+            "ll{}x{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let clock = SystemClock::new();
+        let folder = tempfile::tempdir().unwrap();
+        let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1/ocsp").unwrap();
+        let publisher = Publisher::new(&pki, clock.clone(), "http://127.0.0.1", "https://127.0.0.1").unwrap();
+        let bridge = Host::new(format!("{prefix}b")).unwrap();
+        bridge.ip(&["link", "add", "br0", "type", "bridge"]).unwrap();
+        bridge.ip(&["link", "set", "br0", "up"]).unwrap();
+        let konnektor = Host::new(format!("{prefix}k")).unwrap();
+        let nk = pki.konnektor("80276009990000000010", &[], 1826).unwrap().nk;
+        let setup = Setup {
+            command: konnektor.command("charon-systemd"),
+            path: DataPath::UserSpace,
+            patience: (1, 2),
+            ..Setup::new(folder.path().join("konnektor"))
+        };
+        plug(&bridge, &konnektor, transport(2));
+        let charon = Charon::start(&setup, clock.clone()).await.unwrap();
+        Self {
+            nk: Credentials {
+                certificate: nk.chain[0].clone(),
+                key: nk.key,
+            },
+            konnektor,
+            bridge,
+            clock,
+            pki,
+            publisher,
+            charon,
+            folder,
+            setup,
+            prefix,
+            next: 10,
+        }
+    }
+
+    /// A renewed certificate for the same key.
+    pub fn renewed(&self, days: i64) -> Credentials {
+        let now = self.clock.now();
+        let at = |days: i64| Timestamp::from_second(now.as_second() + days * 86_400).unwrap();
+        let old = asn1::X509::parse(&self.nk.certificate).unwrap();
+        let issuers = testti::tsp::Issuers {
+            brainpool: self.pki.component_ca.clone(),
+            nist: self.pki.component_ca_nist.clone(),
+            cvc: self.pki.cvc_device.clone(),
+        };
+        let kind: identity::Kind = "C.NK.VPN_ECC".parse().unwrap();
+        let certify = testti::tsp::Certify {
+            kind,
+            role: kind.role,
+            name: &old.common_name().unwrap(),
+            key: crypto::Key::public(&self.nk.key),
+            dns: &[],
+            addresses: &[],
+            validity: (at(-1), at(days)),
+        };
+        Credentials {
+            certificate: certify.certificate(&issuers).unwrap(),
+            key: self.nk.key.clone(),
+        }
+    }
+
+    /// A certificate for the same key from a CA that no concentrator believes.
+    pub fn stranger(&self) -> Credentials {
+        let now = self.clock.now();
+        let at = |days: i64| Timestamp::from_second(now.as_second() + days * 86_400).unwrap();
+        let own = self.nk.key.clone();
+        let name = |text| pki::issue::Name::new("Somebody", text);
+        let certificate = pki::issue::Authority::root(name("self"), own.clone(), "", at(-1), at(10)).unwrap();
+        Credentials {
+            certificate: certificate.certificate,
+            key: own,
+        }
+    }
+
+    /// Starts the Konnektor's charon again.
+    pub async fn restart(&mut self) {
+        self.charon = Charon::start(&self.setup, self.clock.clone()).await.unwrap();
+    }
+
+    /// Sets a concentrator up.
+    pub async fn station(&mut self, oddity: Oddity) -> Station {
+        let number = self.next;
+        self.next += 1;
+        let host = Host::new(format!("{}v{number}", self.prefix)).unwrap();
+        plug(&self.bridge, &host, transport(number));
+        host.ip(&["addr", "add", &format!("{SERVICE}/32"), "dev", "lo"])
+            .unwrap();
+        let name = format!("vpnk{number}.ti-extern.langlauf.test");
+        let identity = self.pki.concentrator(&name).unwrap();
+        let folder = self.folder.path().join(&name);
+        let setup = Setup {
+            command: host.command("charon-systemd"),
+            path: DataPath::UserSpace,
+            patience: (1, 2),
+            ..Setup::new(folder.clone())
+        };
+        let charon = Charon::start(&setup, self.clock.clone()).await.unwrap();
+        let write = |place: &str, text: &str| {
+            let path = folder.join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let certificate = |der: &[u8]| pem::encode("CERTIFICATE", der).unwrap();
+        write("x509/vpnk.pem", &certificate(&identity.chain[0]));
+        write(
+            "private/vpnk.pem",
+            &pem::encode("PRIVATE KEY", &identity.key.to_pkcs8().unwrap()).unwrap(),
+        );
+        let ca = match oddity.refuses {
+            true => &self.pki.smcb_ca.certificate,
+            false => &self.pki.component_ca.certificate,
+        };
+        write("x509ca/ca.pem", &certificate(ca));
+        // charon believes a CA only up to a root
+        write("x509ca/root.pem", &certificate(&self.pki.anchors()[0]));
+        let suites = match oddity.other_suites {
+            true => "aes128-sha256-modp2048",
+            false => "aes256gcm16-prfsha384-ecp384bp",
+        };
+        let pool = match oddity.no_addresses {
+            true => "",
+            false => "pools = p",
+        };
+        let said = match oddity.other_name {
+            true => "somebody.else.test",
+            false => &name,
+        };
+        write(
+            "swanctl.conf",
+            &format!(
+                "connections {{ ti {{\n version = 2\n proposals = {suites}\n {pool}\n unique = replace\n \
+                 local {{\n auth = ecdsa-sha256\n certs = vpnk.pem\n id = {said}\n }}\n \
+                 remote {{\n auth = ecdsa-sha256\n cacerts = ca.pem\n revocation = relaxed\n }}\n \
+                 children {{ ti {{\n local_ts = 0.0.0.0/0\n remote_ts = dynamic\n esp_proposals = aes256gcm16-ecp384bp\n }} }}\n }} }}\n\
+                 pools {{ p {{\n addrs = 172.16.0.0/24\n }} }}\n"
+            ),
+        );
+        let station = Station {
+            host,
+            charon,
+            place: Place {
+                concentrator: Concentrator {
+                    name,
+                    address: transport(number),
+                },
+                inside: None,
+            },
+            certificate: identity.chain[0].clone(),
+            folder,
+        };
+        station.load();
+        station
+    }
+
+    /// What the tunnel is built with.
+    pub fn order(&self) -> TunnelOrder {
+        let profile = Profile {
+            keepalive_seconds: 1,
+            ..Profile::test().unwrap()
+        };
+        TunnelOrder {
+            service: Service::Ti,
+            profile: Arc::new(profile),
+            credentials: self.nk.clone(),
+            authorities: vec![
+                self.pki.vpn_ca.certificate.clone(),
+                self.pki.crl_signer.0.der().to_vec(),
+                self.pki.anchors()[0].clone(),
+            ],
+            revocation_lists: vec![self.publisher.file("/internet/VPN.crl").unwrap()],
+        }
+    }
+
+    /// Begins a tunnel to these places.
+    pub async fn tunnel(&self, order: TunnelOrder, places: &[&Place]) -> Watched {
+        let book = Arc::new(Book(Mutex::new(
+            places.iter().map(|&place| place.clone()).collect(),
+        )));
+        let gate = Arc::new(OneDoor::default());
+        let (sender, changes) = mpsc::unbounded_channel();
+        let tunnel = Tunnel::begin(
+            &self.charon,
+            DataPath::UserSpace,
+            order,
+            book,
+            gate.clone(),
+            self.clock.clone(),
+            sender,
+        );
+        Watched {
+            tunnel: tunnel.await.unwrap(),
+            changes,
+            gate,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// The route into the TI, as the network connector sets it.
+    pub fn route(&self, inner: Ipv4Addr) {
+        let inner = inner.to_string();
+        self.konnektor
+            .ip(&["route", "replace", TI, "dev", "ipsec0", "src", &inner])
+            .unwrap();
+    }
+}
+
+impl Station {
+    /// (Re)reads its configuration.
+    pub fn load(&self) {
+        let socket = format!("unix://{}", self.charon.vici().display());
+        let file = self.folder.join("swanctl.conf");
+        run(
+            "swanctl",
+            &["--load-all", "--file", file.to_str().unwrap(), "--uri", &socket],
+        )
+        .unwrap();
+    }
+}
+
+fn plug(bridge: &Host, host: &Host, address: Ipv4Addr) {
+    let port = format!("p{}", address.octets()[3]);
+    bridge
+        .ip(&[
+            "link", "add", &port, "type", "veth", "peer", "name", "wan", "netns", &host.name,
+        ])
+        .unwrap();
+    bridge.ip(&["link", "set", &port, "master", "br0", "up"]).unwrap();
+    host.ip(&["addr", "add", &format!("{address}/24"), "dev", "wan"])
+        .unwrap();
+    host.ip(&["link", "set", "wan", "up"]).unwrap();
+}
+
+struct Book(Mutex<Places>);
+
+impl Directory for Book {
+    fn find(&self, _: Service) -> Later<'_, Result<Places, DirectoryError>> {
+        Box::pin(async { Ok(self.0.lock().unwrap().clone()) })
+    }
+}
+
+/// Remembers who is let through.
+#[derive(Default)]
+pub struct OneDoor {
+    open: Mutex<Vec<Ipv4Addr>>,
+}
+
+impl OneDoor {
+    pub fn open_for(&self) -> Vec<Ipv4Addr> {
+        self.open.lock().unwrap().clone()
+    }
+}
+
+impl Gate for OneDoor {
+    fn open(&self, _: Service, address: Ipv4Addr) -> Later<'_, Result<(), String>> {
+        self.open.lock().unwrap().push(address);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&self, _: Service, address: Ipv4Addr) -> Later<'_, ()> {
+        self.open.lock().unwrap().retain(|one| *one != address);
+        Box::pin(async {})
+    }
+}
+
+/// A tunnel with what it tells.
+pub struct Watched {
+    pub tunnel: Tunnel,
+    pub changes: mpsc::UnboundedReceiver<Change>,
+    pub gate: Arc<OneDoor>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Watched {
+    /// The next change, within a minute.
+    pub async fn next(&mut self) -> Change {
+        let next = self
+            .clock
+            .timeout(Duration::from_secs(60), self.changes.recv())
+            .await;
+        next.expect("nothing happens for a minute").unwrap()
+    }
+}

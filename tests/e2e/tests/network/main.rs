@@ -1,0 +1,212 @@
+//! The tunnel against real strongSwan, in network namespaces that the tests make themselves. `make test-network`; where
+//! namespaces are not permitted they say so.
+
+mod lab;
+
+use lab::{Lab, Oddity, SERVICE, may};
+use network::{Change, Reason, TunnelState};
+
+/// It comes up with the right suite, carries packets, and goes when it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_comes_up_and_carries() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let station = lab.station(Oddity::default()).await;
+    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+    let Change::Up(place, sa) = watched.next().await else {
+        panic!("{:?}", watched.tunnel.state());
+    };
+    assert_eq!(place, station.place);
+    assert_eq!(sa.suite, "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384_BP");
+    assert_eq!(watched.gate.open_for(), [place.concentrator.address]);
+    lab.route(sa.inner.unwrap());
+    lab.konnektor
+        .exec(&["ping", "-c", "3", "-i", "0.05", "-W", "2", SERVICE])
+        .unwrap();
+    let gate = watched.gate.clone();
+    watched.tunnel.stop().await;
+    assert_eq!(watched.changes.recv().await, Some(Change::Down));
+    assert_eq!(gate.open_for(), Vec::<std::net::Ipv4Addr>::new());
+}
+
+/// Every failure has its reason, and the door is closed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_failure_has_its_reason() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let odd = |change: fn(&mut Oddity)| {
+        let mut oddity = Oddity::default();
+        change(&mut oddity);
+        oddity
+    };
+    for (oddity, reason) in [
+        (odd(|one| one.refuses = true), Reason::Refused),
+        (odd(|one| one.other_suites = true), Reason::Proposal),
+        (odd(|one| one.other_name = true), Reason::Refused),
+        (odd(|one| one.no_addresses = true), Reason::NoInnerAddress),
+    ] {
+        let station = lab.station(oddity).await;
+        let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+        let change = watched.next().await;
+        let Change::Failed(attempt) = &change else {
+            panic!("{change:?}");
+        };
+        let log = std::fs::read_to_string(lab.charon.log()).unwrap();
+        assert_eq!(attempt.reason, reason, "{attempt:?} {log}");
+        assert!(watched.gate.open_for().is_empty());
+        assert!(matches!(
+            watched.tunnel.state(),
+            TunnelState::Down { last: Some(_), .. }
+        ));
+    }
+    let station = lab.station(Oddity::default()).await;
+    // without a revocation list nobody is believed
+    let mut order = lab.order();
+    order.revocation_lists.clear();
+    let mut watched = lab.tunnel(order, &[&station.place]).await;
+    assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::PeerUnknown));
+    drop(watched);
+    // one that is on the list is not
+    lab.publisher
+        .revoke(asn1::X509::parse(&station.certificate).unwrap());
+    lab.publisher.publish_crl().unwrap();
+    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+    assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::PeerRevoked));
+    drop(watched);
+    // nobody there
+    let mut nobody = station.place.clone();
+    nobody.concentrator.address = "10.77.0.200".parse().unwrap();
+    let mut watched = lab.tunnel(lab.order(), &[&nobody]).await;
+    assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::NoAnswer));
+}
+
+/// Pings through the tunnel, one every ten milliseconds; how many were lost.
+fn ping(host: &str, count: u32) -> std::process::Child {
+    let arguments = ["netns", "exec", host, "ping", "-q", "-i", "0.01", "-W", "2", "-c"];
+    std::process::Command::new("ip")
+        .args(arguments)
+        .args([&count.to_string(), SERVICE])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn lost(ping: std::process::Child) -> u32 {
+    let output = ping.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = |what: &str| {
+        let (before, _) = text.split_once(what)?;
+        before.rsplit([' ', ',']).next()?.parse::<u32>().ok()
+    };
+    number(" packets transmitted")
+        .zip(number(" received"))
+        .map(|(sent, back)| sent - back)
+        .unwrap_or_else(|| panic!("{text}"))
+}
+
+/// The certificate changes while the tunnel works, as often as one likes; one that is refused changes nothing; a probe leaves the
+/// tunnel as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_changes_under_load() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let station = lab.station(Oddity::default()).await;
+    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+    let Change::Up(_, sa) = watched.next().await else {
+        panic!("{:?}", watched.tunnel.state());
+    };
+    lab.route(sa.inner.unwrap());
+    let changes: u32 = std::env::var("NETWORK_CHANGES").map_or(5, |text| text.parse().unwrap());
+    let running = ping(&lab.konnektor.name, changes * 60 + 200);
+    let before = watched.tunnel.probe(lab.renewed(500)).await.unwrap();
+    let refused = lab.stranger();
+    let attempt = watched.tunnel.probe(refused.clone()).await.unwrap_err();
+    assert_eq!(attempt.reason, Reason::Refused, "{attempt:?}");
+    let attempt = watched.tunnel.renew(refused).await.unwrap_err();
+    assert_eq!(attempt.reason, Reason::Refused);
+    let mut last = before.id;
+    for number in 0..changes {
+        lab.clock.sleep(std::time::Duration::from_millis(400)).await;
+        let renewed = watched
+            .tunnel
+            .renew(lab.renewed(600 + i64::from(number)))
+            .await
+            .unwrap();
+        assert!(renewed.id > last);
+        assert_eq!(renewed.inner, sa.inner);
+        last = renewed.id;
+    }
+    let lost = tokio::task::spawn_blocking(move || lost(running)).await.unwrap();
+    println!("{lost} of {} pings lost in {changes} changes", changes * 60 + 200);
+    // the other side speaks with the new one as soon as it has answered: a few milliseconds each
+    assert!(lost <= changes, "{lost}");
+    // nobody has ever been without a tunnel
+    while let Ok(change) = watched.changes.try_recv() {
+        assert!(matches!(change, Change::Renewed(_)), "{change:?}");
+    }
+}
+
+/// A concentrator dies: the next one takes over by itself, and the first is tried again when the second dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_concentrator_dies_and_the_next_takes_over() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let (mut first, second) = (
+        lab.station(Oddity::default()).await,
+        lab.station(Oddity::default()).await,
+    );
+    let mut watched = lab.tunnel(lab.order(), &[&first.place, &second.place]).await;
+    let Change::Up(place, _) = watched.next().await else {
+        panic!("{:?}", watched.tunnel.state());
+    };
+    assert_eq!(place, first.place);
+    let started = lab.clock.elapsed();
+    first.charon.kill().await;
+    assert_eq!(watched.next().await, Change::Down);
+    let noticed = lab.clock.elapsed() - started;
+    assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::NoAnswer));
+    let Change::Up(place, sa) = watched.next().await else {
+        panic!("{:?}", watched.tunnel.state());
+    };
+    println!(
+        "noticed after {noticed:?}, up again after {:?}",
+        lab.clock.elapsed() - started
+    );
+    assert_eq!(place, second.place);
+    assert_eq!(watched.gate.open_for(), [second.place.concentrator.address]);
+    lab.route(sa.inner.unwrap());
+    lab.konnektor
+        .exec(&["ping", "-c", "3", "-i", "0.05", "-W", "2", SERVICE])
+        .unwrap();
+}
+
+/// charon itself dies: the tunnel says so, and stands again when somebody has started it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_dies() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let station = lab.station(Oddity::default()).await;
+    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+    assert!(matches!(watched.next().await, Change::Up(..)));
+    lab.charon.kill().await;
+    assert_eq!(watched.next().await, Change::Down);
+    assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::Local));
+    lab.restart().await;
+    loop {
+        match watched.next().await {
+            Change::Up(..) => break,
+            Change::Failed(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
