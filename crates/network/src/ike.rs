@@ -132,7 +132,8 @@ struct Name<'n> {
 
 #[derive(Serialize)]
 struct Initiate<'n> {
-    child: &'n str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child: Option<&'n str>,
     ike: &'n str,
     timeout: u64,
     loglevel: i8,
@@ -382,8 +383,19 @@ impl Ike {
 
     /// Builds it; gives back when it is up or has failed.
     pub(crate) async fn initiate(&self, name: &str) -> Result<(), IkeError> {
+        self.begin(name, Some(name)).await
+    }
+
+    /// Builds the IKE_SA alone (RFC 6023), and the tunnel in it as a second step: certificates are judged before the other side
+    /// sends its first packet through the new tunnel. Fails where the other side cannot do that.
+    pub(crate) async fn initiate_gently(&self, name: &str) -> Result<(), IkeError> {
+        self.begin(name, None).await?;
+        self.begin(name, Some(name)).await
+    }
+
+    async fn begin(&self, name: &str, child: Option<&str>) -> Result<(), IkeError> {
         let message = Initiate {
-            child: name,
+            child,
             ike: name,
             timeout: u64::try_from(ATTEMPT.as_millis()).unwrap_or(u64::MAX),
             loglevel: -1,

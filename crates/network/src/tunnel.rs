@@ -305,7 +305,7 @@ impl Work {
                 return false;
             }
             let own = self.order.credentials.clone();
-            match self.build(&place, &own).await {
+            match self.build(&place, &own, false).await {
                 Ok(sa) => {
                     self.stands(place.clone(), sa.clone());
                     self.tell(Change::Up(place, sa));
@@ -352,8 +352,13 @@ impl Work {
         }
     }
 
-    /// Builds an IKE_SA with its CHILD_SA to a place.
-    async fn build(&mut self, place: &Place, own: &Credentials) -> Result<Sa, (Reason, String)> {
+    /// Builds an IKE_SA with its CHILD_SA to a place; `beside` one that carries packets, in two steps if the other side can.
+    async fn build(
+        &mut self,
+        place: &Place,
+        own: &Credentials,
+        beside: bool,
+    ) -> Result<Sa, (Reason, String)> {
         let local = |error: IkeError| (Reason::Local, error.to_string());
         self.number += 1;
         let name = format!("{}-{}", self.order.service.name(), self.number);
@@ -377,7 +382,14 @@ impl Work {
             )
             .await
             .map_err(local)?;
-        let outcome = self.ike.initiate(&name).await;
+        let gently = match beside {
+            true => self.ike.initiate_gently(&name).await.is_ok(),
+            false => false,
+        };
+        let outcome = match gently {
+            true => Ok(()),
+            false => self.ike.initiate(&name).await,
+        };
         let found = match &outcome {
             Ok(()) => self.find(&name).await,
             Err(_) => None,
@@ -497,11 +509,13 @@ impl Work {
             reason: Reason::NoAnswer,
             detail: "there is no tunnel to do it beside".into(),
         })?;
-        self.build(&place, own).await.map_err(|(reason, detail)| Attempt {
-            place: Some(place.concentrator.clone()),
-            reason,
-            detail,
-        })
+        self.build(&place, own, true)
+            .await
+            .map_err(|(reason, detail)| Attempt {
+                place: Some(place.concentrator.clone()),
+                reason,
+                detail,
+            })
     }
 
     async fn change_to(&mut self, own: Credentials) -> Result<Sa, Attempt> {

@@ -100,7 +100,7 @@ fn lost(ping: std::process::Child) -> u32 {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let number = |what: &str| {
         let (before, _) = text.split_once(what)?;
-        before.rsplit([' ', ',']).next()?.parse::<u32>().ok()
+        before.split_whitespace().next_back()?.parse::<u32>().ok()
     };
     number(" packets transmitted")
         .zip(number(" received"))
