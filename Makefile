@@ -2,7 +2,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: build-packages setup demo test tools lint bench fuzz soak clean-demo
+.PHONY: build-packages setup setup-network demo test test-network tools lint bench fuzz soak clean-demo
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
@@ -21,6 +21,16 @@ build-packages:
 setup: build-packages
 	$(call install,$(JUDGES))
 
+# real IKE peers, and hosts of our own to put them in
+NETWORK := charon-systemd iproute2 iputils-ping libcharon-extra-plugins libstrongswan-extra-plugins \
+  libstrongswan-standard-plugins strongswan-swanctl
+
+# on a machine with systemd the packages start a daemon of their own, which nobody here needs
+setup-network: build-packages
+	$(call install,$(NETWORK))
+	@if [ -d /run/systemd/system ]; then \
+	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now strongswan.service; fi
+
 # zeep with the official WSDLs is the practice system of the end-to-end tests
 $(VENV)/.ready: tests/e2e/requirements.txt
 	python3 -m venv $(VENV) && $(VENV)/bin/pip install -q -r tests/e2e/requirements.txt && touch $@
@@ -30,6 +40,10 @@ demo: build-packages
 
 test: setup $(VENV)/.ready
 	$(CARGO) test --workspace
+
+# as root: the tests make network namespaces; where that is not permitted they say so
+test-network: setup-network
+	$(CARGO) test -p langlauf-e2e --test network -- --nocapture
 
 tools:
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny

@@ -4,6 +4,7 @@ use crate::abuse::AlarmSettings;
 use crate::lifetime::LifetimeSettings;
 use crate::model::Model;
 use crate::protocol::LogSettings;
+use crate::vpn::VpnSettings;
 use crate::{Failure, Identities};
 use asn1::X509;
 use base::Code;
@@ -85,6 +86,9 @@ pub struct Config {
     /// The lifetime extension of the device's certificates.
     #[serde(default)]
     pub lifetime: LifetimeSettings,
+    /// The tunnel into the TI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpn: Option<VpnSettings>,
     /// When unusually many operations raise an alarm.
     #[serde(default)]
     pub alarm: AlarmSettings,
@@ -421,6 +425,7 @@ impl Config {
             certificates: CertificateSettings::default(),
             log: LogSettings::default(),
             lifetime: LifetimeSettings::default(),
+            vpn: None,
             alarm: AlarmSettings::default(),
             vsdm_url: None,
             vsdm_max_seconds: thirty(),
@@ -473,6 +478,9 @@ impl Config {
         self.certificates.check()?;
         self.log.check().map_err(BadConfig::Range)?;
         self.lifetime.check().map_err(BadConfig::Range)?;
+        if let Some(vpn) = &self.vpn {
+            vpn.check().map_err(BadConfig::Range)?;
+        }
         self.alarm.check().map_err(BadConfig::Range)?;
         self.model.validate()?;
         Ok(())

@@ -32,6 +32,7 @@ pub mod terminals;
 mod tls_service;
 pub mod trust;
 pub mod unlock;
+pub mod vpn;
 
 pub use config::{ClientAuthentication, Config};
 pub use failure::Failure;
@@ -109,6 +110,9 @@ pub struct Inner {
     adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
+    pub(crate) vpn: Mutex<vpn::Vpn>,
+    /// The tunnel may need another certificate.
+    vpn_again: tokio::sync::Notify,
     /// Something has changed that `maintain` should look at now.
     look_again: tokio::sync::Notify,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -126,6 +130,9 @@ impl Konnektor {
         let identities = config.identities.load(folder)?;
         let store = Store::open(&folder.join(&config.store))?;
         config.admin_password_file = config.admin_password_file.map(|file| folder.join(file));
+        if let Some(vpn) = &mut config.vpn {
+            vpn.folder = folder.join(&vpn.folder);
+        }
         let first_password = config.admin_password_file.clone();
         let konnektor = Self::start(config, identities, store, clock)?;
         if let Some(file) = first_password
@@ -198,6 +205,8 @@ impl Konnektor {
             tasks: Mutex::default(),
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
+            vpn: Mutex::default(),
+            vpn_again: tokio::sync::Notify::default(),
             look_again: tokio::sync::Notify::default(),
             runtime,
         });
@@ -210,6 +219,9 @@ impl Konnektor {
         inner.show_certificates();
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
+        if let Some(settings) = inner.config.vpn.clone() {
+            inner.spawn(inner.clone().keep_tunnel(settings));
+        }
         let booted = Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new());
         inner.log(&booted);
         for address in addresses {

@@ -112,6 +112,8 @@ pub enum AdminAction {
         #[arg(long)]
         ics: bool,
     },
+    /// The tunnel into the TI: does it stand, with which certificate, and if not, why.
+    Vpn,
     /// The device's own certificates: generations, stages, proofs, what happens next.
     Lifetime,
     /// Takes in a package of renewed certificates (ZIP).
@@ -269,6 +271,7 @@ impl AdminAction {
                 ("GET", name.into(), Vec::new())
             }
             Self::Lifetime => ("GET", "lifetime".into(), Vec::new()),
+            Self::Vpn => ("GET", "vpn".into(), Vec::new()),
             Self::ImportPackage { file } => {
                 let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
                 ("PUT", "lifetime/package".into(), bytes)

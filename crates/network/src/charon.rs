@@ -3,6 +3,7 @@
 
 use crate::ike::{Ike, IkeError};
 use base::Clock;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -87,7 +88,11 @@ impl Charon {
     /// Starts it and waits until it answers.
     pub async fn start(setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, IkeError> {
         let failed = |what: &str, error: std::io::Error| IkeError::Daemon(format!("{what}: {error}"));
-        std::fs::create_dir_all(&setup.folder).map_err(|error| failed("folder", error))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&setup.folder)
+            .map_err(|error| failed("folder", error))?;
         for socket in ["vici", "reports"] {
             // one of before would look like the new one
             let _ = std::fs::remove_file(setup.folder.join(socket));

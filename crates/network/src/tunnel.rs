@@ -254,6 +254,14 @@ fn lot() -> f64 {
     })
 }
 
+fn nothing_stands() -> Attempt {
+    Attempt {
+        place: None,
+        reason: Reason::NoAnswer,
+        detail: "there is no tunnel to do it beside".into(),
+    }
+}
+
 impl Work {
     fn tell(&self, change: Change) {
         // whoever listened may have gone
@@ -463,6 +471,11 @@ impl Work {
 
     async fn obey(&mut self, command: Command) {
         match command {
+            // it proves itself all the time
+            Command::Renew(own, answer) | Command::Probe(own, answer) if self.stands_with(&own) => {
+                let standing = self.current.as_ref().map(|(_, sa)| sa.clone());
+                let _ = answer.send(standing.ok_or_else(nothing_stands));
+            }
             Command::Renew(own, answer) => {
                 let outcome = self.change_to(own).await;
                 // whoever asked may have gone
@@ -481,19 +494,18 @@ impl Work {
         }
     }
 
+    fn stands_with(&self, own: &Credentials) -> bool {
+        self.current.is_some() && self.order.credentials.certificate == own.certificate
+    }
+
     fn obey_down(&mut self, command: Command) {
-        let down = || Attempt {
-            place: None,
-            reason: Reason::NoAnswer,
-            detail: "there is no tunnel to do it beside".into(),
-        };
         match command {
             Command::Renew(own, answer) => {
                 self.order.credentials = own;
-                let _ = answer.send(Err(down()));
+                let _ = answer.send(Err(nothing_stands()));
             }
             Command::Probe(_, answer) => {
-                let _ = answer.send(Err(down()));
+                let _ = answer.send(Err(nothing_stands()));
             }
             Command::Trust(authorities, lists) => {
                 (self.order.authorities, self.order.revocation_lists) = (authorities, lists);
@@ -504,11 +516,7 @@ impl Work {
     /// A second tunnel beside the one that stands, to the same place.
     async fn beside(&mut self, own: &Credentials) -> Result<Sa, Attempt> {
         let place = self.current.as_ref().map(|(place, _)| place.clone());
-        let place = place.ok_or_else(|| Attempt {
-            place: None,
-            reason: Reason::NoAnswer,
-            detail: "there is no tunnel to do it beside".into(),
-        })?;
+        let place = place.ok_or_else(nothing_stands)?;
         self.build(&place, own, true)
             .await
             .map_err(|(reason, detail)| Attempt {

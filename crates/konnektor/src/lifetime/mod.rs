@@ -236,7 +236,13 @@ impl Inner {
         ];
         self.log(&Event::quiet("SMC_K/STEP", Severity::Info, parameters));
         self.show_certificates();
+        self.vpn_again.notify_one();
         Ok(())
+    }
+
+    /// The device's key of this kind.
+    pub(crate) fn own_key(&self, kind: Kind) -> Option<crypto::SoftKey> {
+        self.lifetime.keys.get(&kind).map(|own| own.key.clone())
     }
 
     /// The identity that a choice means, with the certificate of its CA if the trust list knows it.
@@ -444,7 +450,7 @@ impl Inner {
         let settings = &self.config.lifetime;
         Facts {
             now: self.clock.now(),
-            tunnel: self.config.online,
+            tunnel: self.reaches_ti(),
             registrar: settings.registration.is_some() && self.identities.nk.is_some(),
             signer: self.best_signer().await.map(|(_, signer)| signer),
             doubt: self.doubt().is_some(),

@@ -25,10 +25,7 @@ impl Inner {
             self.probe_keys(generation, family),
             status,
             self.probe_registration(generation, family).await,
-            Probe {
-                name: "tunnel".into(),
-                outcome: Outcome::Skipped("the network connector is not there yet".into()),
-            },
+            self.probe_tunnel(generation, family).await,
             self.probe_clients(generation, family).await,
             self.probe_hba(generation),
         ];

@@ -226,9 +226,8 @@ impl Call<'_> {
                 now.clone(),
             ));
         }
-        // without VPN in this stage: online means that the TI is reachable directly
         ConnectorState {
-            vpn_ti: self.inner.config.online,
+            vpn_ti: self.inner.reaches_ti(),
             vpn_sis: false,
             since: now,
             conditions,

@@ -58,7 +58,8 @@ impl Host {
         run("ip", &[&["netns", "exec", &self.name], arguments].concat())
     }
 
-    fn command(&self, program: &str) -> Vec<String> {
+    /// A program in this host.
+    pub fn command(&self, program: &str) -> Vec<String> {
         ["ip", "netns", "exec", &self.name, program]
             .map(str::to_owned)
             .to_vec()
@@ -74,7 +75,7 @@ impl Drop for Host {
 
 /// A concentrator: a host with strongSwan as a responder.
 pub struct Station {
-    pub host: Host,
+    _host: Host,
     pub charon: Charon,
     pub place: Place,
     pub certificate: Vec<u8>,
@@ -119,10 +120,13 @@ pub fn may() -> bool {
     );
     let outcome = run("ip", &["netns", "add", &name]);
     let _ = run("ip", &["netns", "del", &name]);
+    let outcome = outcome.and_then(|_| run("which", &["charon-systemd", "swanctl"]));
     match outcome {
         Ok(_) => true,
         Err(reason) => {
-            eprintln!("skipped: no network namespaces here ({reason})");
+            eprintln!(
+                "skipped: no network namespaces or no strongSwan here, see `make test-network` ({reason})"
+            );
             false
         }
     }
@@ -135,16 +139,21 @@ fn transport(number: u8) -> Ipv4Addr {
 
 impl Lab {
     pub async fn new() -> Self {
+        let clock = SystemClock::new();
+        let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1/ocsp").unwrap();
+        let publisher = Publisher::new(&pki, clock.clone(), "http://127.0.0.1", "https://127.0.0.1").unwrap();
+        Self::of(clock, pki, publisher).await
+    }
+
+    /// A laboratory in this test TI.
+    pub async fn of(clock: Arc<dyn Clock>, pki: TestPki, publisher: Publisher) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!(
             "ll{}x{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
-        let clock = SystemClock::new();
         let folder = tempfile::tempdir().unwrap();
-        let pki = TestPki::open(&mut SavedKeys::default(), clock.now(), "http://127.0.0.1/ocsp").unwrap();
-        let publisher = Publisher::new(&pki, clock.clone(), "http://127.0.0.1", "https://127.0.0.1").unwrap();
         let bridge = Host::new(format!("{prefix}b")).unwrap();
         bridge.ip(&["link", "add", "br0", "type", "bridge"]).unwrap();
         bridge.ip(&["link", "set", "br0", "up"]).unwrap();
@@ -215,6 +224,13 @@ impl Lab {
         }
     }
 
+    /// A further host in the transport network.
+    pub fn host(&self, name: &str, number: u8) -> Host {
+        let host = Host::new(name.to_owned()).unwrap();
+        plug(&self.bridge, &host, transport(number));
+        host
+    }
+
     /// Starts the Konnektor's charon again.
     pub async fn restart(&mut self) {
         self.charon = Charon::start(&self.setup, self.clock.clone()).await.unwrap();
@@ -279,7 +295,7 @@ impl Lab {
             ),
         );
         let station = Station {
-            host,
+            _host: host,
             charon,
             place: Place {
                 concentrator: Concentrator {

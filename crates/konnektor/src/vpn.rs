@@ -1,0 +1,431 @@
+//! The tunnel of this instance: charon is started and watched, a [`network::Tunnel`] built with the certificate that serves now
+//! ([`identity::select::tunnel`]), changed beside the old one when another serves, and used as the last proof of the lifetime
+//! extension. What happens to it are events and the condition EC_No_VPN_TI_Connection.
+
+use crate::events::Event;
+use crate::state::Condition;
+use crate::{Failure, Inner};
+use asn1::oid;
+use base::{Code, Severity, Timestamp};
+use identity::select::{self, Choice};
+use identity::{Family, Kind, Outcome, Probe, Role, Stage};
+use network::{
+    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, Place,
+    Places, Profile, Reason, Service, Setup, Tunnel, TunnelOrder, TunnelState,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often it is looked whether everything is as it should be.
+const LOOK: Duration = Duration::from_secs(10);
+/// Pause before charon is started again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// So long without a tunnel is told (TAB_KON_503).
+const TOLD_AFTER: i64 = 300;
+
+/// Which environment of the TI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Environment {
+    /// Production.
+    #[default]
+    PU,
+    /// Test.
+    TU,
+}
+
+/// A concentrator that is always there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixedConcentrator {
+    /// The name in its certificate.
+    pub name: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// The VPN client. Without it the TI is reached as the machine reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnSettings {
+    /// Suites, lifetimes and networks.
+    #[serde(default)]
+    pub environment: Environment,
+    /// charon, and what stands before it on the command line.
+    #[serde(default = "charon")]
+    pub charon: Vec<String>,
+    /// Its folder; relative to the configuration.
+    #[serde(default = "folder")]
+    pub folder: PathBuf,
+    /// Packets are enciphered by charon and not by the kernel: for machines whose kernel has no ESP, tests only.
+    #[serde(default)]
+    pub user_space: bool,
+    /// Seconds between two questions whether the concentrator lives, instead of the environment's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive_seconds: Option<u32>,
+    /// The concentrators, in the order in which they are tried.
+    pub concentrators: Vec<FixedConcentrator>,
+}
+
+fn charon() -> Vec<String> {
+    vec!["charon-systemd".into()]
+}
+
+fn folder() -> PathBuf {
+    "vpn".into()
+}
+
+impl VpnSettings {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.charon.first().is_none_or(String::is_empty) {
+            return Err("vpn.charon must name the program");
+        }
+        if self.concentrators.is_empty() {
+            return Err("vpn.concentrators must name at least one");
+        }
+        let name = |one: &FixedConcentrator| {
+            let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+            !one.name.is_empty() && one.name.len() <= 253 && one.name.chars().all(letter)
+        };
+        match self.concentrators.iter().all(name) {
+            true if self.keepalive_seconds != Some(0) => Ok(()),
+            true => Err("vpn.keepalive_seconds must not be 0"),
+            false => Err("vpn.concentrators.name must be a host name"),
+        }
+    }
+
+    fn profile(&self) -> Result<Profile, Failure> {
+        let read = match self.environment {
+            Environment::PU => Profile::production(),
+            Environment::TU => Profile::test(),
+        };
+        let mut profile = read.map_err(|error| Failure::new(Code::INTERNAL, error))?;
+        profile.keepalive_seconds = self.keepalive_seconds.unwrap_or(profile.keepalive_seconds);
+        Ok(profile)
+    }
+}
+
+impl Directory for VpnSettings {
+    fn find(&self, _: Service) -> Later<'_, Result<Places, DirectoryError>> {
+        let places = self.concentrators.iter().map(|one| Place {
+            concentrator: Concentrator {
+                name: one.name.clone(),
+                address: one.address,
+            },
+            inside: None,
+        });
+        let places = places.collect();
+        Box::pin(async { Ok(places) })
+    }
+}
+
+/// There is no packet filter of ours yet: the machine's own decides.
+struct NoGate;
+
+impl Gate for NoGate {
+    fn open(&self, _: Service, _: Ipv4Addr) -> Later<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&self, _: Service, _: Ipv4Addr) -> Later<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// The tunnel, once charon runs, and with which generation it was built last.
+#[derive(Default)]
+pub(crate) struct Vpn {
+    tunnel: Option<Arc<Tunnel>>,
+    generation: Option<u32>,
+    down_since: Option<Timestamp>,
+}
+
+/// What a tunnel believes and is built with, from the trust space as it is now.
+struct Belief {
+    authorities: Vec<Vec<u8>>,
+    lists: Vec<Vec<u8>>,
+}
+
+impl Inner {
+    fn with_vpn<T>(&self, work: impl FnOnce(&mut Vpn) -> T) -> T {
+        work(&mut self.vpn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tunnel(&self) -> Option<Arc<Tunnel>> {
+        self.with_vpn(|vpn| vpn.tunnel.clone())
+    }
+
+    /// Is the TI reachable? Through our tunnel, or without one as the machine reaches it.
+    pub(crate) fn reaches_ti(&self) -> bool {
+        match &self.config.vpn {
+            None => self.config.online,
+            Some(_) => self
+                .tunnel()
+                .is_some_and(|tunnel| matches!(tunnel.state(), TunnelState::Up { .. })),
+        }
+    }
+
+    /// CAs of concentrators with the roots above them, signers of revocation lists, and the list. `None` without one: nobody is
+    /// believed then (4173).
+    fn belief(&self) -> Option<Belief> {
+        let space = self.space();
+        let (list, crl) = (space.list()?, space.crl()?);
+        let cas = list.cas.iter().filter(|ca| ca.types.contains(&oid::VPNK_VPN));
+        let mut authorities: Vec<Vec<u8>> = cas.map(|ca| ca.certificate.der().to_vec()).collect();
+        authorities.extend(list.crl_signers.iter().map(|one| one.der().to_vec()));
+        authorities.extend(self.identities.origin.roots.iter().map(|one| one.der().to_vec()));
+        Some(Belief {
+            authorities,
+            lists: vec![crl.der().to_vec()],
+        })
+    }
+
+    fn credentials(&self, choice: &Choice<'_>) -> Option<Credentials> {
+        Some(Credentials {
+            certificate: choice.held.der.clone(),
+            key: self.own_key(choice.kind)?,
+        })
+    }
+
+    /// The certificate for the tunnel, with its generation. One that stands is changed for what is used first, or when its own
+    /// has ended; one that does not is built with the best, and after a refusal with the next.
+    fn tunnel_credentials(&self, state: Option<&TunnelState>) -> Option<(u32, Credentials)> {
+        let now = self.believed();
+        let current = self.with_vpn(|vpn| vpn.generation);
+        self.with_book(|book| {
+            let all = select::tunnel(book, now);
+            let place = all.iter().position(|choice| Some(choice.generation) == current);
+            let found = match state {
+                Some(TunnelState::Up { .. }) => {
+                    let active = all.iter().find(|choice| {
+                        book.stage(choice.generation, choice.kind.algorithm.family()) == Some(Stage::Active)
+                    });
+                    active.or_else(|| all.get(place?)).or(all.first())
+                }
+                Some(TunnelState::Down { last: Some(last), .. }) if last.reason == Reason::Refused => {
+                    let next = place.map_or(0, |place| place + 1);
+                    all.get(next).or(all.first())
+                }
+                Some(TunnelState::Down { .. }) if place.is_some() => all.get(place?),
+                _ => all.first(),
+            }?;
+            Some((found.generation, self.credentials(found)?))
+        })
+    }
+
+    /// Keeps charon and the tunnel alive, for ever.
+    pub(crate) async fn keep_tunnel(self: Arc<Self>, settings: VpnSettings) {
+        loop {
+            if let Err(failure) = self.run_tunnel(&settings).await {
+                tracing::error!(detail = failure.detail(), "VPN");
+            }
+            self.with_vpn(|vpn| {
+                *vpn = Vpn {
+                    down_since: vpn.down_since,
+                    ..Vpn::default()
+                }
+            });
+            self.tell_of_tunnel();
+            self.clock.sleep(AGAIN).await;
+        }
+    }
+
+    /// One life of charon.
+    async fn run_tunnel(self: &Arc<Self>, settings: &VpnSettings) -> Result<(), Failure> {
+        let failed = |error: network::IkeError| Failure::new(Code::VPN_TI, error);
+        self.with_vpn(|vpn| vpn.down_since.get_or_insert_with(|| self.clock.now()).to_owned());
+        let ready = || Some((self.belief()?, self.tunnel_credentials(None)?));
+        let (belief, (generation, credentials)) = loop {
+            if let Some(ready) = ready() {
+                break ready;
+            }
+            self.tell_of_tunnel();
+            self.clock.sleep(Duration::from_secs(1)).await;
+        };
+        let path = match settings.user_space {
+            true => DataPath::UserSpace,
+            false => DataPath::Kernel,
+        };
+        let setup = Setup {
+            command: settings.charon.clone(),
+            path,
+            ..Setup::new(settings.folder.clone())
+        };
+        let mut charon = Charon::start(&setup, self.clock.clone()).await.map_err(failed)?;
+        let order = TunnelOrder {
+            service: Service::Ti,
+            profile: Arc::new(settings.profile()?),
+            credentials,
+            authorities: belief.authorities,
+            revocation_lists: belief.lists,
+        };
+        let (sender, mut changes) = mpsc::unbounded_channel();
+        let begun = Tunnel::begin(
+            &charon,
+            path,
+            order,
+            Arc::new(settings.clone()),
+            Arc::new(NoGate),
+            self.clock.clone(),
+            sender,
+        );
+        let tunnel = Arc::new(begun.await.map_err(failed)?);
+        self.with_vpn(|vpn| {
+            vpn.tunnel = Some(tunnel.clone());
+            vpn.generation = Some(generation);
+        });
+        let mut believed = self.space().crl().map(|crl| crl.der().to_vec());
+        loop {
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Some(change) => self.tunnel_changed(&change),
+                    None => return Err(Failure::new(Code::VPN_TI, "the tunnel has ended")),
+                },
+                () = self.clock.sleep(LOOK) => {}
+                () = self.vpn_again.notified() => {}
+            }
+            if charon.has_ended() {
+                return Err(Failure::new(Code::VPN_TI, "charon has ended"));
+            }
+            let newest = self.space().crl().map(|crl| crl.der().to_vec());
+            if newest != believed {
+                if let Some(belief) = self.belief() {
+                    tunnel.trust(belief.authorities, belief.lists).await;
+                }
+                believed = newest;
+            }
+            self.renew_tunnel(&tunnel).await;
+            self.tell_of_tunnel();
+        }
+    }
+
+    /// Changes the tunnel's certificate if another serves now.
+    async fn renew_tunnel(&self, tunnel: &Tunnel) {
+        let state = tunnel.state();
+        let Some((generation, credentials)) = self.tunnel_credentials(Some(&state)) else {
+            return;
+        };
+        if self.with_vpn(|vpn| vpn.generation) == Some(generation) {
+            return;
+        }
+        match tunnel.renew(credentials).await {
+            Ok(_) => self.with_vpn(|vpn| vpn.generation = Some(generation)),
+            // the old one stands, or there is none and the new one is tried next
+            Err(attempt) => {
+                tracing::warn!(generation, ?attempt, "certificate of the tunnel not changed");
+                if matches!(tunnel.state(), TunnelState::Down { .. }) {
+                    self.with_vpn(|vpn| vpn.generation = Some(generation));
+                }
+            }
+        }
+    }
+
+    fn tunnel_changed(&self, change: &Change) {
+        match change {
+            Change::Up(place, sa) => {
+                self.with_vpn(|vpn| vpn.down_since = None);
+                let inner = sa.inner.map(|inner| inner.to_string()).unwrap_or_default();
+                let parameters = vec![("IP", inner), ("Concentrator", place.concentrator.name.clone())];
+                self.raise(Event::info("NETWORK/VPN_TI/UP", None, parameters));
+                // much waits for the TI
+                self.look_again.notify_one();
+            }
+            Change::Down => {
+                self.with_vpn(|vpn| vpn.down_since = Some(self.clock.now()));
+                self.raise(Event::info("NETWORK/VPN_TI/DOWN", None, Vec::new()));
+            }
+            Change::Renewed(sa) => {
+                let parameters = vec![("Suite", sa.suite.clone())];
+                self.log(&Event::quiet(
+                    "NETWORK/VPN_TI/RENEWED",
+                    Severity::Info,
+                    parameters,
+                ));
+            }
+            Change::Failed(attempt) => {
+                let [german, _] = attempt.reason.texts();
+                let place = attempt.place.as_ref().map(|place| place.name.clone());
+                let parameters = vec![
+                    ("Concentrator", place.unwrap_or_default()),
+                    ("Error", attempt.reason.code(Service::Ti).number().to_string()),
+                    ("Bedeutung", german.to_owned()),
+                    ("Detail", attempt.detail.clone()),
+                ];
+                self.log(&Event::quiet(
+                    "NETWORK/VPN_TI/FAILED",
+                    Severity::Warning,
+                    parameters,
+                ));
+            }
+        }
+    }
+
+    fn tell_of_tunnel(&self) {
+        let down = self.with_vpn(|vpn| vpn.down_since);
+        let now = self.clock.now().as_second();
+        let told = down.is_some_and(|since| now - since.as_second() >= TOLD_AFTER);
+        self.set_condition(Condition::NoVpnTiConnection, told);
+    }
+
+    /// P4: a second tunnel with the candidate, beside the one that works.
+    pub(crate) async fn probe_tunnel(&self, generation: u32, family: Family) -> Probe {
+        let outcome = match (&self.config.vpn, self.tunnel()) {
+            (None, _) => Outcome::Skipped("this device builds no tunnel ([vpn])".into()),
+            (Some(_), None) => Outcome::Failed("charon does not run".into()),
+            (Some(_), Some(tunnel)) => {
+                let credentials = self.with_book(|book| {
+                    let one = book.generation(generation)?;
+                    let mut all = one.certificates.iter();
+                    let wanted = |kind: &Kind| kind.role == Role::NkVpn && kind.algorithm.family() == family;
+                    let (kind, held) = all.find(|(kind, _)| wanted(kind))?;
+                    self.credentials(&Choice {
+                        generation,
+                        kind: *kind,
+                        held,
+                    })
+                });
+                match credentials {
+                    None => Outcome::Failed("no C.NK.VPN of this generation".into()),
+                    Some(credentials) => match tunnel.probe(credentials).await {
+                        Ok(_) => Outcome::Good,
+                        Err(attempt) => {
+                            let [_, english] = attempt.reason.texts();
+                            Outcome::Failed(format!("{english}: {}", attempt.detail))
+                        }
+                    },
+                }
+            }
+        };
+        Probe {
+            name: "tunnel".into(),
+            outcome,
+        }
+    }
+
+    /// The tunnel as administrators see it.
+    pub fn vpn_view(&self) -> Value {
+        let generation = self.with_vpn(|vpn| vpn.generation);
+        match self.tunnel().map(|tunnel| tunnel.state()) {
+            None => json!({ "configured": self.config.vpn.is_some(), "up": false }),
+            Some(TunnelState::Down { since, last }) => json!({
+                "configured": true, "up": false, "since": since.to_string(),
+                "last": last.map(|attempt| {
+                    let [german, english] = attempt.reason.texts();
+                    json!({
+                        "concentrator": attempt.place.map(|place| place.name), "de": german, "en": english,
+                        "detail": attempt.detail, "code": attempt.reason.code(Service::Ti).number(),
+                    })
+                }),
+            }),
+            Some(TunnelState::Up { since, place, sa }) => json!({
+                "configured": true, "up": true, "since": since.to_string(), "generation": generation,
+                "concentrator": place.concentrator.name, "inner": sa.inner.map(|inner| inner.to_string()),
+                "suite": sa.suite, "extended_sequence_numbers": sa.esn,
+            }),
+        }
+    }
+}
