@@ -23,13 +23,13 @@ setup: build-packages
 
 # real IKE peers, and hosts of our own to put them in
 NETWORK := charon-systemd iproute2 iputils-ping libcharon-extra-plugins libstrongswan-extra-plugins \
-  libstrongswan-standard-plugins strongswan-swanctl
+  libstrongswan-standard-plugins strongswan-swanctl unbound
 
-# on a machine with systemd the packages start a daemon of their own, which nobody here needs
+# on a machine with systemd the packages start daemons of their own, which nobody here needs
 setup-network: build-packages
 	$(call install,$(NETWORK))
 	@if [ -d /run/systemd/system ]; then \
-	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now strongswan.service; fi
+	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now strongswan.service unbound.service; fi
 
 # zeep with the official WSDLs is the practice system of the end-to-end tests
 $(VENV)/.ready: tests/e2e/requirements.txt

@@ -10,12 +10,12 @@ use base::{Code, Severity, Timestamp};
 use identity::select::{self, Choice};
 use identity::{Family, Kind, Outcome, Probe, Role, Stage};
 use network::{
-    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, Place,
-    Places, Profile, Reason, Service, Setup, Tunnel, TunnelOrder, TunnelState,
+    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, NameServers,
+    Place, Places, Profile, Reason, Service, Setup, Tunnel, TunnelOrder, TunnelState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -67,7 +67,14 @@ pub struct VpnSettings {
     /// Seconds between two questions whether the concentrator lives, instead of the environment's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive_seconds: Option<u32>,
-    /// The concentrators, in the order in which they are tried.
+    /// DNS_DOMAIN_VPN_ZUGD_INT: where the provider lists its concentrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// DNS_SERVERS_INT: name servers of the transport network, with port.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<SocketAddr>,
+    /// Concentrators that are always there instead, in the order in which they are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concentrators: Vec<FixedConcentrator>,
 }
 
@@ -84,14 +91,20 @@ impl VpnSettings {
         if self.charon.first().is_none_or(String::is_empty) {
             return Err("vpn.charon must name the program");
         }
-        if self.concentrators.is_empty() {
-            return Err("vpn.concentrators must name at least one");
-        }
-        let name = |one: &FixedConcentrator| {
+        let name = |name: &String| {
             let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-            !one.name.is_empty() && one.name.len() <= 253 && one.name.chars().all(letter)
+            !name.is_empty() && name.len() <= 200 && name.chars().all(letter)
         };
-        match self.concentrators.iter().all(name) {
+        match (&self.domain, self.concentrators.is_empty()) {
+            (None, true) => return Err("vpn needs a domain with name_servers, or concentrators"),
+            (Some(_), false) => return Err("vpn has a domain or concentrators, not both"),
+            (Some(domain), true) if !name(domain) => return Err("vpn.domain must be a domain"),
+            (Some(_), true) if self.name_servers.is_empty() => {
+                return Err("vpn.domain needs vpn.name_servers");
+            }
+            _ => {}
+        }
+        match self.concentrators.iter().all(|one| name(&one.name)) {
             true if self.keepalive_seconds != Some(0) => Ok(()),
             true => Err("vpn.keepalive_seconds must not be 0"),
             false => Err("vpn.concentrators.name must be a host name"),
@@ -109,9 +122,24 @@ impl VpnSettings {
     }
 }
 
-impl Directory for VpnSettings {
+impl VpnSettings {
+    fn directory(&self) -> Result<Arc<dyn Directory>, Failure> {
+        Ok(match &self.domain {
+            None => Arc::new(Fixed(self.concentrators.clone())),
+            Some(domain) => {
+                let servers = NameServers::new(&self.name_servers, domain);
+                Arc::new(servers.map_err(|error| Failure::new(Code::VPN_TI, error))?)
+            }
+        })
+    }
+}
+
+/// Concentrators from the configuration.
+struct Fixed(Vec<FixedConcentrator>);
+
+impl Directory for Fixed {
     fn find(&self, _: Service) -> Later<'_, Result<Places, DirectoryError>> {
-        let places = self.concentrators.iter().map(|one| Place {
+        let places = self.0.iter().map(|one| Place {
             concentrator: Concentrator {
                 name: one.name.clone(),
                 address: one.address,
@@ -268,7 +296,7 @@ impl Inner {
             &charon,
             path,
             order,
-            Arc::new(settings.clone()),
+            settings.directory()?,
             Arc::new(NoGate),
             self.clock.clone(),
             sender,

@@ -10,12 +10,14 @@ mod ike;
 pub mod locate;
 mod profile;
 mod report;
+mod resolve;
 mod tunnel;
 
 pub use charon::{Charon, DataPath, Setup};
 pub use dial::{Pause, Reason, Verdict};
 pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
 pub use profile::{Profile, ProfileError, Suites};
+pub use resolve::NameServers;
 pub use tunnel::{
     Attempt, Change, Directory, DirectoryError, Gate, Later, Place, Places, Tunnel, TunnelOrder, TunnelState,
 };

@@ -6,7 +6,7 @@ use network::{
     Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, Place,
     Places, Profile, Service, Setup, Tunnel, TunnelOrder,
 };
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,7 +120,7 @@ pub fn may() -> bool {
     );
     let outcome = run("ip", &["netns", "add", &name]);
     let _ = run("ip", &["netns", "del", &name]);
-    let outcome = outcome.and_then(|_| run("which", &["charon-systemd", "swanctl"]));
+    let outcome = outcome.and_then(|_| run("which", &["charon-systemd", "swanctl", "unbound"]));
     match outcome {
         Ok(_) => true,
         Err(reason) => {
@@ -387,6 +387,56 @@ fn plug(bridge: &Host, host: &Host, address: Ipv4Addr) {
     host.ip(&["addr", "add", &format!("{address}/24"), "dev", "wan"])
         .unwrap();
     host.ip(&["link", "set", "wan", "up"]).unwrap();
+}
+
+/// unbound with the records of a provider.
+pub struct NameServer {
+    child: std::process::Child,
+    pub address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl NameServer {
+    pub async fn start(zone: &str, records: &[String], clock: &dyn Clock) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = std::net::UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let data: Vec<String> = records.iter().map(|one| format!("local-data: '{one}'")).collect();
+        let text = format!(
+            "server:\n interface: 127.0.0.1@{}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n \
+             directory: \"{}\"\n use-syslog: no\n local-zone: \"{zone}.\" static\n {}\nremote-control:\n control-enable: no\n",
+            address.port(),
+            folder.path().display(),
+            data.join("\n ")
+        );
+        let file = folder.path().join("unbound.conf");
+        std::fs::write(&file, text).unwrap();
+        let child = Command::new("unbound").arg("-c").arg(&file).spawn().unwrap();
+        let up = async {
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                clock.sleep(Duration::from_millis(20)).await;
+            }
+        };
+        clock
+            .timeout(Duration::from_secs(10), up)
+            .await
+            .expect("unbound does not start");
+        Self {
+            child,
+            address,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 struct Book(Mutex<Places>);

@@ -12,10 +12,10 @@ mod lab;
 
 use base::SystemClock;
 use konnektor::lifetime::ByHand;
-use lab::{Lab, Oddity, SERVICE, may};
+use lab::{Lab, NameServer, Oddity, SERVICE, may};
 use langlauf::demo::Walk;
 use langlauf::world::{GSMC_K, World};
-use network::{Change, Reason, TunnelState};
+use network::{Change, Directory, NameServers, Reason, Service, TunnelState};
 use std::time::Duration;
 
 /// It comes up with the right suite, carries packets, and goes when it is told to.
@@ -222,6 +222,60 @@ async fn the_daemon_dies() {
     }
 }
 
+/// Concentrators are found as the provider lists them; one that is gone hides nobody, and a list that is not there is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn concentrators_are_found_in_the_dns() {
+    if !may() {
+        return;
+    }
+    let clock = SystemClock::new();
+    let host = |number: u8| format!("vpnk{number}.langlauf.test");
+    let mut records = vec![
+        format!(
+            "_isakmp._udp.ti-extern.langlauf.test. 60 IN SRV 20 0 500 {}.",
+            host(1)
+        ),
+        format!(
+            "_isakmp._udp.ti-extern.langlauf.test. 60 IN SRV 10 0 500 {}.",
+            host(2)
+        ),
+        format!(
+            "_isakmp._udp.ti-extern.langlauf.test. 60 IN SRV 15 0 500 {}.",
+            host(3)
+        ),
+        format!("{}. 60 IN A 10.77.0.1", host(1)),
+        format!("{}. 60 IN A 10.77.0.2", host(2)),
+    ];
+    let text = "\"txtvers=1\" \"NameserverTI=172.24.0.53,172.24.0.54\" \"DomainSrvTI=zugd.telematik-test\"";
+    records.push(format!("{}. 60 IN TXT {text}", host(2)));
+    let server = NameServer::start("langlauf.test", &records, &*clock).await;
+    let names = NameServers::new(&[server.address], "langlauf.test").unwrap();
+    let places = names.find(Service::Ti).await.unwrap();
+    let found: Vec<(&str, String)> = places
+        .iter()
+        .map(|place| {
+            (
+                place.concentrator.name.as_str(),
+                place.concentrator.address.to_string(),
+            )
+        })
+        .collect();
+    let (first, second) = (host(2), host(1));
+    assert_eq!(
+        found,
+        [
+            (first.as_str(), "10.77.0.2".to_owned()),
+            (second.as_str(), "10.77.0.1".to_owned())
+        ]
+    );
+    let inside = places[0].inside.as_ref().unwrap();
+    assert_eq!(inside.nameservers.len(), 2);
+    assert_eq!(inside.zone.as_deref(), Some("zugd.telematik-test"));
+    assert_eq!(places[1].inside, None);
+    let missing = names.find(Service::Sis).await.unwrap_err();
+    assert!(missing.to_string().contains("sis-extern"), "{missing}");
+}
+
 /// The Konnektor itself: its tunnel comes up, proves a new certificate before it is used, changes to it beside the old one, and a
 /// concentrator that is gone is told of.
 #[tokio::test(flavor = "multi_thread")]
@@ -232,11 +286,18 @@ async fn the_extension_proves_the_tunnel() {
     let folder = tempfile::tempdir().unwrap();
     let clock = SystemClock::new();
     let host = format!("llk{}", std::process::id());
+    let station = "vpnk10.ti-extern.langlauf.test";
+    let records = [
+        format!("_isakmp._udp.ti-extern.langlauf.test. 60 IN SRV 10 0 500 {station}."),
+        format!("{station}. 60 IN A 10.77.0.10"),
+    ];
+    let names = NameServer::start("langlauf.test", &records, &*clock).await;
     let mut options = e2e::options(folder.path().into());
     options.settings = format!(
         "[lifetime]\nautomatic = false\n[vpn]\nenvironment = \"TU\"\nuser_space = true\nkeepalive_seconds = 1\n\
          charon = [\"ip\", \"netns\", \"exec\", \"{host}\", \"charon-systemd\"]\n\
-         [[vpn.concentrators]]\nname = \"vpnk10.ti-extern.langlauf.test\"\naddress = \"10.77.0.10\"\n"
+         domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n",
+        names.address
     )
     .parse()
     .unwrap();
