@@ -48,6 +48,7 @@ use model::Model;
 use pki::{Responders, Space, Trust};
 use state::{Condition, OperatingState};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use store::Store;
 use terminals::Terminals;
@@ -106,6 +107,8 @@ pub struct Inner {
     pub(crate) comfort: service::ComfortSessions,
     pub(crate) lifetime: lifetime::Lifetime,
     tasks: Mutex<Vec<AbortHandle>>,
+    /// Switched off: nothing begins any more.
+    stopped: AtomicBool,
     /// Held while something of the trust space is judged, stored and taken into use.
     adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
@@ -113,6 +116,8 @@ pub struct Inner {
     pub(crate) vpn: Mutex<vpn::Vpn>,
     /// The tunnel may need another certificate.
     vpn_again: tokio::sync::Notify,
+    /// An SM-B was found closed.
+    unlock_again: tokio::sync::Notify,
     /// Something has changed that `maintain` should look at now.
     look_again: tokio::sync::Notify,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -176,7 +181,7 @@ impl Konnektor {
             identities.origin.clone(),
             config.certificates.tsl_grace_days,
         )?;
-        let lifetime = lifetime::Lifetime::open(&store, &identities, clock.now())?;
+        let lifetime = lifetime::Lifetime::open(&store, &identities)?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let inner = Arc::new(Inner {
             config,
@@ -203,10 +208,12 @@ impl Konnektor {
             comfort: service::ComfortSessions::default(),
             door: password::Door::new()?,
             tasks: Mutex::default(),
+            stopped: AtomicBool::default(),
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
             vpn: Mutex::default(),
             vpn_again: tokio::sync::Notify::default(),
+            unlock_again: tokio::sync::Notify::default(),
             look_again: tokio::sync::Notify::default(),
             runtime,
         });
@@ -233,8 +240,11 @@ impl Konnektor {
     /// Ends everything the instance does by itself; what it has stored is complete at every moment.
     pub fn stop(&self) {
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // whoever still runs may begin something after this
+        self.inner.stopped.store(true, Ordering::Release);
         tasks.drain(..).for_each(|task| task.abort());
         drop(tasks);
+        self.inner.let_tunnel_go();
         self.inner.deliveries.stop();
         self.inner.terminals.hang_up();
         self.inner.cards.clear();
@@ -260,7 +270,10 @@ impl Inner {
         let task = self.runtime.spawn(work);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|task| !task.is_finished());
-        tasks.push(task.abort_handle());
+        match self.stopped.load(Ordering::Acquire) {
+            true => task.abort(),
+            false => tasks.push(task.abort_handle()),
+        }
         task
     }
 

@@ -118,9 +118,14 @@ impl Inner {
             let without = self.config.online && sources && self.trust().is_none();
             eager = without.then(|| eager.map_or(EAGER, |pause: Duration| (pause * 2).min(EAGER_LIMIT)));
             self.unlock_closed().await;
-            tokio::select! {
-                () = self.clock.sleep(eager.unwrap_or(TICK)) => {}
-                () = self.look_again.notified() => {}
+            let waiting = self.clock.sleep(eager.unwrap_or(TICK));
+            tokio::pin!(waiting);
+            loop {
+                tokio::select! {
+                    () = &mut waiting => break,
+                    () = self.look_again.notified() => break,
+                    () = self.unlock_again.notified() => self.unlock_closed().await,
+                }
             }
         }
     }

@@ -48,6 +48,8 @@ pub struct UnlockEntry {
 }
 
 const STORE: &str = "smb-unlock";
+/// How long a card that somebody uses is waited for.
+const RESERVE: std::time::Duration = std::time::Duration::from_secs(10);
 /// Fewer tries than these, and a person must type.
 const FEWEST_TRIES: u8 = 2;
 
@@ -168,9 +170,14 @@ impl Inner {
         if card.found.kind != CardKind::SmcB {
             return;
         }
-        let outcome = match card.reserve().await {
-            Ok(_guard) => self.open_reserved(card, iccsn, false).await,
-            Err(failure) => Err(failure),
+        if matches!(self.pin_to_try(iccsn), Ok(None)) {
+            return;
+        }
+        // somebody may be typing at it for minutes; it is looked at again
+        let outcome = match self.clock.timeout(RESERVE, card.reserve()).await {
+            Some(Ok(_guard)) => self.open_reserved(card, iccsn, false).await,
+            Some(Err(failure)) => Err(failure),
+            None => Err(Code::RESOURCE_BUSY.into()),
         };
         if let Err(failure) = outcome {
             tracing::warn!(
@@ -193,9 +200,10 @@ impl Inner {
                 Some(iccsn) => self.store.get::<UnlockEntry>(STORE, &iccsn.to_string()),
                 None => continue,
             };
-            let again = noted.ok().flatten().is_none_or(|entry| {
-                matches!(entry.state, Unlock::Waiting | Unlock::Opened | Unlock::NotTaken)
-            });
+            let again = noted
+                .ok()
+                .flatten()
+                .is_none_or(|entry| matches!(entry.state, Unlock::Waiting | Unlock::Opened));
             if again && !card.is_open("PIN.SMC") {
                 self.unlock(&card).await;
             }
@@ -225,7 +233,9 @@ impl Inner {
         let session = self.terminals.connected(&card.ct_id)?;
         let _pad = session.reserve_pad().ok_or(Code::RESOURCE_BUSY)?;
         let _guard = card.reserve().await?;
-        match card.pin_status(pin_ref).await? {
+        let status = card.pin_status(pin_ref).await?;
+        self.settle_unlock(card, status)?;
+        match status {
             PinStatus::Blocked => return Err(Code::PIN_BLOCKED.into()),
             PinStatus::TransportPin | PinStatus::EmptyPin => return Err(Code::TRANSPORT_PIN.into()),
             _ => {}
@@ -257,7 +267,7 @@ impl Inner {
     /// For a card the caller has reserved. A fatal state bars it, but not on the way back from one.
     async fn open_reserved(&self, card: &Card, iccsn: &Iccsn, recovering: bool) -> Result<Unlock, Failure> {
         let pin_ref = pin_smc()?;
-        let managers = self.managers(iccsn)?;
+        self.managers(iccsn)?;
         // a card that was put in again is another `Card` with another reservation
         let _one = self.unlocking.lock().await;
         let Some(block) = self.pin_to_try(iccsn)? else {
@@ -298,40 +308,67 @@ impl Inner {
             }
             _ => Unlock::HeldBack,
         };
+        // an unclear answer may have cost a try: the next look at the card tells
+        let unclear = match (state, status) {
+            (Unlock::NotTaken, PinStatus::Verifiable(tries)) => Some(tries),
+            _ => None,
+        };
+        self.conclude(card, iccsn, &block, state, unclear)?;
+        Ok(state)
+    }
+
+    /// What a stored PIN came to, for everybody who must know.
+    fn conclude(
+        &self,
+        card: &Card,
+        iccsn: &Iccsn,
+        block: &[u8],
+        state: Unlock,
+        sent_at: Option<u8>,
+    ) -> Result<(), Failure> {
         match state {
             Unlock::Opened => {
-                for mandant in &managers {
-                    card.set_verified_for(mandant, pin_ref.name);
+                for mandant in &self.managers(iccsn)? {
+                    card.set_verified_for(mandant, pin_smc()?.name);
                 }
                 // a registration may wait for its signature
                 self.look_again.notify_one();
             }
             // first of all: a wrong PIN is never sent twice
             Unlock::Wrong => {
-                self.store.put_secret(&refused_id(iccsn), &block)?;
+                self.store.put_secret(&refused_id(iccsn), block)?;
                 self.store.delete_secret(&secret_id(iccsn))?;
             }
             _ => {}
         }
-        self.note(iccsn, state, None)?;
+        self.note(iccsn, state, sent_at)?;
         self.unlock_event(card, state);
-        Ok(state)
+        Ok(())
     }
 
-    /// Somebody types a PIN at the card: what became of a stored one that was sent without an answer cannot be told any more.
-    pub(crate) fn smb_pin_typed(&self, card: &Card) -> Result<(), Failure> {
-        let Some(iccsn) = card
-            .found
-            .iccsn
-            .as_ref()
-            .filter(|_| card.found.kind == CardKind::SmcB)
-        else {
+    /// Somebody is going to type a PIN at the card, whose state is `status`: after that nobody can tell any more what became of a
+    /// stored one that was sent without an answer, so it is told now.
+    pub(crate) fn settle_unlock(&self, card: &Card, status: PinStatus) -> Result<(), Failure> {
+        let Some(iccsn) = &card.found.iccsn else {
             return Ok(());
         };
+        if card.found.kind != CardKind::SmcB {
+            return Ok(());
+        }
         let known = self.store.get::<UnlockEntry>(STORE, &iccsn.to_string())?;
-        match known.filter(|entry| entry.sent_at.is_some()) {
-            Some(entry) => self.note(iccsn, entry.state, None),
-            None => Ok(()),
+        let Some((entry, sent_at)) = known.and_then(|entry| Some((entry.clone(), entry.sent_at?))) else {
+            return Ok(());
+        };
+        let state = match status {
+            PinStatus::Verified => Unlock::Opened,
+            PinStatus::Blocked => Unlock::Wrong,
+            PinStatus::Verifiable(tries) if tries < sent_at => Unlock::Wrong,
+            // it never reached the card
+            _ => return self.note(iccsn, entry.state, None),
+        };
+        match self.pin_to_try(iccsn)? {
+            Some(block) => self.conclude(card, iccsn, &block, state, None),
+            None => self.note(iccsn, entry.state, None),
         }
     }
 

@@ -11,10 +11,11 @@ use identity::select::{self, Choice};
 use identity::{Family, Kind, Outcome, Probe, Role, Stage};
 use network::{
     Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, NameServers,
-    Place, Places, Profile, Reason, Service, Setup, Tunnel, TunnelOrder, TunnelState,
+    Place, Places, Profile, Reason, Service, Setup, Trust, Tunnel, TunnelOrder, TunnelState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -25,6 +26,8 @@ use tokio::sync::mpsc;
 const LOOK: Duration = Duration::from_secs(10);
 /// Pause before charon is started again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Pause before a certificate that did not come up beside the old one is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(1800);
 /// So long without a tunnel is told (TAB_KON_503).
 const TOLD_AFTER: i64 = 300;
 
@@ -170,17 +173,18 @@ pub(crate) struct Vpn {
     tunnel: Option<Arc<Tunnel>>,
     generation: Option<u32>,
     down_since: Option<Timestamp>,
-}
-
-/// What a tunnel believes and is built with, from the trust space as it is now.
-struct Belief {
-    authorities: Vec<Vec<u8>>,
-    lists: Vec<Vec<u8>>,
+    /// When a generation was last refused beside a tunnel that stands.
+    refused: BTreeMap<u32, Duration>,
 }
 
 impl Inner {
     fn with_vpn<T>(&self, work: impl FnOnce(&mut Vpn) -> T) -> T {
         work(&mut self.vpn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The tunnel takes itself down when nobody holds it any more.
+    pub(crate) fn let_tunnel_go(&self) {
+        self.with_vpn(|vpn| vpn.tunnel = None);
     }
 
     fn tunnel(&self) -> Option<Arc<Tunnel>> {
@@ -199,16 +203,15 @@ impl Inner {
 
     /// CAs of concentrators with the roots above them, signers of revocation lists, and the list. `None` without one: nobody is
     /// believed then (4173).
-    fn belief(&self) -> Option<Belief> {
+    fn belief(&self) -> Option<Trust> {
         let space = self.space();
         let (list, crl) = (space.list()?, space.crl()?);
         let cas = list.cas.iter().filter(|ca| ca.types.contains(&oid::VPNK_VPN));
-        let mut authorities: Vec<Vec<u8>> = cas.map(|ca| ca.certificate.der().to_vec()).collect();
-        authorities.extend(list.crl_signers.iter().map(|one| one.der().to_vec()));
-        authorities.extend(self.identities.origin.roots.iter().map(|one| one.der().to_vec()));
-        Some(Belief {
-            authorities,
-            lists: vec![crl.der().to_vec()],
+        let others = list.crl_signers.iter().chain(&self.identities.origin.roots);
+        Some(Trust {
+            authorities: cas.map(|ca| ca.certificate.der().to_vec()).collect(),
+            others: others.map(|one| one.der().to_vec()).collect(),
+            revocation_lists: vec![crl.der().to_vec()],
         })
     }
 
@@ -251,6 +254,9 @@ impl Inner {
             if let Err(failure) = self.run_tunnel(&settings).await {
                 tracing::error!(detail = failure.detail(), "VPN");
             }
+            if self.with_vpn(|vpn| vpn.down_since.is_none()) {
+                self.tunnel_down();
+            }
             self.with_vpn(|vpn| {
                 *vpn = Vpn {
                     down_since: vpn.down_since,
@@ -288,8 +294,9 @@ impl Inner {
             service: Service::Ti,
             profile: Arc::new(settings.profile()?),
             credentials,
-            authorities: belief.authorities,
-            revocation_lists: belief.lists,
+            authorities: belief.authorities.clone(),
+            others: belief.others.clone(),
+            revocation_lists: belief.revocation_lists.clone(),
         };
         let (sender, mut changes) = mpsc::unbounded_channel();
         let begun = Tunnel::begin(
@@ -306,7 +313,7 @@ impl Inner {
             vpn.tunnel = Some(tunnel.clone());
             vpn.generation = Some(generation);
         });
-        let mut believed = self.space().crl().map(|crl| crl.der().to_vec());
+        let mut believed = Some(belief);
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
@@ -319,11 +326,14 @@ impl Inner {
             if charon.has_ended() {
                 return Err(Failure::new(Code::VPN_TI, "charon has ended"));
             }
-            let newest = self.space().crl().map(|crl| crl.der().to_vec());
+            let newest = self.belief();
             if newest != believed {
-                if let Some(belief) = self.belief() {
-                    tunnel.trust(belief.authorities, belief.lists).await;
-                }
+                let nothing = || Trust {
+                    authorities: Vec::new(),
+                    others: Vec::new(),
+                    revocation_lists: Vec::new(),
+                };
+                tunnel.trust(newest.clone().unwrap_or_else(nothing)).await;
                 believed = newest;
             }
             self.renew_tunnel(&tunnel).await;
@@ -340,11 +350,18 @@ impl Inner {
         if self.with_vpn(|vpn| vpn.generation) == Some(generation) {
             return;
         }
+        // one that was refused is tried again in its time, not all the time
+        let now = self.clock.elapsed();
+        let refused = self.with_vpn(|vpn| vpn.refused.get(&generation).copied());
+        if matches!(state, TunnelState::Up { .. }) && refused.is_some_and(|at| now < at + RENEW_AGAIN) {
+            return;
+        }
         match tunnel.renew(credentials).await {
             Ok(_) => self.with_vpn(|vpn| vpn.generation = Some(generation)),
             // the old one stands, or there is none and the new one is tried next
             Err(attempt) => {
                 tracing::warn!(generation, ?attempt, "certificate of the tunnel not changed");
+                self.with_vpn(|vpn| vpn.refused.insert(generation, now));
                 if matches!(tunnel.state(), TunnelState::Down { .. }) {
                     self.with_vpn(|vpn| vpn.generation = Some(generation));
                 }
@@ -362,10 +379,7 @@ impl Inner {
                 // much waits for the TI
                 self.look_again.notify_one();
             }
-            Change::Down => {
-                self.with_vpn(|vpn| vpn.down_since = Some(self.clock.now()));
-                self.raise(Event::info("NETWORK/VPN_TI/DOWN", None, Vec::new()));
-            }
+            Change::Down => self.tunnel_down(),
             Change::Renewed(sa) => {
                 let parameters = vec![("Suite", sa.suite.clone())];
                 self.log(&Event::quiet(
@@ -389,6 +403,19 @@ impl Inner {
                     parameters,
                 ));
             }
+        }
+    }
+
+    /// Says once that the tunnel is gone, however that was noticed.
+    fn tunnel_down(&self) {
+        let first = self
+            .with_vpn(|vpn| vpn.down_since.replace(self.clock.now()))
+            .is_none();
+        if first {
+            self.raise(Event {
+                severity: Severity::Warning,
+                ..Event::info("NETWORK/VPN_TI/DOWN", None, Vec::new())
+            });
         }
     }
 

@@ -186,7 +186,9 @@ async fn calendar(
         (CardKind::Dual, Card::Dual),
         (CardKind::Ecc, Card::Ecc),
     ] {
-        if cards != CardKind::All && cards != kind {
+        // the whole instance has elliptic keys only
+        let all = cards == CardKind::All && (!shown.whole || kind == CardKind::Ecc);
+        if !all && cards != kind {
             continue;
         }
         let (mut extensions, mut excused, mut bad) = (0, 0, 0);

@@ -3,7 +3,7 @@
 
 use crate::ike::{Ike, IkeError};
 use base::Clock;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Setup {
              {plugins}kernel-netlink socket-default vici error-notify\n  \
              install_virtual_ip = yes\n  make_before_break = yes\n  {path}  retransmit_timeout = {timeout}\n  \
              retransmit_tries = {tries}\n  retransmit_base = 1.3\n  \
-             filelog {{\n    log {{\n      path = {folder}/charon.log\n      ike = 1\n      flush_line = yes\n    }}\n  }}\n  \
+             filelog {{\n    log {{\n      path = {folder}/charon.log\n      append = no\n      ike = 1\n      flush_line = yes\n    }}\n  }}\n  \
              plugins {{\n    vici {{\n      socket = unix://{folder}/vici\n    }}\n    error-notify {{\n      \
              socket = unix://{folder}/reports\n    }}\n{libipsec}    kernel-netlink {{\n      fwmark = !0x42\n    }}\n    \
              socket-default {{\n      fwmark = 0x42\n    }}\n  }}\n}}\n"
@@ -81,6 +81,44 @@ pub struct Charon {
     pub(crate) building: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// File with the number of its process.
+const NUMBER: &str = "charon.pid";
+
+/// Tells a charon to end: it takes its tunnels down and says so to the other side.
+fn tell_to_end(number: u32) {
+    // it may have ended already
+    let _ = std::process::Command::new("kill")
+        .args(["-TERM", &number.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// One that outlived its Konnektor would hold the ports, and a tunnel that nobody watches.
+async fn end_orphan(folder: &Path, clock: &dyn Clock) {
+    let number = std::fs::read_to_string(folder.join(NUMBER)).ok();
+    let Some(number) = number.and_then(|text| text.trim().parse::<u32>().ok()) else {
+        return;
+    };
+    // is that process still a charon?
+    let name = || std::fs::read_to_string(format!("/proc/{number}/comm"));
+    for _ in 0..100 {
+        if !name().is_ok_and(|name| name.starts_with("charon")) {
+            return;
+        }
+        tell_to_end(number);
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    tracing::error!(number, "a charon of before does not end");
+}
+
+impl Drop for Charon {
+    fn drop(&mut self) {
+        if let (Ok(None), Some(number)) = (self.child.try_wait(), self.child.id()) {
+            tell_to_end(number);
+        }
+    }
+}
+
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(20);
 
@@ -93,6 +131,17 @@ impl Charon {
             .mode(0o700)
             .create(&setup.folder)
             .map_err(|error| failed("folder", error))?;
+        std::fs::set_permissions(&setup.folder, std::fs::Permissions::from_mode(0o700))
+            .map_err(|error| failed("folder", error))?;
+        // it becomes part of the configuration, and of a socket's address
+        let text = setup.folder.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        if text.len() > 90 || !text.chars().all(plain) {
+            let wrong =
+                "the folder's path has more than 90 characters, or others than letters, digits and /._-";
+            return Err(IkeError::Daemon(wrong.into()));
+        }
+        end_orphan(&setup.folder, &*clock).await;
         for socket in ["vici", "reports"] {
             // one of before would look like the new one
             let _ = std::fs::remove_file(setup.folder.join(socket));
@@ -109,9 +158,12 @@ impl Charon {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(program, error))?;
+        if let Some(id) = child.id() {
+            std::fs::write(setup.folder.join(NUMBER), id.to_string())
+                .map_err(|error| failed("number", error))?;
+        }
         let mut charon = Self {
             child,
             folder: setup.folder.clone(),

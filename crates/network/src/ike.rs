@@ -140,15 +140,6 @@ struct Initiate<'n> {
 }
 
 #[derive(Serialize)]
-struct Terminate {
-    #[serde(rename = "ike-id")]
-    id: u32,
-    force: bool,
-    timeout: u64,
-    loglevel: i8,
-}
-
-#[derive(Serialize)]
 struct TerminateAll<'n> {
     ike: &'n str,
     force: bool,
@@ -234,10 +225,14 @@ impl Ike {
             let mut client = rsvici::unix::connect(&self.socket)
                 .await
                 .map_err(|error| daemon(&error))?;
-            client
-                .request::<T, U>(order, message)
-                .await
-                .map_err(|error| daemon(&error))
+            let errors = client.listen_for_errors();
+            let calling = client.request::<T, U>(order, message);
+            pin_mut!(errors, calling);
+            // when charon ends, the request itself would never
+            tokio::select! {
+                answer = calling => answer.map_err(|error| daemon(&error)),
+                Some(error) = errors.next() => Err(daemon(&error)),
+            }
         };
         self.clock
             .timeout(limit, calling)
@@ -278,7 +273,7 @@ impl Ike {
         self.order("load-cert", data, PROMPT).await
     }
 
-    /// Gives it the certificate of a CA, or of a signer of revocation lists, DER.
+    /// Gives it the certificate of a CA, of a root, or of a signer of revocation lists, DER.
     pub async fn load_authority(&self, der: &[u8]) -> Result<(), IkeError> {
         let text = pem(der)?;
         let data = Data {
@@ -365,7 +360,7 @@ impl Ike {
             },
             remote: Remote {
                 auth: "pubkey",
-                id: place.name.clone(),
+                id: format!("fqdn:{}", place.name),
                 cacerts: authorities,
                 // a concentrator's certificate names its list, and must be found good by it; its CA names none
                 revocation: "ifuri",
@@ -403,17 +398,6 @@ impl Ike {
         self.order("initiate", message, ATTEMPT + PROMPT).await
     }
 
-    /// Ends an IKE_SA and what belongs to it; tells the other side.
-    pub(crate) async fn terminate(&self, id: u32) -> Result<(), IkeError> {
-        let message = Terminate {
-            id,
-            force: true,
-            timeout: 5000,
-            loglevel: -1,
-        };
-        self.order("terminate", message, PROMPT).await
-    }
-
     /// Ends every IKE_SA of a connection.
     pub(crate) async fn terminate_all(&self, name: &str) -> Result<(), IkeError> {
         let message = TerminateAll {
@@ -433,11 +417,13 @@ impl Ike {
                 if let Ok(mut client) = rsvici::unix::connect(&socket).await {
                     let ikes = client.subscribe::<Moved>("ike-updown");
                     let children = client.subscribe::<Moved>("child-updown");
-                    pin_mut!(ikes, children);
+                    let errors = client.listen_for_errors();
+                    pin_mut!(ikes, children, errors);
                     loop {
                         let next = tokio::select! {
                             next = ikes.next() => next,
                             next = children.next() => next,
+                            _ = errors.next() => None,
                         };
                         moved.notify_one();
                         if next.is_none_or(|next| next.is_err()) {

@@ -19,7 +19,8 @@ pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
 pub use profile::{Profile, ProfileError, Suites};
 pub use resolve::NameServers;
 pub use tunnel::{
-    Attempt, Change, Directory, DirectoryError, Gate, Later, Place, Places, Tunnel, TunnelOrder, TunnelState,
+    Attempt, Change, Directory, DirectoryError, Gate, Later, Place, Places, Trust, Tunnel, TunnelOrder,
+    TunnelState,
 };
 
 /// A service of the VPN access provider that tunnels lead to.

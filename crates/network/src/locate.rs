@@ -18,6 +18,16 @@ pub fn concentrators_name(service: Service, domain: &str) -> String {
     format!("_isakmp._udp.{place}.{domain}")
 }
 
+/// Is this the name of a host and nothing else? What name servers say becomes the identity that a concentrator must prove: there a
+/// wildcard would let everybody in.
+pub fn is_host(name: &str) -> bool {
+    let label = |label: &str| {
+        let letters = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&label.len()) && letters && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.contains('.') && name.split('.').all(label)
+}
+
 /// A record of type SRV.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Srv {
@@ -120,6 +130,28 @@ mod tests {
             weight,
             port: 500,
             target: target.into(),
+        }
+    }
+
+    #[test]
+    fn hosts_are_hosts() {
+        for good in ["vpnk1.example", "a-b.c.de", "1.example"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "",
+            "%any",
+            "*.example",
+            "host",
+            "a..b",
+            "-a.b",
+            "a-.b",
+            "a b.c",
+            "fqdn:a.b",
+            "C=DE, CN=x.y",
+            "a.b.",
+        ] {
+            assert!(!is_host(bad), "{bad}");
         }
     }
 

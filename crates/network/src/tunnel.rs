@@ -22,6 +22,9 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Between two looks whether the tunnel still stands; charon says it at once, but may have ended itself.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// So often charon may give no answer before the tunnel counts as gone.
+const DEAF: u32 = 2;
+
 /// A concentrator with what its TXT record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -62,8 +65,10 @@ pub struct TunnelOrder {
     pub profile: Arc<Profile>,
     /// C.NK.VPN.
     pub credentials: Credentials,
-    /// CAs of concentrators, and signers of revocation lists, DER.
+    /// CAs of concentrators, DER: nobody else certifies one.
     pub authorities: Vec<Vec<u8>>,
+    /// What else is needed to judge certificates and lists: roots, signers of revocation lists, DER.
+    pub others: Vec<Vec<u8>>,
     /// Revocation lists, DER.
     pub revocation_lists: Vec<Vec<u8>>,
 }
@@ -113,10 +118,21 @@ pub enum Change {
     Failed(Attempt),
 }
 
+/// What is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// As in [`TunnelOrder`].
+    pub authorities: Vec<Vec<u8>>,
+    /// As in [`TunnelOrder`].
+    pub others: Vec<Vec<u8>>,
+    /// As in [`TunnelOrder`]; without one nobody is believed.
+    pub revocation_lists: Vec<Vec<u8>>,
+}
+
 enum Command {
     Renew(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
     Probe(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
-    Trust(Vec<Vec<u8>>, Vec<Vec<u8>>),
+    Trust(Trust),
 }
 
 /// A tunnel in charge of itself; it is torn down when this is dropped or stopped.
@@ -137,7 +153,7 @@ impl Tunnel {
         clock: Arc<dyn Clock>,
         changes: mpsc::UnboundedSender<Change>,
     ) -> Result<Self, IkeError> {
-        let names = order.authorities.iter().filter_map(|der| {
+        let names = order.authorities.iter().chain(&order.others).filter_map(|der| {
             let certificate = asn1::X509::parse(der).ok()?;
             certificate.common_name()
         });
@@ -214,12 +230,9 @@ impl Tunnel {
     }
 
     /// Newer CAs and revocation lists, for what is built from now on.
-    pub async fn trust(&self, authorities: Vec<Vec<u8>>, revocation_lists: Vec<Vec<u8>>) {
+    pub async fn trust(&self, trust: Trust) {
         // one that was stopped needs none
-        let _ = self
-            .commands
-            .send(Command::Trust(authorities, revocation_lists))
-            .await;
+        let _ = self.commands.send(Command::Trust(trust)).await;
     }
 
     /// Takes it down.
@@ -284,13 +297,20 @@ impl Work {
                 false => Some(self.pause.next(lot())),
             };
             let Some(pause) = pause else { break };
-            tokio::select! {
-                () = self.clock.sleep(pause) => {}
-                command = commands.recv() => match command {
-                    None => break,
-                    // with something new it is worth another try at once
-                    Some(command) => self.obey_down(command),
-                },
+            let waiting = self.clock.sleep(pause);
+            tokio::pin!(waiting);
+            let ended = loop {
+                tokio::select! {
+                    () = &mut waiting => break false,
+                    command = commands.recv() => match command {
+                        None => break true,
+                        // nothing new cuts a pause short: who was refused must not ask again and again
+                        Some(command) => self.obey_down(command),
+                    },
+                }
+            };
+            if ended {
+                break;
             }
         }
         watching.abort();
@@ -308,6 +328,10 @@ impl Work {
         };
         for place in places {
             let address = place.concentrator.address;
+            if !crate::locate::is_host(&place.concentrator.name) {
+                self.failed(Some(&place), Reason::NoName, "not the name of a host".into());
+                continue;
+            }
             if let Err(error) = self.gate.open(self.order.service, address).await {
                 self.failed(Some(&place), Reason::Local, error);
                 return false;
@@ -374,7 +398,7 @@ impl Work {
         let _one = building.lock().await;
         // a list or a CA of before shall not vouch for anybody
         self.ike.forget().await.map_err(local)?;
-        for der in &self.order.authorities {
+        for der in self.order.authorities.iter().chain(&self.order.others) {
             self.ike.load_authority(der).await.map_err(local)?;
         }
         for der in &self.order.revocation_lists {
@@ -399,7 +423,7 @@ impl Work {
             false => self.ike.initiate(&name).await,
         };
         let found = match &outcome {
-            Ok(()) => self.find(&name).await,
+            Ok(()) => self.find(&name).await.map_err(local)?,
             Err(_) => None,
         };
         if let Some(sa) = found {
@@ -431,13 +455,14 @@ impl Work {
         None
     }
 
-    async fn find(&self, name: &str) -> Option<Sa> {
-        let all = self.ike.list().await.ok()?;
-        all.into_iter().find(|sa| sa.name == name)
+    async fn find(&self, name: &str) -> Result<Option<Sa>, IkeError> {
+        let all = self.ike.list().await?;
+        Ok(all.into_iter().find(|sa| sa.name == name))
     }
 
     /// Watches over a tunnel that stands. The pause before the next round, or `None` when it is to end.
     async fn stand(&mut self, commands: &mut mpsc::Receiver<Command>, moved: &Notify) -> Option<Duration> {
+        let mut deaf = 0;
         loop {
             tokio::select! {
                 () = moved.notified() => {}
@@ -446,13 +471,21 @@ impl Work {
             }
             let (place, before) = self.current.clone()?;
             match self.find(&before.name).await {
-                Some(sa) => {
+                // no answer says nothing of the tunnel, unless there is nobody to answer
+                Err(error) if deaf < DEAF => {
+                    deaf += 1;
+                    tracing::warn!(%error, "tunnel not seen");
+                }
+                Ok(Some(sa)) => {
+                    deaf = 0;
                     // a rekeyed IKE_SA has another number
                     if sa.id != before.id || sa.inner != before.inner {
                         self.stands(place, sa);
                     }
                 }
-                None => {
+                Ok(None) | Err(_) => {
+                    // an IKE_SA without its tunnel, and the description
+                    self.end(&before).await;
                     self.gate
                         .close(self.order.service, place.concentrator.address)
                         .await;
@@ -488,10 +521,14 @@ impl Work {
                 }
                 let _ = answer.send(outcome);
             }
-            Command::Trust(authorities, lists) => {
-                (self.order.authorities, self.order.revocation_lists) = (authorities, lists);
-            }
+            Command::Trust(trust) => self.believe(trust),
         }
+    }
+
+    fn believe(&mut self, trust: Trust) {
+        self.order.authorities = trust.authorities;
+        self.order.others = trust.others;
+        self.order.revocation_lists = trust.revocation_lists;
     }
 
     fn stands_with(&self, own: &Credentials) -> bool {
@@ -507,9 +544,7 @@ impl Work {
             Command::Probe(_, answer) => {
                 let _ = answer.send(Err(nothing_stands()));
             }
-            Command::Trust(authorities, lists) => {
-                (self.order.authorities, self.order.revocation_lists) = (authorities, lists);
-            }
+            Command::Trust(trust) => self.believe(trust),
         }
     }
 
@@ -537,9 +572,12 @@ impl Work {
         Ok(new)
     }
 
-    /// Ends one of several tunnels; the connection's description goes first, so that nobody builds it again.
+    /// Ends one of several tunnels, by its name: its number changes with every rekeying.
     async fn end(&self, sa: &Sa) {
-        for outcome in [self.ike.unload(&sa.name).await, self.ike.terminate(sa.id).await] {
+        for outcome in [
+            self.ike.terminate_all(&sa.name).await,
+            self.ike.unload(&sa.name).await,
+        ] {
             if let Err(error) = outcome {
                 tracing::debug!(%error, name = sa.name, "tunnel not ended");
             }

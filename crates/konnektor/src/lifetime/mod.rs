@@ -101,29 +101,59 @@ pub(crate) struct Lifetime {
     shown: RwLock<Option<Shown>>,
     /// When it was last looked whether anything is due, with everything done that was.
     looked: Mutex<Option<Timestamp>>,
-    /// When this version first ran here, if another one ran before.
-    firmware: Option<Timestamp>,
+    firmware: Mutex<Firmware>,
 }
 
-/// Which version of the firmware ran here last, and since when.
-#[derive(Serialize, Deserialize)]
+/// Which version of the firmware ran here last, and since when; certificates are not changed within a week of that (I10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Firmware {
     version: String,
-    /// `None` for the first one: nothing was changed.
-    since: Option<Timestamp>,
+    since: Changed,
 }
 
-/// When the firmware was changed last; certificates are not changed within a week of that (I10).
-fn firmware_change(store: &Store, version: &str, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
-    let before: Option<Firmware> = store.get(NOTES, "firmware")?;
-    let since = match before {
-        Some(before) if before.version == version => return Ok(before.since),
-        Some(_) => Some(now),
-        None => None,
-    };
-    let version = version.to_owned();
-    store.put(NOTES, "firmware", &Firmware { version, since })?;
-    Ok(since)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Changed {
+    /// It is the first one.
+    Never,
+    /// It has changed, and no clock that is believed has said when.
+    Lately,
+    /// At this moment, or somewhat before.
+    At(Timestamp),
+}
+
+impl Firmware {
+    fn look(store: &Store, version: &str) -> Result<Self, Failure> {
+        let before: Option<Self> = store.get(NOTES, "firmware")?;
+        let since = match before {
+            Some(before) if before.version == version => return Ok(before),
+            Some(_) => Changed::Lately,
+            None => Changed::Never,
+        };
+        let now = Self {
+            version: version.to_owned(),
+            since,
+        };
+        store.put(NOTES, "firmware", &now)?;
+        Ok(now)
+    }
+
+    /// A clock that is believed says what time it is.
+    fn date(&mut self, store: &Store, now: Timestamp) -> Result<(), Failure> {
+        let wrong = matches!(self.since, Changed::At(since) if since > now);
+        if self.since == Changed::Lately || wrong {
+            self.since = Changed::At(now);
+            store.put(NOTES, "firmware", self)?;
+        }
+        Ok(())
+    }
+
+    fn changed(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.since {
+            Changed::Never => None,
+            Changed::Lately => Some(now),
+            Changed::At(since) => Some(since),
+        }
+    }
 }
 
 /// What lies on the card, and its keys.
@@ -155,7 +185,7 @@ fn on_card(identities: &Identities) -> Result<(Package, BTreeMap<Kind, Identity>
 }
 
 impl Lifetime {
-    pub(crate) fn open(store: &Arc<Store>, identities: &Identities, now: Timestamp) -> Result<Self, Failure> {
+    pub(crate) fn open(store: &Arc<Store>, identities: &Identities) -> Result<Self, Failure> {
         let (package, keys) = on_card(identities)?;
         let unusable = |error: identity::Error| Failure::new(Code::INTERNAL, error);
         let card = Generation::read(0, &package, Source::Card).map_err(unusable)?;
@@ -174,7 +204,7 @@ impl Lifetime {
             busy: tokio::sync::Mutex::default(),
             shown: RwLock::default(),
             looked: Mutex::default(),
-            firmware: firmware_change(store, env!("CARGO_PKG_VERSION"), now)?,
+            firmware: Mutex::new(Firmware::look(store, env!("CARGO_PKG_VERSION"))?),
         })
     }
 }
@@ -433,10 +463,18 @@ impl Inner {
         }
     }
 
+    fn with_firmware<T>(&self, work: impl FnOnce(&mut Firmware) -> T) -> T {
+        let firmware = self.lifetime.firmware.lock();
+        work(&mut firmware.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Keeps in mind what the clock shows while it is believed.
     fn remember_clock(&self) {
-        if let Err(error) = self.store.put(NOTES, "believed", &self.clock.now().as_second()) {
-            tracing::warn!(%error, "what the clock shows was not stored");
+        let now = self.clock.now();
+        let stored = self.store.put(NOTES, "believed", &now.as_second());
+        let dated = self.with_firmware(|firmware| firmware.date(&self.store, now));
+        if let Err(failure) = stored.map_err(Failure::from).and(dated) {
+            tracing::warn!(detail = failure.detail(), "what the clock shows was not stored");
         }
     }
 
@@ -454,7 +492,7 @@ impl Inner {
             registrar: settings.registration.is_some() && self.identities.nk.is_some(),
             signer: self.best_signer().await.map(|(_, signer)| signer),
             doubt: self.doubt().is_some(),
-            firmware: self.lifetime.firmware,
+            firmware: self.with_firmware(|firmware| firmware.changed(self.clock.now())),
         }
     }
 
@@ -622,11 +660,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(firmware_change(&store, "1.0", at(10)).unwrap(), None);
-        assert_eq!(firmware_change(&store, "1.0", at(20)).unwrap(), None);
-        assert_eq!(firmware_change(&store, "1.1", at(30)).unwrap(), Some(at(30)));
-        assert_eq!(firmware_change(&store, "1.1", at(40)).unwrap(), Some(at(30)));
+        let look = |version, second| {
+            let mut firmware = Firmware::look(&store, version).unwrap();
+            let before = firmware.since;
+            firmware.date(&store, at(second)).unwrap();
+            (before, firmware.since)
+        };
+        assert_eq!(look("1.0", 10), (Changed::Never, Changed::Never));
+        assert_eq!(look("1.0", 20), (Changed::Never, Changed::Never));
+        assert_eq!(look("1.1", 30), (Changed::Lately, Changed::At(at(30))));
+        assert_eq!(look("1.1", 40), (Changed::At(at(30)), Changed::At(at(30))));
         // back to the one before is a change, too
-        assert_eq!(firmware_change(&store, "1.0", at(50)).unwrap(), Some(at(50)));
+        assert_eq!(look("1.0", 50), (Changed::Lately, Changed::At(at(50))));
+        // as long as no clock is believed it has just been changed; what a wild one has written is put right
+        let firmware = Firmware::look(&store, "1.2").unwrap();
+        assert_eq!(firmware.changed(at(0)), Some(at(0)));
+        assert_eq!(look("1.2", 2_147_483_647).1, Changed::At(at(2_147_483_647)));
+        assert_eq!(look("1.2", 60).1, Changed::At(at(60)));
     }
 }

@@ -105,7 +105,7 @@ impl Call<'_> {
             (PinRequest::Disable, _) => (Task::Disable, PinTemplate::requirement(false, pin.reference)),
         };
         let texts = texts::texts(task, pin.kind, pin.name, card.slot.number());
-        self.inner.smb_pin_typed(card)?;
+        self.inner.settle_unlock(card, before)?;
         let about = |phase, result| self.pin_event(request.kind, phase, card, pin, &place, result);
         about("STARTED", None);
         let answer = match &place.module {

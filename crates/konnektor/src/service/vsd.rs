@@ -45,7 +45,9 @@ impl Call<'_> {
         let not_verified = || Failure::new(locked, format!("CardHandle {}", source.handle));
         if !card_verified(&source, pin).await? || !source.is_verified(&caller, pin.name) {
             // if its PIN is stored it is open again in a moment
-            self.inner.look_again.notify_one();
+            if self.inner.config.smb_unlock && source.found.kind == CardKind::SmcB {
+                self.inner.unlock_again.notify_one();
+            }
             return Err(not_verified());
         }
         // a second read of the same card is refused, others run beside it

@@ -19,6 +19,7 @@ impl Inner {
                     inner.unlock(&card).await;
                 }
                 Err(failure) => {
+                    inner.terminals.slot(&id, slot).take_turn(inner.clock.elapsed());
                     tracing::warn!(terminal = %id, %slot, code = failure.code().number(), detail = failure.detail(), "card not opened");
                 }
             }
@@ -34,7 +35,7 @@ impl Inner {
             };
             let work = self.terminals.slot(id, slot);
             let missed = match self.cards.in_slot(id, slot) {
-                None => true,
+                None => work.is_turn(self.clock.elapsed()),
                 Some(card) => card.found.kind == CardKind::Unknown && work.is_turn(self.clock.elapsed()),
             };
             if *state != SlotState::Empty && missed && work.opening.try_lock().is_ok() {
@@ -59,12 +60,13 @@ impl Inner {
         if let Some(card) = self.cards.in_slot(id, slot) {
             let states = session.slots(limit).await?;
             let index = usize::from(slot.number()).saturating_sub(1);
-            // another card would have no power yet
-            match states.get(index) == Some(&SlotState::Powered) {
-                true if card.found.kind == CardKind::Unknown && work.take_turn(self.clock.elapsed()) => {
-                    unread = Some(card);
-                }
+            let powered = states.get(index) == Some(&SlotState::Powered);
+            // one that gives no ATR never gets power: nobody is told of it again and again
+            match card.found.kind == CardKind::Unknown {
+                true if work.take_turn(self.clock.elapsed()) => unread = Some(card),
                 true => return Ok(card),
+                // another card would have no power yet
+                false if powered => return Ok(card),
                 false => self.card_removed(id, slot),
             }
         }

@@ -376,7 +376,7 @@ impl<'m> Life<'m> {
                 self.trust = Some(Trust::new(list, GRACE, self.responders.clone()));
             }
             // a clock that is off by days can make a list look too young
-            Err(error) if self.weather.is_fair(day) => {
+            Err(error) if self.weather.clock(day).is_none() => {
                 self.report
                     .violations
                     .push((day, format!("Liste nicht angenommen: {error}")));
@@ -469,6 +469,20 @@ impl<'m> Life<'m> {
         one.is_some_and(|one| {
             let mut all = one.certificates.values();
             all.any(|held| self.revoked.contains(&held.serial))
+        })
+    }
+
+    /// What is revoked is never used; what is or was in use already stays as it is, as in the product.
+    fn quarantine(&self, generation: u32) -> Option<Change> {
+        let used = self.book.families().iter().any(|family| {
+            matches!(
+                self.book.stage(generation, *family),
+                Some(Stage::Active | Stage::Superseded)
+            )
+        });
+        (!used).then(|| Change::Quarantined {
+            generation,
+            reason: "gesperrt".into(),
         })
     }
 
@@ -603,10 +617,7 @@ impl<'m> Life<'m> {
             }
             Order::Verify { generation } => Ok(match self.weather.is(Trouble::Status, day) {
                 true => None,
-                false if self.is_revoked(generation) => Some(Change::Quarantined {
-                    generation,
-                    reason: "gesperrt".into(),
-                }),
+                false if self.is_revoked(generation) => self.quarantine(generation),
                 false => Some(Change::Verified { generation }),
             }),
             Order::Register { generation, family } => {
@@ -616,8 +627,7 @@ impl<'m> Life<'m> {
                 let down = self.weather.is(Trouble::Registrar, day);
                 // who is refused looks why
                 if self.is_revoked(generation) && !down && !self.weather.is(Trouble::Status, day) {
-                    let reason = "gesperrt".into();
-                    return Ok(Some(Change::Quarantined { generation, reason }));
+                    return Ok(self.quarantine(generation));
                 }
                 if down || refused || (self.fate.rule == Rule::SameSigner && again) {
                     return Ok(None);
@@ -653,8 +663,7 @@ impl<'m> Life<'m> {
             Order::Probe { generation, .. }
                 if self.is_revoked(generation) && !self.weather.is(Trouble::Status, day) =>
             {
-                let reason = "gesperrt".into();
-                Ok(Some(Change::Quarantined { generation, reason }))
+                Ok(self.quarantine(generation))
             }
             Order::Probe { generation, family } => {
                 let probes = self.probe(day, generation, family);
@@ -833,7 +842,11 @@ impl<'m> Life<'m> {
             select::clients(&self.book, *algorithm, believed).is_some_and(|choice| choice.held.is_valid(now))
         });
         // by a clock that is a few days behind, yesterday's certificate is still good
-        let behind = self.weather.is(Trouble::Behind, day);
+        let good_then = algorithms.iter().all(|algorithm| {
+            select::clients(&self.book, *algorithm, believed)
+                .is_some_and(|choice| choice.held.is_valid(believed))
+        });
+        let behind = self.weather.is(Trouble::Behind, day) && good_then;
         let clients = light(seen, !behind && self.due().any(|one| valid(one, Role::AkAut)));
         let today = Day {
             tunnel,

@@ -245,6 +245,9 @@ impl Connection {
             Ok(found) => found,
             Err(word) => return Response::sw(word),
         };
+        if self.terminal.has_fault(Fault::NoAtr) {
+            return Response::sw(NO_CONTACT);
+        }
         let Some(atr) = super::reset(card).await else {
             return Response::sw(NO_CONTACT);
         };

@@ -75,6 +75,8 @@ pub enum Fault {
     CardGarbage,
     /// Cards do not answer at all.
     CardSilence,
+    /// Cards give no ATR, as if put in upside down.
+    NoAtr,
     /// A card takes a PIN, and its answer is lost.
     PinAnswerLost,
     /// An answer breaks off in the middle, and the connection with it.

@@ -24,6 +24,34 @@ async fn garbage_then_silence_then_good_again() {
     assert_eq!(read(practice).await, None);
 }
 
+/// A card that was put in upside down is told of once, however long it lies there, and read when it is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_without_atr_is_told_of_once() {
+    let morning = Morning::with(|options| options.settings = "keep_alive_seconds = 1".parse().unwrap()).await;
+    let Morning { world, clock, .. } = &morning.unwrap();
+    let inner = world.konnektor().unwrap().inner();
+    e2e::pair(inner, &world.terminal, &"KT1".parse().unwrap())
+        .await
+        .unwrap();
+    let inserted = |kind: &str| {
+        let log = e2e::logged(inner);
+        let ours = |(topic, body): &&(String, String)| topic == "CARD/INSERTED" && body.contains(kind);
+        log.iter().filter(ours).count()
+    };
+    let seen = async |kind: &str| {
+        let there = async || inserted(kind) > 0;
+        world.wait_for(kind, LIMIT, &**clock, there).await.unwrap();
+    };
+    seen("SMC-KT").await;
+    world.terminal.set_fault(Some(Fault::NoAtr));
+    world.terminal.insert(1, "eGK Loipengrün").unwrap();
+    seen("UNKNOWN").await;
+    world.terminal.set_fault(None);
+    // the first look again comes at once, the second after twenty keep-alives
+    seen("EGK").await;
+    assert_eq!(inserted("UNKNOWN"), 1);
+}
+
 /// A card that was silent for a moment when it came is read later, without anybody's hand.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_card_is_tried_again() {

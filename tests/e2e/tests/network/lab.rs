@@ -321,8 +321,8 @@ impl Lab {
             service: Service::Ti,
             profile: Arc::new(profile),
             credentials: self.nk.clone(),
-            authorities: vec![
-                self.pki.vpn_ca.certificate.clone(),
+            authorities: vec![self.pki.vpn_ca.certificate.clone()],
+            others: vec![
                 self.pki.crl_signer.0.der().to_vec(),
                 self.pki.anchors()[0].clone(),
             ],
