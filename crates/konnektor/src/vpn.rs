@@ -284,15 +284,17 @@ impl Inner {
             true => DataPath::UserSpace,
             false => DataPath::Kernel,
         };
-        let setup = Setup {
+        let profile = settings.profile()?;
+        let mut setup = Setup {
             command: settings.charon.clone(),
             path,
             ..Setup::new(settings.folder.clone())
         };
+        setup.patience.1 = profile.keepalive_tries;
         let mut charon = Charon::start(&setup, self.clock.clone()).await.map_err(failed)?;
         let order = TunnelOrder {
             service: Service::Ti,
-            profile: Arc::new(settings.profile()?),
+            profile: Arc::new(profile),
             credentials,
             authorities: belief.authorities.clone(),
             others: belief.others.clone(),

@@ -112,6 +112,7 @@ struct Tunnel {
     remote_ts: [&'static str; 1],
     esp_proposals: Vec<String>,
     rekey_time: String,
+    life_time: String,
     replay_window: u32,
     dpd_action: &'static str,
 }
@@ -336,6 +337,7 @@ impl Ike {
             remote_ts: ["0.0.0.0/0"],
             esp_proposals: profile.suites.esp.iter().map(plain).collect(),
             rekey_time: format!("{}h", profile.child_hours),
+            life_time: format!("{}h", profile.child_hours + 1),
             replay_window: 128,
             dpd_action: "clear",
         };
@@ -346,7 +348,8 @@ impl Ike {
             proposals: profile.suites.ike.clone(),
             dpd_delay: format!("{}s", profile.keepalive_seconds),
             rekey_time: format!("{}h", profile.ike_hours),
-            over_time: "2h",
+            // 168 hours in all
+            over_time: "7h",
             mobike: true,
             fragmentation: true,
             // the old one and the new one stand side by side while the certificate changes
