@@ -220,7 +220,6 @@ codes! {
     VL_MANUAL_IMPORT = 4129, Technical, Error, "Manueller Import der BNetzA-VL fehlgeschlagen";
     CRL_INVALID = 4130, Security, Error, "Prüfung der CRL fehlgeschlagen";
     VL_IMPORT = 4133, Security, Error, "Import der BNetzA-VL fehlgeschlagen";
-    NO_ONLINE = 4172, Technical, Error, "Der Konnektor darf nicht online gehen";
     CRL_OUT_OF_DATE = 4173, Technical, Error, "Die Sperrliste der VPN-Zugangsdienste ist nicht mehr gültig";
     VPN_TI = 4174, Technical, Error, "Der VPN-Tunnel zur TI kann nicht aufgebaut werden";
     VPN_SIS = 4176, Technical, Error, "Der VPN-Tunnel zum SIS kann nicht aufgebaut werden";

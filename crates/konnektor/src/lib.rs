@@ -4,7 +4,7 @@
 //! body's name → access check ([`model`]) → service ([`service`]) → card, trust → answer or [`Failure`] → fault. A card
 //! goes: terminal event ([`terminals`]) → recognised → handle → event ([`events`]) to subscribers. Health is one set of
 //! conditions ([`state`]). Time: [`lifetime`] extends the own certificates (TUC_KON_410, TUC_KON_411), by the rules of
-//! crate `identity`, and tells of everything that ends.
+//! crate `identity`, and tells of everything that ends. [`vpn`] keeps the tunnel into the TI, by crate `network`.
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.
 
@@ -226,7 +226,8 @@ impl Konnektor {
         inner.show_certificates();
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
-        if let Some(settings) = inner.config.vpn.clone() {
+        // who may not go online does not dial (MGM_LU_ONLINE)
+        if let Some(settings) = inner.config.vpn.clone().filter(|_| inner.config.online) {
             inner.spawn(inner.clone().keep_tunnel(settings));
         }
         let booted = Event::info("BOOTUP/BOOTUP_COMPLETE", None, Vec::new());

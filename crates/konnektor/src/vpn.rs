@@ -173,6 +173,8 @@ pub(crate) struct Vpn {
     tunnel: Option<Arc<Tunnel>>,
     generation: Option<u32>,
     down_since: Option<Timestamp>,
+    /// The access service has refused the present one in this round: the next round tries another.
+    turn: bool,
     /// When a generation was last refused beside a tunnel that stands.
     refused: BTreeMap<u32, Duration>,
 }
@@ -237,7 +239,7 @@ impl Inner {
                     });
                     active.or_else(|| all.get(place?)).or(all.first())
                 }
-                Some(TunnelState::Down { last: Some(last), .. }) if last.reason == Reason::Refused => {
+                Some(TunnelState::Down { .. }) if self.with_vpn(|vpn| std::mem::take(&mut vpn.turn)) => {
                     let next = place.map_or(0, |place| place + 1);
                     all.get(next).or(all.first())
                 }
@@ -296,9 +298,7 @@ impl Inner {
             service: Service::Ti,
             profile: Arc::new(profile),
             credentials,
-            authorities: belief.authorities.clone(),
-            others: belief.others.clone(),
-            revocation_lists: belief.revocation_lists.clone(),
+            trust: belief.clone(),
         };
         let (sender, mut changes) = mpsc::unbounded_channel();
         let begun = Tunnel::begin(
@@ -330,12 +330,7 @@ impl Inner {
             }
             let newest = self.belief();
             if newest != believed {
-                let nothing = || Trust {
-                    authorities: Vec::new(),
-                    others: Vec::new(),
-                    revocation_lists: Vec::new(),
-                };
-                tunnel.trust(newest.clone().unwrap_or_else(nothing)).await;
+                tunnel.trust(newest.clone().unwrap_or_default()).await;
                 believed = newest;
             }
             self.renew_tunnel(&tunnel).await;
@@ -374,7 +369,7 @@ impl Inner {
     fn tunnel_changed(&self, change: &Change) {
         match change {
             Change::Up(place, sa) => {
-                self.with_vpn(|vpn| vpn.down_since = None);
+                self.with_vpn(|vpn| (vpn.down_since, vpn.turn) = (None, false));
                 let inner = sa.inner.map(|inner| inner.to_string()).unwrap_or_default();
                 let parameters = vec![("IP", inner), ("Concentrator", place.concentrator.name.clone())];
                 self.raise(Event::info("NETWORK/VPN_TI/UP", None, parameters));
@@ -391,6 +386,9 @@ impl Inner {
                 ));
             }
             Change::Failed(attempt) => {
+                if attempt.reason == Reason::Refused {
+                    self.with_vpn(|vpn| vpn.turn = true);
+                }
                 let [german, _] = attempt.reason.texts();
                 let place = attempt.place.as_ref().map(|place| place.name.clone());
                 let parameters = vec![

@@ -197,16 +197,6 @@ impl Charon {
         self.folder.join("reports")
     }
 
-    /// Its log.
-    pub fn log(&self) -> PathBuf {
-        self.folder.join("charon.log")
-    }
-
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Has it ended by itself?
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))

@@ -30,19 +30,6 @@ pub enum Reason {
     Other,
 }
 
-/// Whose trouble is it?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The provider's, or the line's: another concentrator may do.
-    NextPlace,
-    /// Perhaps ours: ask whether the registration stands.
-    AskRegistration,
-    /// A newer revocation list may help (TUC_KON_040).
-    LoadRevocationList,
-    /// This device.
-    Ourselves,
-}
-
 impl Reason {
     /// A report of charon's plugin error-notify.
     pub(crate) fn of_report(number: u32) -> Self {
@@ -68,16 +55,6 @@ impl Reason {
             Reason::Other => 2,
             Reason::NoAnswer => 1,
             _ => 0,
-        }
-    }
-
-    /// What follows.
-    pub fn verdict(self) -> Verdict {
-        match self {
-            Reason::Refused => Verdict::AskRegistration,
-            Reason::PeerUnknown => Verdict::LoadRevocationList,
-            Reason::Local => Verdict::Ourselves,
-            _ => Verdict::NextPlace,
         }
     }
 

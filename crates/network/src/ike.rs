@@ -66,8 +66,6 @@ pub struct Sa {
     pub suite: String,
     /// Are extended sequence numbers used?
     pub esn: bool,
-    /// Bytes in and out.
-    pub bytes: (u64, u64),
 }
 
 #[derive(Serialize)]
@@ -187,10 +185,6 @@ struct ListedChild {
     state: String,
     #[serde(default)]
     esn: Option<String>,
-    #[serde(default)]
-    bytes_in: u64,
-    #[serde(default)]
-    bytes_out: u64,
 }
 
 /// Speaks with charon. Cheap to share.
@@ -314,6 +308,7 @@ impl Ike {
         self.load_key(&own.key).await?;
         let profile = &order.profile;
         let authorities: Vec<String> = order
+            .trust
             .authorities
             .iter()
             .filter(|der| is_ca(der))
@@ -478,8 +473,5 @@ fn read(name: String, sa: &ListedSa) -> Option<Sa> {
         inner: sa.local_vips.first().and_then(|text| text.parse().ok()),
         suite: format!("{}-{size}/{}/{}", sa.encr_alg, sa.prf_alg, sa.dh_group),
         esn: children.iter().any(|child| child.esn.is_some()),
-        bytes: children.iter().fold((0, 0), |(read, sent), child| {
-            (read + child.bytes_in, sent + child.bytes_out)
-        }),
     })
 }

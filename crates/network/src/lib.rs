@@ -2,7 +2,11 @@
 //! with ([`Profile`]), the IKE daemon ([`Charon`], a process of its own with the rights of its own, driven over vici:
 //! [`Ike`]), and a tunnel that comes up by itself, stays up, and changes its certificate make-before-break ([`Tunnel`]).
 //!
-//! Nothing here calls the system's clock.
+//! A newcomer begins with [`Tunnel`]: whoever owns one gives it a [`Directory`] ([`NameServers`], or fixed places) and a [`Gate`],
+//! and hears of every [`Change`]. Nobody else speaks with charon. Networks and MTU of a profile, and what lies behind a
+//! concentrator ([`locate::Inside`]), are read and used by nobody yet: routes and name service come later.
+//!
+//! Nothing here calls the system's clock, but for the time limits of the DNS library.
 
 mod charon;
 mod dial;
@@ -14,7 +18,7 @@ mod resolve;
 mod tunnel;
 
 pub use charon::{Charon, DataPath, Setup};
-pub use dial::{Pause, Reason, Verdict};
+pub use dial::{Pause, Reason};
 pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
 pub use profile::{Profile, ProfileError, Suites};
 pub use resolve::NameServers;

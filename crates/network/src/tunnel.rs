@@ -3,7 +3,7 @@
 //! make-before-break: a second IKE_SA with the new certificate, and only when that stands the old one goes. What charon calls
 //! reauthentication would silently go on with the old certificate.
 
-use crate::dial::{Pause, Reason, Verdict};
+use crate::dial::{Pause, Reason};
 use crate::ike::{Concentrator, Credentials, Ike, IkeError, Sa};
 use crate::locate::Inside;
 use crate::report::Reports;
@@ -65,12 +65,25 @@ pub struct TunnelOrder {
     pub profile: Arc<Profile>,
     /// C.NK.VPN.
     pub credentials: Credentials,
+    /// What is believed.
+    pub trust: Trust,
+}
+
+/// What is believed; with nothing in it nobody is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
     /// CAs of concentrators, DER: nobody else certifies one.
     pub authorities: Vec<Vec<u8>>,
     /// What else is needed to judge certificates and lists: roots, signers of revocation lists, DER.
     pub others: Vec<Vec<u8>>,
     /// Revocation lists, DER.
     pub revocation_lists: Vec<Vec<u8>>,
+}
+
+impl Trust {
+    fn certificates(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.authorities.iter().chain(&self.others)
+    }
 }
 
 /// An attempt that failed.
@@ -118,17 +131,6 @@ pub enum Change {
     Failed(Attempt),
 }
 
-/// What is believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
-    /// As in [`TunnelOrder`].
-    pub authorities: Vec<Vec<u8>>,
-    /// As in [`TunnelOrder`].
-    pub others: Vec<Vec<u8>>,
-    /// As in [`TunnelOrder`]; without one nobody is believed.
-    pub revocation_lists: Vec<Vec<u8>>,
-}
-
 enum Command {
     Renew(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
     Probe(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
@@ -153,7 +155,7 @@ impl Tunnel {
         clock: Arc<dyn Clock>,
         changes: mpsc::UnboundedSender<Change>,
     ) -> Result<Self, IkeError> {
-        let names = order.authorities.iter().chain(&order.others).filter_map(|der| {
+        let names = order.trust.certificates().filter_map(|der| {
             let certificate = asn1::X509::parse(der).ok()?;
             certificate.common_name()
         });
@@ -195,13 +197,6 @@ impl Tunnel {
     /// How it is.
     pub fn state(&self) -> TunnelState {
         self.state.borrow().clone()
-    }
-
-    /// Waits until the state is as wanted.
-    pub async fn wait(&self, wanted: impl FnMut(&TunnelState) -> bool) {
-        let mut state = self.state.clone();
-        // it only ends with the tunnel
-        let _ = state.wait_for(wanted).await;
     }
 
     async fn ask(
@@ -346,7 +341,7 @@ impl Work {
                 Err((reason, detail)) => {
                     self.gate.close(self.order.service, address).await;
                     self.failed(Some(&place), reason, detail);
-                    if reason.verdict() == Verdict::Ourselves {
+                    if reason == Reason::Local {
                         return false;
                     }
                 }
@@ -398,10 +393,10 @@ impl Work {
         let _one = building.lock().await;
         // a list or a CA of before shall not vouch for anybody
         self.ike.forget().await.map_err(local)?;
-        for der in self.order.authorities.iter().chain(&self.order.others) {
+        for der in self.order.trust.certificates() {
             self.ike.load_authority(der).await.map_err(local)?;
         }
-        for der in &self.order.revocation_lists {
+        for der in &self.order.trust.revocation_lists {
             self.ike.load_crl(der).await.map_err(local)?;
         }
         self.ike
@@ -422,11 +417,11 @@ impl Work {
             true => Ok(()),
             false => self.ike.initiate(&name).await,
         };
-        let found = match &outcome {
-            Ok(()) => self.find(&name).await.map_err(local)?,
-            Err(_) => None,
+        let outcome = match outcome {
+            Ok(()) => self.find(&name).await,
+            Err(error) => Err(error),
         };
-        if let Some(sa) = found {
+        if let Ok(Some(sa)) = outcome {
             return Ok(sa);
         }
         let reported = self.reported(&name).await;
@@ -439,7 +434,7 @@ impl Work {
         Err(match (outcome, reported) {
             (Err(IkeError::Daemon(detail)), None) => (Reason::Local, detail),
             (Err(error), reason) => (reason.unwrap_or(Reason::Other), error.to_string()),
-            (Ok(()), reason) => (reason.unwrap_or(Reason::Other), "gone as soon as it stood".into()),
+            (Ok(_), reason) => (reason.unwrap_or(Reason::Other), "gone as soon as it stood".into()),
         })
     }
 
@@ -521,14 +516,8 @@ impl Work {
                 }
                 let _ = answer.send(outcome);
             }
-            Command::Trust(trust) => self.believe(trust),
+            Command::Trust(trust) => self.order.trust = trust,
         }
-    }
-
-    fn believe(&mut self, trust: Trust) {
-        self.order.authorities = trust.authorities;
-        self.order.others = trust.others;
-        self.order.revocation_lists = trust.revocation_lists;
     }
 
     fn stands_with(&self, own: &Credentials) -> bool {
@@ -544,7 +533,7 @@ impl Work {
             Command::Probe(_, answer) => {
                 let _ = answer.send(Err(nothing_stands()));
             }
-            Command::Trust(trust) => self.believe(trust),
+            Command::Trust(trust) => self.order.trust = trust,
         }
     }
 

@@ -321,12 +321,14 @@ impl Lab {
             service: Service::Ti,
             profile: Arc::new(profile),
             credentials: self.nk.clone(),
-            authorities: vec![self.pki.vpn_ca.certificate.clone()],
-            others: vec![
-                self.pki.crl_signer.0.der().to_vec(),
-                self.pki.anchors()[0].clone(),
-            ],
-            revocation_lists: vec![self.publisher.file("/internet/VPN.crl").unwrap()],
+            trust: network::Trust {
+                authorities: vec![self.pki.vpn_ca.certificate.clone()],
+                others: vec![
+                    self.pki.crl_signer.0.der().to_vec(),
+                    self.pki.anchors()[0].clone(),
+                ],
+                revocation_lists: vec![self.publisher.file("/internet/VPN.crl").unwrap()],
+            },
         }
     }
 

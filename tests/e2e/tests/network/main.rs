@@ -77,7 +77,7 @@ async fn every_failure_has_its_reason() {
     let station = lab.station(Oddity::default()).await;
     // without a revocation list nobody is believed
     let mut order = lab.order();
-    order.revocation_lists.clear();
+    order.trust.revocation_lists.clear();
     let mut watched = lab.tunnel(order, &[&station.place]).await;
     assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::PeerUnknown));
     drop(watched);
