@@ -12,6 +12,20 @@ async fn read(practice: &Practice) -> Option<u32> {
     e2e::read_vsd(practice, false, false).await.unwrap().fault()
 }
 
+/// A paired terminal that is asked every second how its slots are.
+async fn paired() -> Morning {
+    let settings = "keep_alive_seconds = 1".parse().unwrap();
+    let morning = Morning::with(|options| options.settings = settings)
+        .await
+        .unwrap();
+    let (inner, pad) = (
+        morning.world.konnektor().unwrap().inner(),
+        &morning.world.terminal,
+    );
+    e2e::pair(inner, pad, &"KT1".parse().unwrap()).await.unwrap();
+    morning
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_then_silence_then_good_again() {
     let morning = Morning::after_the_walk().await.unwrap();
@@ -27,12 +41,8 @@ async fn garbage_then_silence_then_good_again() {
 /// A card that was put in upside down is told of once, however long it lies there, and read when it is well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_without_atr_is_told_of_once() {
-    let morning = Morning::with(|options| options.settings = "keep_alive_seconds = 1".parse().unwrap()).await;
-    let Morning { world, clock, .. } = &morning.unwrap();
+    let Morning { world, clock, .. } = &paired().await;
     let inner = world.konnektor().unwrap().inner();
-    e2e::pair(inner, &world.terminal, &"KT1".parse().unwrap())
-        .await
-        .unwrap();
     let inserted = |kind: &str| {
         let log = e2e::logged(inner);
         let ours = |(topic, body): &&(String, String)| topic == "CARD/INSERTED" && body.contains(kind);
@@ -55,12 +65,7 @@ async fn a_card_without_atr_is_told_of_once() {
 /// A card that was silent for a moment when it came is read later, without anybody's hand.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_card_is_tried_again() {
-    let morning = Morning::with(|options| options.settings = "keep_alive_seconds = 1".parse().unwrap()).await;
-    let Morning { world, clock, .. } = &morning.unwrap();
-    let inner = world.konnektor().unwrap().inner();
-    e2e::pair(inner, &world.terminal, &"KT1".parse().unwrap())
-        .await
-        .unwrap();
+    let Morning { world, clock, .. } = &paired().await;
     let one = async |kind| {
         world
             .practice
