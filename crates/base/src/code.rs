@@ -220,9 +220,15 @@ codes! {
     VL_MANUAL_IMPORT = 4129, Technical, Error, "Manueller Import der BNetzA-VL fehlgeschlagen";
     CRL_INVALID = 4130, Security, Error, "Prüfung der CRL fehlgeschlagen";
     VL_IMPORT = 4133, Security, Error, "Import der BNetzA-VL fehlgeschlagen";
+    LAN_SETTINGS = 4162, Technical, Error, "Die Einstellungen der LAN-Schnittstelle sind ungültig";
+    WAN_SETTINGS = 4163, Technical, Error, "Die Einstellungen der WAN-Schnittstelle sind ungültig";
+    FIREWALL = 4164, Security, Fatal, "Die Regeln der Firewall konnten nicht gesetzt werden";
+    ROUTE = 4167, Technical, Error, "Eine Route ist ungültig oder konnte nicht gesetzt werden";
     CRL_OUT_OF_DATE = 4173, Technical, Error, "Die Sperrliste der VPN-Zugangsdienste ist nicht mehr gültig";
     VPN_TI = 4174, Technical, Error, "Der VPN-Tunnel zur TI kann nicht aufgebaut werden";
     VPN_SIS = 4176, Technical, Error, "Der VPN-Tunnel zum SIS kann nicht aufgebaut werden";
+    TIME_SYNC = 4177, Technical, Warning, "Die Zeit konnte nicht mit den Zeitservern der TI abgeglichen werden";
+    NAME_SERVICE = 4180, Technical, Error, "Der Namensdienst arbeitet nicht";
     CERTIFICATE_MISSING = 4147, Technical, Error, "Zertifikat nicht vorhanden";
     CERTIFICATE_UNREADABLE = 4148, Technical, Error, "Fehler beim Extrahieren von Zertifikatsinformationen";
     BAD_CERT_REF = 4149, Technical, Error, "Ungültige Zertifikatsreferenz";

@@ -10,6 +10,8 @@ pub struct Evidence {
     pub floor: i64,
     /// The clock when a person last agreed with it, Unix seconds.
     pub confirmed: Option<i64>,
+    /// What time it is now by the time servers of the TI, Unix seconds; nobody signs that.
+    pub served: Option<i64>,
 }
 
 /// Why the clock is not believed.
@@ -26,13 +28,42 @@ const BEHIND: i64 = DAY;
 /// How far ahead of the floor and of the last agreement it may be: a trust list that was never renewed serves 60 days.
 const AHEAD: i64 = 65 * DAY;
 
+/// Further apart than this nobody agrees (NTP_MAX_TIMEDIFFERENCE); seconds.
+const APART: i64 = 3600;
+
+/// What the time servers say, unless it contradicts what was signed.
+pub fn served(evidence: Evidence) -> Option<i64> {
+    let contradicts = |served: &i64| served.saturating_add(BEHIND) < evidence.floor;
+    evidence.served.filter(|served| !contradicts(served))
+}
+
+/// Has a person lately said that the clock is right?
+pub fn is_settled(now: i64, evidence: Evidence) -> bool {
+    evidence
+        .confirmed
+        .is_some_and(|at| now.saturating_sub(at).abs() < AHEAD)
+}
+
 /// The rule; `now` in Unix seconds.
 pub fn doubt(now: i64, evidence: Evidence) -> Option<Doubt> {
     let known = evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN));
+    match (now, served(evidence)) {
+        (now, _) if now.saturating_add(BEHIND) < evidence.floor => Some(Doubt::Behind),
+        // the second source decides, unless a person has just said otherwise
+        (now, Some(served)) if !is_settled(now, evidence) => match now.saturating_sub(served) {
+            ahead if ahead > APART => Some(Doubt::Ahead),
+            ahead if ahead < -APART => Some(Doubt::Behind),
+            _ => None,
+        },
+        (now, _) => alone(now, known),
+    }
+}
+
+/// Without time servers.
+fn alone(now: i64, known: i64) -> Option<Doubt> {
     match now {
         // with nothing to compare it with it is all there is
         _ if known == i64::MIN => None,
-        now if now + BEHIND < evidence.floor => Some(Doubt::Behind),
         now if now > known.saturating_add(AHEAD) => Some(Doubt::Ahead),
         _ => None,
     }
@@ -48,6 +79,7 @@ mod tests {
         let evidence = Evidence {
             floor,
             confirmed: None,
+            served: None,
         };
         assert_eq!(doubt(0, evidence), Some(Doubt::Behind));
         assert_eq!(doubt(floor - 3600, evidence), None);
@@ -62,9 +94,37 @@ mod tests {
         let nothing = Evidence {
             floor: i64::MIN,
             confirmed: None,
+            served: None,
         };
         assert_eq!(doubt(year, nothing), None);
         // an agreement does not make the past come back
         assert_eq!(doubt(0, agreed), Some(Doubt::Behind));
+    }
+
+    #[test]
+    fn time_servers_decide_unless_they_contradict_what_was_signed() {
+        let floor = 1_800_000_000;
+        let year = floor + 365 * DAY;
+        let served = |served| Evidence {
+            floor,
+            confirmed: None,
+            served: Some(served),
+        };
+        // a year on the shelf needs nobody's word then
+        assert_eq!(doubt(year, served(year + 30)), None);
+        assert_eq!(doubt(year, served(year - 2 * APART)), Some(Doubt::Ahead));
+        assert_eq!(doubt(year, served(year + 2 * APART)), Some(Doubt::Behind));
+        // servers from before what was signed are wrong, and change nothing
+        let lie = served(floor - 10 * DAY);
+        assert_eq!(super::served(lie), None);
+        assert_eq!(doubt(floor + DAY, lie), None);
+        assert_eq!(doubt(floor - 10 * DAY, lie), Some(Doubt::Behind));
+        // a person's word counts for some weeks
+        let settled = Evidence {
+            confirmed: Some(year),
+            ..served(year + 2 * APART)
+        };
+        assert_eq!(doubt(year + 60, settled), None);
+        assert_eq!(doubt(year + AHEAD, settled), Some(Doubt::Ahead));
     }
 }

@@ -2,6 +2,7 @@
 //! password with lock-out.
 
 mod lifetime;
+mod network;
 
 use crate::config::TerminalConfig;
 use crate::events::Event;
@@ -152,6 +153,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/logs/{log}/export", get(export_log))
         .route("/metrics", get(metrics))
         .merge(lifetime::routes())
+        .merge(network::routes())
         .layer(DefaultBodyLimit::max(base::limits::TSL))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), permit))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))

@@ -3,6 +3,7 @@
 use crate::abuse::AlarmSettings;
 use crate::lifetime::LifetimeSettings;
 use crate::model::Model;
+use crate::net::NetworkSettings;
 use crate::protocol::LogSettings;
 use crate::vpn::VpnSettings;
 use crate::{Failure, Identities};
@@ -89,6 +90,9 @@ pub struct Config {
     /// The tunnel into the TI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpn: Option<VpnSettings>,
+    /// The device's place in the practice's network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSettings>,
     /// When unusually many operations raise an alarm.
     #[serde(default)]
     pub alarm: AlarmSettings,
@@ -426,6 +430,7 @@ impl Config {
             log: LogSettings::default(),
             lifetime: LifetimeSettings::default(),
             vpn: None,
+            network: None,
             alarm: AlarmSettings::default(),
             vsdm_url: None,
             vsdm_max_seconds: thirty(),
@@ -478,6 +483,9 @@ impl Config {
         self.certificates.check()?;
         self.log.check().map_err(BadConfig::Range)?;
         self.lifetime.check().map_err(BadConfig::Range)?;
+        if let Some(network) = &self.network {
+            network.check().map_err(BadConfig::Range)?;
+        }
         if let Some(vpn) = &self.vpn {
             vpn.check().map_err(BadConfig::Range)?;
         }

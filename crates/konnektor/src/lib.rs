@@ -23,12 +23,14 @@ pub mod lifetime;
 mod maintenance;
 pub mod metrics;
 pub mod model;
+pub mod net;
 pub mod password;
 pub mod protocol;
 pub mod server;
 mod service;
 pub mod state;
 pub mod terminals;
+mod time;
 mod tls_service;
 pub mod trust;
 pub mod unlock;
@@ -113,6 +115,7 @@ pub struct Inner {
     adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
+    pub(crate) net: Option<Arc<net::Net>>,
     pub(crate) vpn: Mutex<vpn::Vpn>,
     /// The tunnel may need another certificate.
     vpn_again: tokio::sync::Notify,
@@ -137,6 +140,9 @@ impl Konnektor {
         config.admin_password_file = config.admin_password_file.map(|file| folder.join(file));
         if let Some(vpn) = &mut config.vpn {
             vpn.folder = folder.join(&vpn.folder);
+        }
+        if let Some(network) = &mut config.network {
+            network.folder = folder.join(&network.folder);
         }
         let first_password = config.admin_password_file.clone();
         let konnektor = Self::start(config, identities, store, clock)?;
@@ -183,6 +189,8 @@ impl Konnektor {
         )?;
         let lifetime = lifetime::Lifetime::open(&store, &identities)?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
+        let net = config.network.clone();
+        let net = net.map(|settings| Arc::new(net::Net::new(settings, config.vpn.clone(), clock.clone())));
         let inner = Arc::new(Inner {
             config,
             clock,
@@ -211,6 +219,7 @@ impl Konnektor {
             stopped: AtomicBool::default(),
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
+            net,
             vpn: Mutex::default(),
             vpn_again: tokio::sync::Notify::default(),
             unlock_again: tokio::sync::Notify::default(),
@@ -226,6 +235,9 @@ impl Konnektor {
         inner.show_certificates();
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
+        if let Some(net) = inner.net.clone() {
+            inner.spawn(inner.clone().keep_network(net));
+        }
         // who may not go online does not dial (MGM_LU_ONLINE)
         if let Some(settings) = inner.config.vpn.clone().filter(|_| inner.config.online) {
             inner.spawn(inner.clone().keep_tunnel(settings));

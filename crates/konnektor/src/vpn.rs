@@ -10,8 +10,9 @@ use base::{Code, Severity, Timestamp};
 use identity::select::{self, Choice};
 use identity::{Family, Kind, Outcome, Probe, Role, Stage};
 use network::{
-    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, NameServers,
-    Place, Places, Profile, Reason, Service, Setup, Trust, Tunnel, TunnelOrder, TunnelState,
+    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Environment, Later,
+    NameServers, Place, Places, Profile, Reason, Sa, Service, Setup, Standing, Trust, Tunnel, TunnelOrder,
+    TunnelState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -30,16 +31,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 const RENEW_AGAIN: Duration = Duration::from_secs(1800);
 /// So long without a tunnel is told (TAB_KON_503).
 const TOLD_AFTER: i64 = 300;
-
-/// Which environment of the TI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Environment {
-    /// Production.
-    #[default]
-    PU,
-    /// Test.
-    TU,
-}
 
 /// A concentrator that is always there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,10 +106,7 @@ impl VpnSettings {
     }
 
     fn profile(&self) -> Result<Profile, Failure> {
-        let read = match self.environment {
-            Environment::PU => Profile::production(),
-            Environment::TU => Profile::test(),
-        };
+        let read = self.environment.profile();
         let mut profile = read.map_err(|error| Failure::new(Code::INTERNAL, error))?;
         profile.keepalive_seconds = self.keepalive_seconds.unwrap_or(profile.keepalive_seconds);
         Ok(profile)
@@ -151,19 +139,6 @@ impl Directory for Fixed {
         });
         let places = places.collect();
         Box::pin(async { Ok(places) })
-    }
-}
-
-/// There is no packet filter of ours yet: the machine's own decides.
-struct NoGate;
-
-impl Gate for NoGate {
-    fn open(&self, _: Service, _: Ipv4Addr) -> Later<'_, Result<(), String>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn close(&self, _: Service, _: Ipv4Addr) -> Later<'_, ()> {
-        Box::pin(async {})
     }
 }
 
@@ -256,6 +231,7 @@ impl Inner {
             if let Err(failure) = self.run_tunnel(&settings).await {
                 tracing::error!(detail = failure.detail(), "VPN");
             }
+            self.tunnel_gone(Service::Ti).await;
             if self.with_vpn(|vpn| vpn.down_since.is_none()) {
                 self.tunnel_down();
             }
@@ -293,7 +269,17 @@ impl Inner {
             ..Setup::new(settings.folder.clone())
         };
         setup.patience.1 = profile.keepalive_tries;
-        let mut charon = Charon::start(&setup, self.clock.clone()).await.map_err(failed)?;
+        // with a helper charon is its child: it has the rights
+        let helped = self
+            .config
+            .network
+            .as_ref()
+            .is_some_and(|network| network.helper.is_some());
+        let charon = match helped {
+            true => Charon::attach(&settings.folder, self.clock.clone()).await,
+            false => Charon::start(&setup, self.clock.clone()).await,
+        };
+        let mut charon = charon.map_err(failed)?;
         let order = TunnelOrder {
             service: Service::Ti,
             profile: Arc::new(profile),
@@ -306,7 +292,7 @@ impl Inner {
             path,
             order,
             settings.directory()?,
-            Arc::new(NoGate),
+            self.gate(),
             self.clock.clone(),
             sender,
         );
@@ -319,7 +305,7 @@ impl Inner {
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
-                    Some(change) => self.tunnel_changed(&change),
+                    Some(change) => self.tunnel_changed(&change, path).await,
                     None => return Err(Failure::new(Code::VPN_TI, "the tunnel has ended")),
                 },
                 () = self.clock.sleep(LOOK) => {}
@@ -366,9 +352,14 @@ impl Inner {
         }
     }
 
-    fn tunnel_changed(&self, change: &Change) {
+    async fn tunnel_changed(&self, change: &Change, path: DataPath) {
         match change {
             Change::Up(place, sa) => {
+                // whoever hears of it may use it at once
+                if let Some(standing) = self.standing(place, sa, path) {
+                    self.tunnel_stands(Service::Ti, standing, place.inside.clone())
+                        .await;
+                }
                 self.with_vpn(|vpn| (vpn.down_since, vpn.turn) = (None, false));
                 let inner = sa.inner.map(|inner| inner.to_string()).unwrap_or_default();
                 let parameters = vec![("IP", inner), ("Concentrator", place.concentrator.name.clone())];
@@ -376,8 +367,15 @@ impl Inner {
                 // much waits for the TI
                 self.look_again.notify_one();
             }
-            Change::Down => self.tunnel_down(),
-            Change::Renewed(sa) => {
+            Change::Down => {
+                self.tunnel_gone(Service::Ti).await;
+                self.tunnel_down();
+            }
+            Change::Renewed(place, sa) => {
+                if let Some(standing) = self.standing(place, sa, path) {
+                    self.tunnel_stands(Service::Ti, standing, place.inside.clone())
+                        .await;
+                }
                 let parameters = vec![("Suite", sa.suite.clone())];
                 self.log(&Event::quiet(
                     "NETWORK/VPN_TI/RENEWED",
@@ -404,6 +402,19 @@ impl Inner {
                 ));
             }
         }
+    }
+
+    fn standing(&self, place: &Place, sa: &Sa, path: DataPath) -> Option<Standing> {
+        Some(Standing {
+            interface: self.interface(Service::Ti, path),
+            inner: sa.inner?,
+            concentrator: place.concentrator.address,
+            names: place
+                .inside
+                .iter()
+                .flat_map(|inside| inside.nameservers.clone())
+                .collect(),
+        })
     }
 
     /// Says once that the tunnel is gone, however that was noticed.

@@ -112,6 +112,8 @@ pub enum AdminAction {
         #[arg(long)]
         ics: bool,
     },
+    /// The machine's network: packet filter with its counters, routes, names and time as they are in force.
+    Network,
     /// The tunnel into the TI: does it stand, with which certificate, and if not, why.
     Vpn,
     /// The device's own certificates: generations, stages, proofs, what happens next.
@@ -271,6 +273,7 @@ impl AdminAction {
                 ("GET", name.into(), Vec::new())
             }
             Self::Lifetime => ("GET", "lifetime".into(), Vec::new()),
+            Self::Network => ("GET", "network".into(), Vec::new()),
             Self::Vpn => ("GET", "vpn".into(), Vec::new()),
             Self::ImportPackage { file } => {
                 let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;

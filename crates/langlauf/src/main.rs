@@ -68,6 +68,24 @@ enum Role {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Changes this machine's network for a Konnektor that has no rights to: charon, packet filter, routes, names, time.
+    NetworkHelper {
+        /// Where it is asked; the socket belongs to this process's user and group.
+        #[arg(long, default_value = "/run/langlauf/network.sock")]
+        socket: PathBuf,
+        /// Folder of the daemons.
+        #[arg(long, default_value = "/run/langlauf/network")]
+        folder: PathBuf,
+        /// Folder of charon, `vpn.folder` of the Konnektor; without it there is no charon.
+        #[arg(long)]
+        charon: Option<PathBuf>,
+        /// charon enciphers by itself: for machines whose kernel has no ESP, tests only.
+        #[arg(long)]
+        user_space: bool,
+        /// What stands before every program, word by word: `--prefix ip --prefix netns --prefix exec --prefix NAME`.
+        #[arg(long, value_name = "WORD")]
+        prefix: Vec<String>,
+    },
     /// Puts a virtual card into a PC/SC reader that does not exist (Debian's vsmartcard-vpcd): for other PC/SC programs.
     Card {
         /// Card image, e.g. from `demo/cards`.
@@ -404,6 +422,13 @@ async fn main() -> Result<()> {
             demo(&options, show).await
         }
         Role::Konnektor { config } => run_konnektor(&config).await,
+        Role::NetworkHelper {
+            socket,
+            folder,
+            charon,
+            user_space,
+            prefix,
+        } => help_network(&socket, folder, charon, user_space, prefix).await,
         Role::Card { image, driver } => serve_card(&image, driver),
         Role::Terminal { page, action } => work_terminal(&page, action).await,
         Role::Calendar {
@@ -455,6 +480,29 @@ fn serve_card(image: &Path, driver: SocketAddr) -> Result<()> {
         .with_context(|| format!("{driver}: is pcscd running with vsmartcard-vpcd?"))?;
     println!("{} is in the reader at {driver}", image.display());
     Ok(card::vpcd::serve(&mut card, stream)?)
+}
+
+async fn help_network(
+    socket: &Path,
+    folder: PathBuf,
+    charon: Option<PathBuf>,
+    user_space: bool,
+    prefix: Vec<String>,
+) -> Result<()> {
+    let clock = SystemClock::new();
+    let setup = charon.map(|folder| {
+        let mut setup = network::Setup::new(folder);
+        if user_space {
+            setup.path = network::DataPath::UserSpace;
+        }
+        setup.command = [prefix.clone(), setup.command].concat();
+        setup
+    });
+    let machine = Arc::new(network::Machine::new(prefix, folder, clock.clone()));
+    tokio::select! {
+        outcome = network::run_helper(socket, machine, setup, clock) => Ok(outcome?),
+        outcome = until_told() => outcome,
+    }
 }
 
 async fn run_konnektor(config: &Path) -> Result<()> {

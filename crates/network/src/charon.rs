@@ -1,14 +1,13 @@
 //! The IKE daemon: strongSwan's charon as a process of its own. It gets a configuration that says only how to be reached; keys,
 //! certificates and connections come over vici.
 
+use crate::daemon::{Daemon, prepare};
 use crate::ike::{Ike, IkeError};
 use base::Clock;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::{Child, Command};
 
 /// Who enciphers packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,50 +72,14 @@ impl Setup {
     }
 }
 
-/// A running charon; it ends with this.
+/// A running charon. It ends with this, if this started it.
 pub struct Charon {
-    child: Child,
+    daemon: Option<Daemon>,
     folder: PathBuf,
+    /// Which one it is: another process listens elsewhere.
+    socket: Option<(u64, i64)>,
     /// What it believes and signs with is one for all connections: one of them is built at a time, with its own.
     pub(crate) building: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// File with the number of its process.
-const NUMBER: &str = "charon.pid";
-
-/// Tells a charon to end: it takes its tunnels down and says so to the other side.
-fn tell_to_end(number: u32) {
-    // it may have ended already
-    let _ = std::process::Command::new("kill")
-        .args(["-TERM", &number.to_string()])
-        .stderr(Stdio::null())
-        .status();
-}
-
-/// One that outlived its Konnektor would hold the ports, and a tunnel that nobody watches.
-async fn end_orphan(folder: &Path, clock: &dyn Clock) {
-    let number = std::fs::read_to_string(folder.join(NUMBER)).ok();
-    let Some(number) = number.and_then(|text| text.trim().parse::<u32>().ok()) else {
-        return;
-    };
-    // is that process still a charon?
-    let name = || std::fs::read_to_string(format!("/proc/{number}/comm"));
-    for _ in 0..100 {
-        if !name().is_ok_and(|name| name.starts_with("charon")) {
-            return;
-        }
-        tell_to_end(number);
-        clock.sleep(Duration::from_millis(50)).await;
-    }
-    tracing::error!(number, "a charon of before does not end");
-}
-
-impl Drop for Charon {
-    fn drop(&mut self) {
-        if let (Ok(None), Some(number)) = (self.child.try_wait(), self.child.id()) {
-            tell_to_end(number);
-        }
-    }
 }
 
 /// How long it may take to start.
@@ -125,56 +88,47 @@ const START: Duration = Duration::from_secs(20);
 impl Charon {
     /// Starts it and waits until it answers.
     pub async fn start(setup: &Setup, clock: Arc<dyn Clock>) -> Result<Self, IkeError> {
-        let failed = |what: &str, error: std::io::Error| IkeError::Daemon(format!("{what}: {error}"));
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&setup.folder)
-            .map_err(|error| failed("folder", error))?;
-        std::fs::set_permissions(&setup.folder, std::fs::Permissions::from_mode(0o700))
-            .map_err(|error| failed("folder", error))?;
-        // it becomes part of the configuration, and of a socket's address
-        let text = setup.folder.to_string_lossy();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-        if text.len() > 90 || !text.chars().all(plain) {
-            let wrong =
-                "the folder's path has more than 90 characters, or others than letters, digits and /._-";
-            return Err(IkeError::Daemon(wrong.into()));
-        }
-        end_orphan(&setup.folder, &*clock).await;
+        // members of its group are whom it works for
+        prepare(&setup.folder, 0o750).map_err(IkeError::Daemon)?;
         for socket in ["vici", "reports"] {
             // one of before would look like the new one
             let _ = std::fs::remove_file(setup.folder.join(socket));
         }
         let file = setup.folder.join("strongswan.conf");
-        std::fs::write(&file, setup.configuration()).map_err(|error| failed("configuration", error))?;
-        let (program, arguments) = setup
-            .command
-            .split_first()
-            .ok_or_else(|| IkeError::Daemon("no command".into()))?;
-        let child = Command::new(program)
-            .args(arguments)
-            .env("STRONGSWAN_CONF", &file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| failed(program, error))?;
-        if let Some(id) = child.id() {
-            std::fs::write(setup.folder.join(NUMBER), id.to_string())
-                .map_err(|error| failed("number", error))?;
-        }
+        std::fs::write(&file, setup.configuration())
+            .map_err(|error| IkeError::Daemon(format!("configuration: {error}")))?;
+        let environment = [("STRONGSWAN_CONF", file.as_path())];
+        let daemon = Daemon::start("charon", &setup.folder, &setup.command, &environment, &*clock).await;
+        Self::answering(
+            setup.folder.clone(),
+            Some(daemon.map_err(IkeError::Daemon)?),
+            clock,
+        )
+        .await
+    }
+
+    /// Works with one that somebody else has started in this folder and keeps alive.
+    pub async fn attach(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, IkeError> {
+        Self::answering(folder.to_owned(), None, clock).await
+    }
+
+    async fn answering(
+        folder: PathBuf,
+        daemon: Option<Daemon>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, IkeError> {
         let mut charon = Self {
-            child,
-            folder: setup.folder.clone(),
+            daemon,
+            folder,
+            socket: None,
             building: Arc::default(),
         };
         let ike = Ike::new(charon.vici(), clock.clone());
         let answers = async {
             // the file of the socket is there before anybody answers
             while ike.version().await.is_err() {
-                if let Ok(Some(status)) = charon.child.try_wait() {
-                    return Err(IkeError::Daemon(format!("ended with {status}")));
+                if let Some(how) = charon.daemon.as_mut().and_then(Daemon::ended) {
+                    return Err(IkeError::Daemon(how));
                 }
                 clock.sleep(Duration::from_millis(50)).await;
             }
@@ -184,7 +138,13 @@ impl Charon {
             .timeout(START, answers)
             .await
             .unwrap_or_else(|| Err(IkeError::Daemon(format!("does not answer within {START:?}"))))?;
+        charon.socket = charon.socket_now();
         Ok(charon)
+    }
+
+    fn socket_now(&self) -> Option<(u64, i64)> {
+        let file = std::fs::metadata(self.vici()).ok()?;
+        Some((file.ino(), file.ctime_nsec()))
     }
 
     /// Its socket for orders.
@@ -199,12 +159,19 @@ impl Charon {
 
     /// Has it ended by itself?
     pub fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        match &mut self.daemon {
+            Some(daemon) => daemon.ended().is_some(),
+            None => {
+                let deaf = std::os::unix::net::UnixStream::connect(self.vici()).is_err();
+                deaf || self.socket_now() != self.socket
+            }
+        }
     }
 
-    /// Ends it at once, as a crash would.
+    /// Ends it at once, as a crash would, if this started it.
     pub async fn kill(&mut self) {
-        // it may have ended already
-        let _ = self.child.kill().await;
+        if let Some(daemon) = &mut self.daemon {
+            daemon.kill().await;
+        }
     }
 }

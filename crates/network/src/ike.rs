@@ -1,6 +1,6 @@
 //! Orders to charon over vici. Every order has a connection of its own: an attempt that takes seconds holds up no question.
 
-use crate::{Service, TunnelOrder};
+use crate::TunnelOrder;
 use base::Clock;
 use crypto::{Key, SoftKey};
 use futures_util::{StreamExt, pin_mut};
@@ -323,10 +323,7 @@ impl Ike {
             true => suite.clone(),
             false => suite.trim_end_matches("-esn").to_owned(),
         };
-        let interface = with_interface.then_some(match order.service {
-            Service::Ti => 7,
-            Service::Sis => 8,
-        });
+        let interface = with_interface.then_some(order.service.number());
         let tunnel = Tunnel {
             local_ts: ["dynamic"],
             remote_ts: ["0.0.0.0/0"],

@@ -3,25 +3,39 @@
 //! [`Ike`]), and a tunnel that comes up by itself, stays up, and changes its certificate make-before-break ([`Tunnel`]).
 //!
 //! A newcomer begins with [`Tunnel`]: whoever owns one gives it a [`Directory`] ([`NameServers`], or fixed places) and a [`Gate`],
-//! and hears of every [`Change`]. Nobody else speaks with charon. Networks and MTU of a profile, and what lies behind a
-//! concentrator ([`locate::Inside`]), are read and used by nobody yet: routes and name service come later.
+//! and hears of every [`Change`]. Nobody else speaks with charon.
+//!
+//! Packet filter and routes follow from one [`Plan`]; a [`Machine`] carries it out.
 //!
 //! Nothing here calls the system's clock, but for the time limits of the DNS library.
 
 mod charon;
+mod daemon;
 mod dial;
+mod filter;
+mod helper;
 mod ike;
 pub mod locate;
+mod machine;
+mod names;
+mod plan;
 mod profile;
 mod report;
 mod resolve;
+mod routes;
+mod time;
 mod tunnel;
 
 pub use charon::{Charon, DataPath, Setup};
 pub use dial::{Pause, Reason};
+pub use helper::{Hands, Helper, run_helper};
 pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
-pub use profile::{Profile, ProfileError, Suites};
+pub use machine::{HandsError, Machine, Seen};
+pub use names::{Anchor, Forward, Names};
+pub use plan::{Adapter, Barred, Internet, Intranet, Legacy, Plan, Standing, Unsound};
+pub use profile::{Environment, Network, Networks, Profile, ProfileError, Suites};
 pub use resolve::NameServers;
+pub use time::{MOST as MAX_TIME_DIFFERENCE, Measured, TimeService};
 pub use tunnel::{
     Attempt, Change, Directory, DirectoryError, Gate, Later, Place, Places, Trust, Tunnel, TunnelOrder,
     TunnelState,
@@ -42,6 +56,22 @@ impl Service {
         match self {
             Service::Ti => "ti",
             Service::Sis => "sis",
+        }
+    }
+
+    /// Name of its interface where the kernel enciphers.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Service::Ti => "vpn_ti",
+            Service::Sis => "vpn_sis",
+        }
+    }
+
+    /// Number of that interface, by which the kernel knows whose packets are whose.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Service::Ti => 7,
+            Service::Sis => 8,
         }
     }
 }

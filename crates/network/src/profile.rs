@@ -1,7 +1,7 @@
 //! What an environment of the TI uses: suites, lifetimes, addresses. Data and not code, for the environments differ and suites
 //! have ended on a day before.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
 /// Largest profile that is read, in bytes.
@@ -35,15 +35,66 @@ pub struct Profile {
     pub keepalive_tries: u32,
     /// Largest packet in the tunnel, without ESP (VPN_TI_MTU, VPN_SIS_MTU).
     pub mtu: u32,
-    /// Networks inside the TI that are reached through its tunnel (Tab_Adrkonzept).
-    pub ti: Vec<Network>,
-    /// Networks of inner addresses: nobody of the TI calls from there.
+    /// The networks of the environment.
+    pub networks: Networks,
+}
+
+/// Which environment of the TI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Environment {
+    /// Production.
+    #[default]
+    PU,
+    /// Test.
+    TU,
+}
+
+impl Environment {
+    /// What it uses.
+    pub fn profile(self) -> Result<Profile, ProfileError> {
+        Profile::read(match self {
+            Environment::PU => include_str!("../profiles/pu.toml"),
+            Environment::TU => include_str!("../profiles/tu.toml"),
+        })
+    }
+}
+
+/// The networks of an environment (Tab_Adrkonzept).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Networks {
+    /// NET_TI_ZENTRAL: services of the TI itself; only for the Konnektor.
+    pub central: Vec<Network>,
+    /// NET_TI_GESICHERTE_FD: services only for the Konnektor.
+    pub secured: Vec<Network>,
+    /// NET_TI_OFFENE_FD: services that clients may use, too.
+    pub open: Vec<Network>,
+    /// NET_TI_DEZENTRAL: inner addresses of Konnektors; nobody of the TI calls from there.
     pub decentral: Vec<Network>,
+    /// NET_SIS: inner addresses of the secure Internet service.
+    pub sis: Vec<Network>,
+}
+
+impl Networks {
+    /// Those that are reached through the tunnel into the TI.
+    pub fn inside(&self) -> impl Iterator<Item = Network> + '_ {
+        self.central
+            .iter()
+            .chain(&self.secured)
+            .chain(&self.open)
+            .copied()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Network> + '_ {
+        self.inside()
+            .chain(self.decentral.iter().chain(&self.sis).copied())
+    }
 }
 
 /// An IPv4 network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Network {
     /// Its first address.
     pub address: Ipv4Addr,
@@ -72,6 +123,12 @@ impl Network {
 impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
     }
 }
 
@@ -134,20 +191,9 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Production.
-    pub fn production() -> Result<Self, ProfileError> {
-        Self::read(include_str!("../profiles/pu.toml"))
-    }
-
-    /// The test environments of the TI.
-    pub fn test() -> Result<Self, ProfileError> {
-        Self::read(include_str!("../profiles/tu.toml"))
-    }
-
     /// Does one of the networks of the practice collide with one of the TI (TAB_KON_683, TAB_KON_685)?
     pub fn collision(&self, practice: Network) -> Option<Network> {
-        let mut all = self.ti.iter().chain(&self.decentral);
-        all.find(|network| network.overlaps(practice)).copied()
+        self.networks.all().find(|network| network.overlaps(practice))
     }
 }
 
@@ -157,12 +203,15 @@ mod tests {
 
     #[test]
     fn the_profiles_are_good_and_apart() {
-        let (production, test) = (Profile::production().unwrap(), Profile::test().unwrap());
+        let (production, test) = (
+            Environment::PU.profile().unwrap(),
+            Environment::TU.profile().unwrap(),
+        );
         for profile in [&production, &test] {
             assert!(profile.suites.esp.iter().all(|suite| suite.ends_with("-esn")));
         }
-        for network in production.ti.iter().chain(&production.decentral) {
-            assert_eq!(test.collision(*network), None, "{network}");
+        for network in production.networks.all() {
+            assert_eq!(test.collision(network), None, "{network}");
         }
         let fritz: Network = "192.168.178.0/24".to_owned().try_into().unwrap();
         assert_eq!(production.collision(fritz), None);

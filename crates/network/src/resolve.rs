@@ -10,7 +10,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Most concentrators of a list that are looked at.
@@ -23,6 +23,18 @@ const ATTEMPTS: usize = 2;
 pub struct NameServers {
     resolver: TokioResolver,
     domain: String,
+}
+
+impl Srv {
+    fn of(data: RData) -> Option<Self> {
+        let RData::SRV(srv) = data else { return None };
+        Some(Self {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: srv.target.to_utf8(),
+        })
+    }
 }
 
 fn error(what: &str, error: impl std::fmt::Display) -> DirectoryError {
@@ -64,18 +76,33 @@ impl NameServers {
             .collect())
     }
 
+    /// Addresses of a host.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<Ipv4Addr>, DirectoryError> {
+        let all = self.ask(host, RecordType::A).await?.into_iter();
+        let all = all.filter_map(|data| match data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        });
+        Ok(all.take(MOST).collect())
+    }
+
+    /// Hosts that offer a service of this domain, best first, such as `_ntp._udp`.
+    pub async fn hosts(&self, service: &str) -> Result<Vec<Ipv4Addr>, DirectoryError> {
+        let name = format!("{service}.{}", self.domain);
+        let records = self.ask(&name, RecordType::SRV).await?.into_iter();
+        let records = records.filter_map(Srv::of);
+        let mut all = Vec::new();
+        for srv in locate::order(records.collect(), draw).into_iter().take(MOST) {
+            // one that is gone does not hide the others
+            all.extend(self.addresses(&srv.target).await.unwrap_or_default());
+        }
+        Ok(all)
+    }
+
     async fn look(&self, service: Service) -> Result<Places, DirectoryError> {
         let name = locate::concentrators_name(service, &self.domain);
         let records = self.ask(&name, RecordType::SRV).await?.into_iter();
-        let records = records.filter_map(|data| match data {
-            RData::SRV(srv) => Some(Srv {
-                priority: srv.priority,
-                weight: srv.weight,
-                port: srv.port,
-                target: srv.target.to_utf8(),
-            }),
-            _ => None,
-        });
+        let records = records.filter_map(Srv::of);
         let mut places = Places::new();
         let mut last = DirectoryError(format!("{name}: no SRV record"));
         for srv in locate::order(records.collect(), draw).into_iter().take(MOST) {
@@ -92,7 +119,7 @@ impl NameServers {
     }
 
     async fn place(&self, target: &str, service: Service) -> Result<Vec<Place>, DirectoryError> {
-        let addresses = self.ask(target, RecordType::A).await?;
+        let addresses = self.addresses(target).await?;
         let name = target.trim_end_matches('.').to_owned();
         // without it the tunnel is of little use, but it can be built
         let inside = match self.ask(target, RecordType::TXT).await {
@@ -114,15 +141,12 @@ impl NameServers {
                     .ok()
             }
         };
-        let places = addresses.into_iter().filter_map(|data| match data {
-            RData::A(address) => Some(Place {
-                concentrator: Concentrator {
-                    name: name.clone(),
-                    address: address.0,
-                },
-                inside: inside.clone(),
-            }),
-            _ => None,
+        let places = addresses.into_iter().map(|address| Place {
+            concentrator: Concentrator {
+                name: name.clone(),
+                address,
+            },
+            inside: inside.clone(),
         });
         Ok(places.collect())
     }

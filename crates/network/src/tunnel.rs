@@ -126,7 +126,7 @@ pub enum Change {
     /// It has fallen (NETWORK/VPN_TI/DOWN).
     Down,
     /// It stands with another certificate; no moment without a tunnel.
-    Renewed(Sa),
+    Renewed(Place, Sa),
     /// An attempt has failed.
     Failed(Attempt),
 }
@@ -557,7 +557,9 @@ impl Work {
             self.end(&old).await;
         }
         self.order.credentials = own;
-        self.tell(Change::Renewed(new.clone()));
+        if let Some((place, _)) = &self.current {
+            self.tell(Change::Renewed(place.clone(), new.clone()));
+        }
         Ok(new)
     }
 

@@ -23,7 +23,6 @@ pub(super) fn routes() -> Router<Admin> {
             "/api/v1/lifetime/generations/{generation}/{action}",
             post(generation),
         )
-        .route("/api/v1/vpn", get(vpn))
         .route("/api/v1/calendar", get(calendar))
         .route("/api/v1/calendar.ics", get(feed))
         .route("/api/v1/recover", post(recover))
@@ -31,10 +30,6 @@ pub(super) fn routes() -> Router<Admin> {
 
 async fn lifetime(State(admin): State<Admin>) -> Json<serde_json::Value> {
     Json(admin.inner.lifetime_view())
-}
-
-async fn vpn(State(admin): State<Admin>) -> Json<serde_json::Value> {
-    Json(admin.inner.vpn_view())
 }
 
 async fn steps(State(admin): State<Admin>) -> Json<Vec<identity::Step>> {

@@ -22,7 +22,6 @@ use identity::plan::{self, Attempts, Facts, Order};
 use identity::select::{self, Choice};
 use identity::{
     Actor, Algorithm, Book, Change, Device, Family, Generation, Kind, Ledger, Package, Role, Source, Step,
-    clock::Evidence,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use store::Store;
 
 /// Kind of documents about the extension that may be lost.
-const NOTES: &str = "lifetime";
+pub(crate) const NOTES: &str = "lifetime";
 /// Most orders carried out one after the other.
 const ORDERS: usize = 20;
 
@@ -421,67 +420,14 @@ impl Inner {
         self.set_condition(Condition::NkCertificateExpired, ends.is_none());
     }
 
-    /// What is known about time besides the clock.
-    fn evidence(&self) -> Evidence {
-        let space = self.space();
-        let signed = [
-            space.list().map(|list| list.issued),
-            space.crl().map(|crl| crl.this_update),
-            space.vl().map(|vl| vl.issued),
-        ];
-        let signed = signed.into_iter().flatten().map(Timestamp::as_second).max();
-        let stored = self.store.get::<i64>(NOTES, "floor").ok().flatten();
-        let floor = signed.unwrap_or(i64::MIN).max(stored.unwrap_or(i64::MIN));
-        if Some(floor) > stored && floor > 0 {
-            // it never goes back, also when lists are taken back
-            if let Err(error) = self.store.put(NOTES, "floor", &floor) {
-                tracing::warn!(%error, "floor of the clock not stored");
-            }
-        }
-        Evidence {
-            floor,
-            confirmed: self.store.get(NOTES, "clock-confirmed").ok().flatten(),
-        }
-    }
-
-    /// Why the clock is not believed, if it is not.
-    pub fn doubt(&self) -> Option<identity::clock::Doubt> {
-        identity::clock::doubt(self.clock.now().as_second(), self.evidence())
-    }
-
-    /// The moment by which certificates are chosen, Unix seconds: the clock's, or while that is not believed the last one that
-    /// was, so that a wild clock changes nothing that anybody is shown.
-    pub(crate) fn believed(&self) -> i64 {
-        let (now, evidence) = (self.clock.now().as_second(), self.evidence());
-        match identity::clock::doubt(now, evidence) {
-            None => now,
-            Some(_) => {
-                let seen = self.store.get::<i64>(NOTES, "believed").ok().flatten();
-                let signed = evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN));
-                signed.max(seen.unwrap_or(i64::MIN))
-            }
-        }
-    }
-
     fn with_firmware<T>(&self, work: impl FnOnce(&mut Firmware) -> T) -> T {
         let firmware = self.lifetime.firmware.lock();
         work(&mut firmware.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps in mind what the clock shows while it is believed.
-    fn remember_clock(&self) {
-        let now = self.clock.now();
-        let stored = self.store.put(NOTES, "believed", &now.as_second());
-        let dated = self.with_firmware(|firmware| firmware.date(&self.store, now));
-        if let Err(failure) = stored.map_err(Failure::from).and(dated) {
-            tracing::warn!(detail = failure.detail(), "what the clock shows was not stored");
-        }
-    }
-
-    /// A person says that the clock is right.
-    pub fn confirm_clock(&self) -> Result<(), Failure> {
-        let now = self.clock.now().as_second();
-        Ok(self.store.put(NOTES, "clock-confirmed", &now)?)
+    /// Dates a change of the firmware, as soon as a clock is believed.
+    pub(crate) fn date_firmware(&self, now: Timestamp) -> Result<(), Failure> {
+        self.with_firmware(|firmware| firmware.date(&self.store, now))
     }
 
     async fn facts(&self) -> Facts {

@@ -350,7 +350,11 @@ impl<'m> Life<'m> {
         let had = self.space.list().map(|list| list.issued.as_second());
         if !reachable
             || had >= Some(self.seconds(*from))
-            || clock::doubt(self.shown(self.seconds(day), day), self.evidence()).is_some()
+            || clock::doubt(
+                self.shown(self.seconds(day), day),
+                self.evidence(self.seconds(day), day),
+            )
+            .is_some()
         {
             return Ok(());
         }
@@ -447,16 +451,33 @@ impl<'m> Life<'m> {
         }
     }
 
-    fn evidence(&self) -> Evidence {
+    fn evidence(&self, real: i64, day: i64) -> Evidence {
         Evidence {
             floor: self.space.list().map_or(i64::MIN, |list| list.issued.as_second()),
             confirmed: None,
+            served: self.served(real, day),
+        }
+    }
+
+    /// What the time servers say: every second life has some.
+    fn served(&self, real: i64, day: i64) -> Option<i64> {
+        let weeks = between(
+            self.fate.seed,
+            "time servers",
+            day.div_euclid(8).unsigned_abs(),
+            0,
+            120,
+        ) - 60;
+        match self.weather.is(Trouble::TimeServers, day) {
+            _ if self.fate.seed.is_multiple_of(2) || self.weather.is(Trouble::Provider, day) => None,
+            true => Some(real + weeks * DAY),
+            false => Some(real),
         }
     }
 
     /// The moment by which the device chooses.
     fn believed(&self, real: i64, day: i64) -> i64 {
-        let (shown, evidence) = (self.shown(real, day), self.evidence());
+        let (shown, evidence) = (self.shown(real, day), self.evidence(real, day));
         match clock::doubt(shown, evidence) {
             None => shown,
             Some(_) => evidence.floor.max(self.seen),
@@ -514,8 +535,9 @@ impl<'m> Life<'m> {
         // late enough in each quarter of the day that its moment is past
         let real = self.seconds(day) + look * DAY / LOOKS + 5 * 3600;
         let shown = self.shown(real, day);
-        let doubt = clock::doubt(shown, self.evidence()).is_some();
+        let doubt = clock::doubt(shown, self.evidence(real, day)).is_some();
         let expected = match self.weather.clock(day) {
+            None if self.weather.is(Trouble::TimeServers, day) => None,
             None => Some(false),
             Some(Trouble::Past | Trouble::Future) => Some(true),
             // that depends on the age of the trust list

@@ -27,6 +27,8 @@ pub enum Trouble {
     Behind,
     /// The clock is ahead by weeks, too few to be doubted.
     Ahead,
+    /// The time servers of the TI are off by weeks.
+    TimeServers,
     /// An administrator has stopped everything that happens by itself.
     Frozen,
     /// Power cut.
@@ -34,7 +36,7 @@ pub enum Trouble {
 }
 
 /// Kind, days between two windows, longest window.
-const CLIMATE: [(Trouble, i64, i64); 12] = [
+const CLIMATE: [(Trouble, i64, i64); 13] = [
     (Trouble::Package, 120, 60),
     (Trouble::Provider, 200, 8),
     (Trouble::Status, 150, 20),
@@ -45,6 +47,7 @@ const CLIMATE: [(Trouble, i64, i64); 12] = [
     (Trouble::Future, 500, 2),
     (Trouble::Behind, 500, 4),
     (Trouble::Ahead, 500, 4),
+    (Trouble::TimeServers, 500, 4),
     (Trouble::Frozen, 500, 10),
     (Trouble::Power, 40, 1),
 ];

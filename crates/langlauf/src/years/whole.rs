@@ -414,18 +414,7 @@ impl Life {
         if !reading && self.is_expected(day) {
             self.event(day, last);
         }
-        let batch = match day % BATCH {
-            0 if reading => match self.batch().await {
-                Ok(()) => true,
-                // signed, but nobody can say whether a certificate was revoked: that is the right answer on such a day
-                Err(error) if !self.is_status_known(day) && error.to_string() == UNDECIDED => true,
-                Err(error) => {
-                    self.event(day, format!("Stapelsignatur: {error:#}"));
-                    false
-                }
-            },
-            _ => true,
-        };
+        let batch = day % BATCH != 0 || !reading || self.sign_batch(day).await;
         Ok([shown, reading, batch])
     }
 
@@ -486,6 +475,20 @@ impl Life {
         let answer = good(practice.call(sign).await?)?;
         ensure!(answer.text("Base64Signature").is_some(), "{}", answer.body);
         Ok(())
+    }
+
+    /// A doctor whom it fails tries again, twice at most; every failure is told.
+    async fn sign_batch(&mut self, day: i64) -> bool {
+        for _ in 0..3 {
+            match self.batch().await {
+                Ok(()) => return true,
+                // signed, but nobody can say whether a certificate was revoked: that is the right answer on such a day
+                Err(error) if !self.is_status_known(day) && error.to_string() == UNDECIDED => return true,
+                Err(error) => self.event(day, format!("Stapelsignatur: {error:#}")),
+            }
+            self.clock.pass(Duration::from_millis(10), 100).await;
+        }
+        false
     }
 
     /// Two documents with one PIN: the HBA believes the CV certificates of the gSMC-K, or refuses.
@@ -557,7 +560,11 @@ impl Life {
         };
         for (name, light) in today.lights() {
             if light == Light::Dark {
-                self.report.violations.push((day, format!("{name} geht nicht")));
+                // what was said of it today
+                let mut told = self.report.events.iter().rev();
+                let last = told.find(|(when, _)| *when == day).map(|(_, text)| text.as_str());
+                let text = format!("{name} geht nicht ({})", last.unwrap_or("nichts gesagt"));
+                self.report.violations.push((day, text));
             }
         }
         // what a bad day has caused is over on the evening of the next good one

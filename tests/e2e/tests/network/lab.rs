@@ -3,11 +3,11 @@
 use base::{Clock, SystemClock, Timestamp};
 use crypto::pem;
 use network::{
-    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Gate, Later, Place,
-    Places, Profile, Service, Setup, Tunnel, TunnelOrder,
+    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Environment, Gate, Later,
+    Place, Places, Profile, Service, Setup, Tunnel, TunnelOrder,
 };
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,7 +43,7 @@ pub struct Host {
 }
 
 impl Host {
-    fn new(name: String) -> Result<Self, String> {
+    pub fn new(name: String) -> Result<Self, String> {
         run("ip", &["netns", "add", &name])?;
         let host = Self { name };
         host.ip(&["link", "set", "lo", "up"])?;
@@ -75,7 +75,7 @@ impl Drop for Host {
 
 /// A concentrator: a host with strongSwan as a responder.
 pub struct Station {
-    _host: Host,
+    pub host: Host,
     pub charon: Charon,
     pub place: Place,
     pub certificate: Vec<u8>,
@@ -120,7 +120,21 @@ pub fn may() -> bool {
     );
     let outcome = run("ip", &["netns", "add", &name]);
     let _ = run("ip", &["netns", "del", &name]);
-    let outcome = outcome.and_then(|_| run("which", &["charon-systemd", "swanctl", "unbound"]));
+    let outcome = outcome.and_then(|_| {
+        run(
+            "which",
+            &[
+                "charon-systemd",
+                "swanctl",
+                "unbound",
+                "nft",
+                "conntrack",
+                "chronyd",
+                "dnssec-signzone",
+                "dig",
+            ],
+        )
+    });
     match outcome {
         Ok(_) => true,
         Err(reason) => {
@@ -295,7 +309,7 @@ impl Lab {
             ),
         );
         let station = Station {
-            _host: host,
+            host,
             charon,
             place: Place {
                 concentrator: Concentrator {
@@ -315,7 +329,7 @@ impl Lab {
     pub fn order(&self) -> TunnelOrder {
         let profile = Profile {
             keepalive_seconds: 1,
-            ..Profile::test().unwrap()
+            ..Environment::TU.profile().unwrap()
         };
         TunnelOrder {
             service: Service::Ti,
@@ -378,7 +392,7 @@ impl Station {
     }
 }
 
-fn plug(bridge: &Host, host: &Host, address: Ipv4Addr) {
+pub fn plug(bridge: &Host, host: &Host, address: Ipv4Addr) {
     let port = format!("p{}", address.octets()[3]);
     bridge
         .ip(&[
@@ -399,6 +413,33 @@ pub struct NameServer {
 }
 
 impl NameServer {
+    /// In a host and at an address of it, with a zone that is signed or not.
+    pub fn inside(host: &Host, address: SocketAddr, zone: &str, file: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "server:\n interface: {}@{}\n access-control: 0.0.0.0/0 allow\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n \
+             pidfile: \"\"\n directory: \"{}\"\n use-syslog: no\n module-config: \"iterator\"\n do-ip6: no\n\
+             auth-zone:\n name: \"{zone}.\"\n zonefile: \"{}\"\n for-downstream: yes\n for-upstream: yes\n\
+             remote-control:\n control-enable: no\n",
+            address.ip(),
+            address.port(),
+            folder.path().display(),
+            file.display(),
+        );
+        let conf = folder.path().join("unbound.conf");
+        std::fs::write(&conf, text).unwrap();
+        let child = Command::new("ip")
+            .args(["netns", "exec", &host.name, "unbound", "-c"])
+            .arg(&conf)
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            address,
+            _folder: folder,
+        }
+    }
+
     pub async fn start(zone: &str, records: &[String], clock: &dyn Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = std::net::UdpSocket::bind("127.0.0.1:0")

@@ -1,0 +1,550 @@
+//! The network connector: what the machine's network shall be like follows from the settings and from what the tunnels say, is
+//! carried out by whoever has the rights, and looked after. Without `[network]` the machine's own network is used as it is.
+
+use crate::events::Event;
+use crate::state::Condition;
+use crate::vpn::VpnSettings;
+use crate::{Failure, Inner};
+use base::{Code, Severity};
+use network::{
+    Adapter, Anchor, Barred, DataPath, Environment, Forward, Gate, Hands, HandsError, Helper, Internet,
+    Intranet, Later, Legacy, Machine, Measured, NameServers, Names, Plan, Seen, Service, Standing,
+    TimeService, Unsound, locate::Inside,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How often packet filter and daemons are looked after.
+const LOOK: Duration = Duration::from_secs(30);
+/// How often the addresses of hosts in the Internet are asked for.
+const ADDRESSES: Duration = Duration::from_secs(600);
+/// The device's place in the practice's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// Socket of the process with the rights (`langlauf network-helper`). Without it this process must have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<PathBuf>,
+    /// What stands before every program without a helper (`ip netns exec NAME`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<String>,
+    /// Folder of the daemons without a helper; relative to the configuration.
+    #[serde(default = "folder")]
+    pub folder: PathBuf,
+    /// Towards the practice (ANLW_LAN_IP_ADDRESS).
+    pub lan: Adapter,
+    /// Towards the router (ANLW_WAN_ADAPTER_MODUS): with it the device stands in line, without it beside the practice's hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wan: Option<Adapter>,
+    /// The practice's router (ANLW_IAG_ADDRESS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// ANLW_LEKTR_INTRANET_ROUTES.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intranet: Vec<Intranet>,
+    /// ANLW_INTRANET_ROUTES_MODUS: told the way (REDIRECT), or barred (BLOCK).
+    #[serde(default = "yes")]
+    pub redirect: bool,
+    /// ANLW_INTERNET_MODUS.
+    #[serde(default)]
+    pub internet: Internet,
+    /// ANLW_FW_SIS_ADMIN_RULES.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub barred: Vec<Barred>,
+    /// Is the practice served with names?
+    #[serde(default = "yes")]
+    pub dns: bool,
+    /// Port for that; 53 but for tests.
+    #[serde(default = "domain_port")]
+    pub dns_port: u16,
+    /// The practice's own domain (DNS_DOMAIN_LEKTR) and who knows it (DNS_SERVERS_LEKTR).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Forward>,
+    /// Names below `konlan`, besides `konnektor`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, Ipv4Addr>,
+    /// Is the time fetched from the TI, and told to the practice?
+    #[serde(default = "yes")]
+    pub ntp: bool,
+    /// Time servers, instead of those that the TI names.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub time_servers: BTreeSet<Ipv4Addr>,
+    /// Is the system's clock put right? Otherwise it is only looked at.
+    #[serde(default = "yes")]
+    pub steer: bool,
+    /// First pause between two questions for the time, as a power of two of seconds.
+    #[serde(default = "minute")]
+    pub poll: u8,
+}
+
+fn folder() -> PathBuf {
+    "network".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn domain_port() -> u16 {
+    53
+}
+
+fn minute() -> u8 {
+    6
+}
+
+impl NetworkSettings {
+    /// What can be said without knowing the environment; the rest when it is carried out ([`Plan::check`]).
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        match (self.helper.is_some(), self.prefix.is_empty()) {
+            (true, false) => Err("network has a helper or a prefix, not both"),
+            _ if self.poll > 10 => Err("network.poll is at most 10"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is known at the moment, besides the settings.
+#[derive(Default, Clone)]
+struct Facts {
+    doors: BTreeSet<Ipv4Addr>,
+    standing: BTreeMap<Service, Standing>,
+    inside: BTreeMap<Service, Inside>,
+    hosts: BTreeSet<SocketAddrV4>,
+    time_servers: BTreeSet<Ipv4Addr>,
+}
+
+/// The network connector of an instance.
+pub(crate) struct Net {
+    settings: NetworkSettings,
+    vpn: Option<VpnSettings>,
+    hands: Arc<dyn Hands>,
+    facts: Mutex<Facts>,
+    /// What was carried out last; one at a time.
+    applied: tokio::sync::Mutex<Option<Plan>>,
+    seen: Mutex<Seen>,
+    again: tokio::sync::Notify,
+}
+
+impl Net {
+    pub fn new(settings: NetworkSettings, vpn: Option<VpnSettings>, clock: Arc<dyn base::Clock>) -> Self {
+        let hands: Arc<dyn Hands> = match &settings.helper {
+            Some(socket) => Arc::new(Helper::new(socket.clone(), clock)),
+            None => Arc::new(Machine::new(
+                settings.prefix.clone(),
+                settings.folder.clone(),
+                clock,
+            )),
+        };
+        Self {
+            settings,
+            vpn,
+            hands,
+            facts: Mutex::default(),
+            applied: tokio::sync::Mutex::default(),
+            seen: Mutex::default(),
+            again: tokio::sync::Notify::default(),
+        }
+    }
+
+    fn with_facts<T>(&self, work: impl FnOnce(&mut Facts) -> T) -> T {
+        work(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn environment(&self) -> Environment {
+        self.vpn.as_ref().map_or(Environment::PU, |vpn| vpn.environment)
+    }
+}
+
+/// Hosts outside, of version 4 as all of the TI's are; one on this machine needs no way.
+fn four(all: &[SocketAddr]) -> BTreeSet<SocketAddrV4> {
+    let four = all.iter().filter_map(|one| match one {
+        SocketAddr::V4(one) if !one.ip().is_loopback() => Some(*one),
+        _ => None,
+    });
+    four.collect()
+}
+
+impl Inner {
+    fn plan(&self, net: &Net) -> Plan {
+        let facts = net.with_facts(|facts| facts.clone());
+        let settings = &net.settings;
+        let names = net
+            .vpn
+            .as_ref()
+            .map(|vpn| four(&vpn.name_servers))
+            .unwrap_or_default();
+        let ti = facts.standing.get(&Service::Ti).cloned();
+        let sis = facts.standing.get(&Service::Sis).cloned();
+        let (listen, admin) = (self.config.listen.port(), self.config.listen_admin.port());
+        let mut tcp = BTreeSet::from([listen, admin]);
+        let mut udp = BTreeSet::from([self.config.announcements.port()]);
+        if settings.dns {
+            tcp.insert(settings.dns_port);
+            udp.insert(settings.dns_port);
+        }
+        let serve = settings.ntp && self.config.online;
+        if serve {
+            udp.insert(123);
+        }
+        let servers = match settings.time_servers.is_empty() {
+            true => facts.time_servers,
+            false => settings.time_servers.clone(),
+        };
+        Plan {
+            environment: net.environment(),
+            lan: settings.lan.clone(),
+            wan: settings.wan.clone(),
+            gateway: settings.gateway,
+            intranet: settings.intranet.clone(),
+            redirect: settings.redirect,
+            internet: settings.internet,
+            doors: facts.doors,
+            resolver: settings
+                .dns
+                .then(|| self.names(net, &names, ti.as_ref(), sis.as_ref())),
+            time: settings.ntp.then(|| TimeService {
+                // without a tunnel there is nobody to ask
+                servers: if ti.is_some() { servers } else { BTreeSet::new() },
+                steer: settings.steer,
+                serve,
+                poll: settings.poll,
+            }),
+            names,
+            hosts: facts.hosts,
+            ti,
+            sis,
+            legacy: Vec::<Legacy>::new(),
+            barred: settings.barred.clone(),
+            tcp,
+            udp,
+        }
+    }
+
+    /// Who is asked for which names (TAB_KON_687). Those of the TI are asked for in the TI or nowhere.
+    fn names(
+        &self,
+        net: &Net,
+        outside: &BTreeSet<SocketAddrV4>,
+        ti: Option<&Standing>,
+        sis: Option<&Standing>,
+    ) -> Names {
+        let at = |names: &BTreeSet<Ipv4Addr>| names.iter().map(|one| SocketAddrV4::new(*one, 53)).collect();
+        let inside: BTreeSet<SocketAddrV4> = ti.map(|ti| at(&ti.names)).unwrap_or_default();
+        let domains: &[&str] = match net.environment() {
+            Environment::PU => &["telematik", "ti-wa"],
+            Environment::TU => &["telematik-test", "ti-wa-test"],
+        };
+        let forwards = domains.iter().map(|domain| Forward {
+            domain: (*domain).to_owned(),
+            servers: inside.clone(),
+        });
+        let space = self.space();
+        let anchors = space.dnssec_anchors().map(|anchor| Anchor {
+            zone: anchor.zone.trim_end_matches('.').to_owned(),
+            key_tag: anchor.key_tag,
+            algorithm: anchor.algorithm,
+            digest_type: anchor.digest_type,
+            digest: hex::encode(&anchor.digest),
+        });
+        let own = [("konnektor".to_owned(), net.settings.lan.address)];
+        let hosts = net
+            .settings
+            .hosts
+            .iter()
+            .map(|(name, address)| (name.clone(), *address));
+        Names {
+            forwards: forwards.chain(net.settings.domain.clone()).collect(),
+            others: match sis {
+                Some(sis) if !sis.names.is_empty() => at(&sis.names),
+                _ => outside.clone(),
+            },
+            hosts: own.into_iter().chain(hosts).collect(),
+            anchors: anchors.collect(),
+            port: net.settings.dns_port,
+        }
+    }
+
+    /// Makes the network as it should be now. What could not be done is said and tried again.
+    pub(crate) async fn replan(&self, net: &Net, anyway: bool) -> Result<(), Failure> {
+        let mut applied = net.applied.lock().await;
+        let plan = self.plan(net);
+        if !anyway && applied.as_ref() == Some(&plan) {
+            return Ok(());
+        }
+        let first = applied.is_none();
+        let outcome = net.hands.apply(plan.clone()).await;
+        let unreliable = match &outcome {
+            Ok(()) => false,
+            // the last good rules stand; without any nobody is protected
+            Err(HandsError::Filter(_) | HandsError::Kernel(_)) => true,
+            Err(_) => first,
+        };
+        self.set_condition(Condition::FirewallNotReliable, unreliable);
+        match outcome {
+            Ok(()) => {
+                *applied = Some(plan);
+                let parameters = vec![("First", first.to_string())];
+                self.log(&Event::quiet(
+                    "ANLW/FIREWALL/CHANGED",
+                    Severity::Warning,
+                    parameters,
+                ));
+                Ok(())
+            }
+            Err(error) => {
+                let code = code(&error);
+                let parameters = vec![
+                    ("Error", code.number().to_string()),
+                    ("Detail", error.to_string()),
+                ];
+                self.raise(Event::error("ANLW/FIREWALL/FAILED", None, code, parameters));
+                Err(Failure::new(code, &error))
+            }
+        }
+    }
+
+    /// Looks after the network, for ever.
+    pub(crate) async fn keep_network(self: Arc<Self>, net: Arc<Net>) {
+        let mut addresses = Duration::ZERO;
+        let mut since = None;
+        loop {
+            let now = self.clock.elapsed();
+            let mut anyway = false;
+            match net.hands.look().await {
+                Ok(seen) => {
+                    let known = net.applied.lock().await.is_some();
+                    // a helper that was started again knows nothing, and somebody's hand has to be undone
+                    anyway = known && !seen.intact;
+                    if anyway {
+                        self.log(&Event::quiet(
+                            "ANLW/FIREWALL/TOUCHED",
+                            Severity::Warning,
+                            Vec::new(),
+                        ));
+                    }
+                    *net.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+                }
+                Err(error) => tracing::error!(%error, "network not seen"),
+            }
+            if addresses <= now && self.config.online {
+                self.find_hosts(&net).await;
+                addresses = now + ADDRESSES;
+            }
+            // said where it failed, and tried again
+            let _ = self.replan(&net, anyway).await;
+            let up = net.with_facts(|facts| facts.standing.contains_key(&Service::Ti));
+            since = up.then(|| since.unwrap_or(now));
+            if net.settings.ntp && self.config.online {
+                self.judge_time(since);
+            }
+            let waiting = self.clock.sleep(LOOK);
+            tokio::select! {
+                () = waiting => {}
+                () = net.again.notified() => addresses = Duration::ZERO,
+            }
+        }
+    }
+
+    /// Addresses of those whom the device itself asks in the Internet (TIP1-A_4736); what cannot be found out keeps what it had.
+    async fn find_hosts(&self, net: &Net) {
+        let registration = self.config.lifetime.registration.iter();
+        let all = self.config.tsl_internet_urls.iter().chain(&self.config.crl_urls);
+        let all = all.chain(registration).chain(&self.config.lifetime.download);
+        let resolver = net.vpn.as_ref().filter(|vpn| !vpn.name_servers.is_empty());
+        let resolver = resolver.and_then(|vpn| NameServers::new(&vpn.name_servers, "").ok());
+        let mut found = BTreeSet::new();
+        let mut complete = true;
+        for url in all {
+            let Some((host, port)) = host_of(url) else {
+                continue;
+            };
+            match (host.parse::<IpAddr>(), &resolver) {
+                (Ok(IpAddr::V4(address)), _) => {
+                    found.insert(SocketAddrV4::new(address, port));
+                }
+                (Err(_), Some(resolver)) => match resolver.addresses(&host).await {
+                    Ok(all) => found.extend(all.into_iter().map(|one| SocketAddrV4::new(one, port))),
+                    Err(error) => {
+                        tracing::warn!(%error, host, "address not found");
+                        complete = false;
+                    }
+                },
+                _ => {}
+            }
+        }
+        let profile = net.environment().profile().ok();
+        // what lies in the TI or in the practice is reached without a rule of its own
+        let inside = |one: &SocketAddrV4| {
+            let ti = profile
+                .as_ref()
+                .is_some_and(|profile| profile.networks.all().any(|network| network.contains(*one.ip())));
+            ti || one.ip().is_loopback() || net.settings.lan.network.contains(*one.ip())
+        };
+        found.retain(|one| !inside(one));
+        net.with_facts(|facts| match complete {
+            true => facts.hosts = found,
+            false => facts.hosts.extend(found),
+        });
+        let zone = net.with_facts(|facts| facts.inside.get(&Service::Ti).cloned());
+        if let Some(Inside {
+            nameservers,
+            zone: Some(zone),
+        }) = zone
+        {
+            let servers: Vec<SocketAddr> = nameservers
+                .iter()
+                .map(|one| SocketAddr::new(IpAddr::V4(*one), 53))
+                .collect();
+            let found = match NameServers::new(&servers, &zone) {
+                Ok(names) => names.hosts("_ntp._udp").await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(all) if !all.is_empty() => {
+                    net.with_facts(|facts| facts.time_servers = all.into_iter().collect())
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "time servers of the TI"),
+            }
+        }
+    }
+
+    /// A tunnel has come up: its routes, its names, and nothing else.
+    pub(crate) async fn tunnel_stands(&self, service: Service, standing: Standing, inside: Option<Inside>) {
+        let Some(net) = &self.net else { return };
+        net.with_facts(|facts| {
+            facts.standing.insert(service, standing);
+            match inside {
+                Some(inside) => facts.inside.insert(service, inside),
+                None => facts.inside.remove(&service),
+            };
+        });
+        // said where it failed
+        let _ = self.replan(net, false).await;
+        net.again.notify_one();
+    }
+
+    /// A tunnel is gone, and with it all that led through it.
+    pub(crate) async fn tunnel_gone(&self, service: Service) {
+        let Some(net) = &self.net else { return };
+        net.with_facts(|facts| {
+            facts.standing.remove(&service);
+            facts.inside.remove(&service);
+        });
+        // said where it failed
+        let _ = self.replan(net, false).await;
+    }
+
+    /// What the time service has measured lately.
+    pub(crate) fn measured(&self) -> Option<Measured> {
+        self.net.as_ref()?.seen().time
+    }
+
+    /// The door for the tunnel's packets.
+    pub(crate) fn gate(self: &Arc<Self>) -> Arc<dyn Gate> {
+        Arc::new(Door(Arc::downgrade(self)))
+    }
+
+    /// Which interface a tunnel has.
+    pub(crate) fn interface(&self, service: Service, path: DataPath) -> String {
+        match (path, service) {
+            (DataPath::Kernel, service) => service.interface().into(),
+            (DataPath::UserSpace, Service::Ti) => "ipsec0".into(),
+            (DataPath::UserSpace, Service::Sis) => "ipsec1".into(),
+        }
+    }
+
+    /// The network as administrators see it.
+    pub async fn network_view(&self) -> Value {
+        let Some(net) = &self.net else {
+            return json!({ "configured": false });
+        };
+        let plan = net.applied.lock().await.clone();
+        let seen = net.seen();
+        json!({
+            "configured": true,
+            "mode": if net.settings.wan.is_some() { "InReihe" } else { "Parallel" },
+            "in_force": plan.is_some(), "intact": seen.intact, "packets": seen.packets,
+            "time": seen.time, "plan": plan,
+        })
+    }
+}
+
+/// Host and port of an address.
+fn host_of(url: &str) -> Option<(String, u16)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let port = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
+}
+
+fn code(error: &HandsError) -> Code {
+    match error {
+        HandsError::Unsound(Unsound::Lan(_)) => Code::LAN_SETTINGS,
+        HandsError::Unsound(Unsound::Wan(_)) => Code::WAN_SETTINGS,
+        HandsError::Unsound(Unsound::Route(_)) | HandsError::Route(_) => Code::ROUTE,
+        HandsError::Unsound(Unsound::Names(_)) | HandsError::Daemon(_) => Code::NAME_SERVICE,
+        HandsError::Unsound(Unsound::Time(_)) => Code::TIME_SYNC,
+        _ => Code::FIREWALL,
+    }
+}
+
+/// Opens and shuts the way to one concentrator after the other.
+struct Door(Weak<Inner>);
+
+impl Door {
+    async fn change(&self, change: impl FnOnce(&mut BTreeSet<Ipv4Addr>) + Send) -> Result<(), String> {
+        let inner = self.0.upgrade().ok_or("switched off")?;
+        let Some(net) = &inner.net else { return Ok(()) };
+        net.with_facts(|facts| change(&mut facts.doors));
+        inner
+            .replan(net, false)
+            .await
+            .map_err(|failure| failure.detail().to_owned())
+    }
+}
+
+impl Gate for Door {
+    fn open(&self, _: Service, address: Ipv4Addr) -> Later<'_, Result<(), String>> {
+        Box::pin(self.change(move |doors| {
+            doors.insert(address);
+        }))
+    }
+
+    fn close(&self, service: Service, address: Ipv4Addr) -> Later<'_, ()> {
+        Box::pin(async move {
+            // what leads through the tunnel goes with its door
+            if let Some(inner) = self.0.upgrade()
+                && let Some(net) = &inner.net
+            {
+                net.with_facts(|facts| {
+                    if facts
+                        .standing
+                        .get(&service)
+                        .is_some_and(|one| one.concentrator == address)
+                    {
+                        facts.standing.remove(&service);
+                        facts.inside.remove(&service);
+                    }
+                });
+            }
+            let closed = self.change(move |doors| {
+                doors.remove(&address);
+            });
+            // said where it failed
+            let _ = closed.await;
+        })
+    }
+}

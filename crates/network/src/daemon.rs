@@ -1,0 +1,110 @@
+//! A daemon as a process of its own: it ends with whoever started it, and one of before is found and ended first.
+
+use base::Clock;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// A running daemon; it ends with this.
+pub(crate) struct Daemon {
+    child: Child,
+}
+
+/// File with the number of its process.
+const NUMBER: &str = "number";
+
+/// Tells a process to end in order.
+fn tell_to_end(number: u32) {
+    // it may have ended already
+    let _ = std::process::Command::new("kill")
+        .args(["-TERM", &number.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// One that outlived its master would hold ports, and do what nobody watches.
+async fn end_orphan(folder: &Path, name: &str, clock: &dyn Clock) {
+    let number = std::fs::read_to_string(folder.join(NUMBER)).ok();
+    let Some(number) = number.and_then(|text| text.trim().parse::<u32>().ok()) else {
+        return;
+    };
+    // is that process still the daemon?
+    let comm = || std::fs::read_to_string(format!("/proc/{number}/comm"));
+    for _ in 0..100 {
+        if !comm().is_ok_and(|comm| comm.starts_with(name)) {
+            return;
+        }
+        tell_to_end(number);
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    tracing::error!(number, name, "one of before does not end");
+}
+
+/// Makes the folder, for nobody else. Its path becomes part of configurations and of sockets' addresses.
+pub(crate) fn prepare(folder: &Path, mode: u32) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let text = folder.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.len() > 90 || !text.chars().all(plain) {
+        return Err(
+            "the folder's path has more than 90 characters, or others than letters, digits and /._-".into(),
+        );
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(folder)
+        .map_err(failed)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).map_err(failed)
+}
+
+impl Daemon {
+    /// Starts it. `name` is what the system calls its process; one of before in this folder is ended first.
+    pub async fn start(
+        name: &str,
+        folder: &Path,
+        command: &[String],
+        environment: &[(&str, &Path)],
+        clock: &dyn Clock,
+    ) -> Result<Self, String> {
+        end_orphan(folder, name, clock).await;
+        let (program, arguments) = command.split_first().ok_or("no command")?;
+        let child = Command::new(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{program}: {error}"))?;
+        if let Some(id) = child.id() {
+            std::fs::write(folder.join(NUMBER), id.to_string()).map_err(|error| error.to_string())?;
+        }
+        Ok(Self { child })
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(format!("ended with {status}")),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Ends it at once, as a crash would.
+    pub async fn kill(&mut self) {
+        // it may have ended already
+        let _ = self.child.kill().await;
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let (Ok(None), Some(number)) = (self.child.try_wait(), self.child.id()) {
+            tell_to_end(number);
+        }
+    }
+}

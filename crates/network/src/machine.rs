@@ -1,0 +1,425 @@
+//! Carries plans out: nftables and iproute2 do the work, in the namespace that was named. The only place that needs rights
+//! over the network ([`crate::helper`] lends them to a process without).
+
+use crate::Service;
+use crate::daemon::{Daemon, prepare};
+use crate::filter::{self, TABLE};
+use crate::names::Names;
+use crate::plan::{Internet, Plan, Standing, Unsound};
+use crate::profile::Network;
+use crate::routes::{self, PROTOCOL, Route};
+use crate::time::{self, Measured};
+use base::Clock;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// What is seen of the packet filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Does the table stand as it was set, untouched by anybody?
+    pub intact: bool,
+    /// Packets so far, by chain, requirement and verdict; since the table was replaced last.
+    pub packets: BTreeMap<String, u64>,
+    /// What the time service has found.
+    pub time: Option<Measured>,
+}
+
+/// Why a plan was not carried out. The last good one stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum HandsError {
+    /// It is not sound.
+    #[error("{0}")]
+    Unsound(#[from] Unsound),
+    /// nftables refused (4164).
+    #[error("packet filter not set: {0}")]
+    Filter(String),
+    /// iproute2 refused (4167).
+    #[error("route not set: {0}")]
+    Route(String),
+    /// A daemon does not start.
+    #[error("{0}")]
+    Daemon(String),
+    /// A setting of the kernel.
+    #[error("kernel: {0}")]
+    Kernel(String),
+    /// Whoever has the rights cannot be reached, or does not understand.
+    #[error("helper: {0}")]
+    Helper(String),
+}
+
+/// Longest output of a tool that is read, in bytes.
+const LONGEST: usize = 8 << 20;
+
+/// A machine, or a namespace of one.
+pub struct Machine {
+    prefix: Vec<String>,
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The table as it was set last, in nftables' own words.
+    table: Option<(Plan, String)>,
+    resolver: Option<Kept>,
+    time: Option<Kept>,
+}
+
+/// A daemon, and what it was told.
+struct Kept {
+    daemon: Daemon,
+    told: String,
+}
+
+impl Machine {
+    /// `prefix` stands before every program (`ip netns exec NAME`); daemons have their files below `folder`.
+    pub fn new(prefix: Vec<String>, folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            prefix,
+            folder,
+            clock,
+            state: tokio::sync::Mutex::default(),
+        }
+    }
+
+    async fn run(&self, words: &[&str], input: Option<&str>) -> Result<String, String> {
+        let mut all = self
+            .prefix
+            .iter()
+            .map(String::as_str)
+            .chain(words.iter().copied());
+        let program = all.next().unwrap_or_default();
+        let failed = |error: std::io::Error| format!("{}: {error}", words.first().unwrap_or(&""));
+        let mut child = Command::new(program)
+            .args(all)
+            .stdin(if input.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            stdin.write_all(input.as_bytes()).await.map_err(failed)?;
+        }
+        let output = child.wait_with_output().await.map_err(failed)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..LONGEST).unwrap_or(bytes)).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr).chars().take(2000).collect()),
+        }
+    }
+
+    /// Carries it out: the packet filter first, in one transaction, then the routes, the new ones before the old ones go. What fails
+    /// leaves the filter of the plan that was there before, or of the new one: never none.
+    pub(crate) async fn carry_out(&self, plan: &Plan) -> Result<(), HandsError> {
+        let profile = plan.environment.profile();
+        let profile = profile.map_err(|error| HandsError::Helper(error.to_string()))?;
+        plan.check(&profile)?;
+        let mut state = self.state.lock().await;
+        let script = filter::script(plan, &profile.networks);
+        self.run(&["nft", "-f", "-"], Some(&script))
+            .await
+            .map_err(HandsError::Filter)?;
+        let set = self.listed().await.map_err(HandsError::Filter)?;
+        let before = state.table.replace((plan.clone(), set)).map(|(plan, _)| plan);
+        self.kernel(plan).await.map_err(HandsError::Kernel)?;
+        for standing in plan.ti.iter().chain(&plan.sis) {
+            self.interface(standing, plan, profile.mtu)
+                .await
+                .map_err(HandsError::Route)?;
+        }
+        self.route(&routes::routes(plan, &profile.networks))
+            .await
+            .map_err(HandsError::Route)?;
+        // connections with an inner address that is gone would never find out
+        let gone = inner(before.as_ref());
+        for address in gone.difference(&inner(Some(plan))) {
+            let address = address.to_string();
+            // it fails when there is none
+            let _ = self.run(&["conntrack", "-D", "-q", &address], None).await;
+        }
+        self.serve(&mut state, plan).await.map_err(HandsError::Daemon)
+    }
+
+    /// Daemons as they are wanted: started, told anew, started again, or ended.
+    async fn serve(&self, state: &mut State, plan: &Plan) -> Result<(), String> {
+        let practice: Vec<String> = plan.practice().map(|network| network.to_string()).collect();
+        let names = self.folder.join("names");
+        let told = plan.resolver.as_ref().map(|resolver| {
+            let text = resolver.configuration(plan.lan.address, &practice, &names);
+            let seeds = resolver.zones().into_iter().map(|zone| resolver.seeds(zone));
+            (text, seeds.collect::<String>())
+        });
+        let wanted = told
+            .as_ref()
+            .map(|(text, seeds)| format!("{text}# {}", seeds.replace('\n', "\n# ")));
+        if needs(&mut state.resolver, wanted.as_deref()) {
+            state.resolver = None;
+            if let (Some(wanted), Some(resolver)) = (wanted, &plan.resolver) {
+                prepare(&names, 0o750)?;
+                self.seed(&names, resolver)?;
+                let file = names.join("unbound.conf").display().to_string();
+                state.resolver = Some(
+                    self.keep("unbound", &names, wanted, &["-d", "-c", &file], &file)
+                        .await?,
+                );
+            }
+        }
+        let clock = self.folder.join("time");
+        let wanted = plan
+            .time
+            .as_ref()
+            .map(|time| time.configuration(&practice, &clock));
+        if needs(&mut state.time, wanted.as_deref()) {
+            state.time = None;
+            if let (Some(wanted), Some(time)) = (wanted, &plan.time) {
+                prepare(&clock, 0o750)?;
+                let file = clock.join("chrony.conf").display().to_string();
+                // -U: as whoever we are; -x: the clock is not its to move
+                let mut words = vec!["-n", "-U", "-u", "root", "-f", &file];
+                if !time.steer {
+                    words.push("-x");
+                }
+                state.time = Some(self.keep("chronyd", &clock, wanted, &words, &file).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(
+        &self,
+        name: &str,
+        folder: &Path,
+        told: String,
+        words: &[&str],
+        file: &str,
+    ) -> Result<Kept, String> {
+        std::fs::write(file, &told).map_err(|error| format!("{file}: {error}"))?;
+        let command = self
+            .prefix
+            .iter()
+            .map(String::as_str)
+            .chain([name])
+            .chain(words.iter().copied());
+        let command: Vec<String> = command.map(str::to_owned).collect();
+        let daemon = Daemon::start(name, folder, &command, &[], &*self.clock).await;
+        Ok(Kept {
+            daemon: daemon.map_err(|error| format!("{name}: {error}"))?,
+            told,
+        })
+    }
+
+    /// A zone whose anchors the trust list says differently now begins anew; otherwise what RFC 5011 has learned is kept.
+    fn seed(&self, folder: &Path, resolver: &Names) -> Result<(), String> {
+        for zone in resolver.zones() {
+            let (seeds, file) = (resolver.seeds(zone), folder.join(format!("{zone}.anchor")));
+            let mark = folder.join(format!("{zone}.seeds"));
+            if std::fs::read_to_string(&mark).is_ok_and(|before| before == seeds) && file.exists() {
+                continue;
+            }
+            for (path, text) in [(&file, &seeds), (&mark, &seeds)] {
+                std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A tunnel in the kernel has an interface that takes and gives its packets, by its number; charon brings its own.
+    async fn interface(&self, standing: &Standing, plan: &Plan, mtu: u32) -> Result<(), String> {
+        let (name, mtu) = (standing.interface.as_str(), mtu.to_string());
+        let there = self.run(&["ip", "link", "show", name], None).await.is_ok();
+        let number = [Service::Ti, Service::Sis]
+            .into_iter()
+            .find(|one| one.interface() == name);
+        if let (false, Some(number)) = (there, number) {
+            let (number, outside) = (number.number().to_string(), plan.outside().name.as_str());
+            self.run(
+                &[
+                    "ip", "link", "add", name, "type", "xfrm", "dev", outside, "if_id", &number,
+                ],
+                None,
+            )
+            .await?;
+        }
+        self.run(&["ip", "link", "set", name, "mtu", &mtu, "up"], None)
+            .await
+            .map(drop)
+    }
+
+    async fn listed(&self) -> Result<String, String> {
+        self.run(&["nft", "-s", "list", "table", "inet", TABLE], None)
+            .await
+    }
+
+    /// No packet is passed on but by our rules; nobody else tells us routes (TIP1-A_4729, TIP1-A_5406).
+    async fn kernel(&self, plan: &Plan) -> Result<(), String> {
+        let redirects = plan.wan.is_none() && plan.internet == Internet::Iag
+            || plan.redirect && !plan.intranet.is_empty();
+        let mut words = vec!["sysctl".to_owned(), "-q".into(), "-w".into()];
+        let mut set = |name: &str, value: u8| words.push(format!("net.ipv4.{name}={value}"));
+        set("ip_forward", 1);
+        for name in [
+            "accept_redirects",
+            "secure_redirects",
+            "accept_source_route",
+            "send_redirects",
+        ] {
+            set(&format!("conf.all.{name}"), 0);
+        }
+        // names with a dot are written with a slash here
+        let adapters = [Some(&plan.lan), plan.wan.as_ref()];
+        for adapter in adapters.into_iter().flatten() {
+            let name = adapter.name.replace('.', "/");
+            for setting in ["accept_redirects", "secure_redirects", "accept_source_route"] {
+                set(&format!("conf.{name}.{setting}"), 0);
+            }
+            let ours = adapter.name == plan.lan.name && redirects;
+            set(&format!("conf.{name}.send_redirects"), u8::from(ours));
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.run(&words, None).await.map(drop)
+    }
+
+    async fn route(&self, wanted: &BTreeSet<Route>) -> Result<(), String> {
+        let batch: String = wanted
+            .iter()
+            .map(|route| format!("route replace {}\n", route.words().join(" ")))
+            .collect();
+        if !batch.is_empty() {
+            self.run(&["ip", "-batch", "-"], Some(&batch)).await?;
+        }
+        let there = self
+            .run(&["ip", "-j", "-N", "route", "show", "proto", PROTOCOL], None)
+            .await?;
+        #[derive(Deserialize)]
+        struct There {
+            dst: String,
+            dev: Option<String>,
+        }
+        let there: Vec<There> = match there.trim() {
+            "" => Vec::new(),
+            text => serde_json::from_str(text).map_err(|error| error.to_string())?,
+        };
+        let keep: BTreeSet<(Network, &str)> = wanted
+            .iter()
+            .map(|route| (route.to, route.interface.as_str()))
+            .collect();
+        for one in &there {
+            let Some(to) = destination(&one.dst) else { continue };
+            let dev = one.dev.as_deref().unwrap_or_default();
+            if !keep.contains(&(to, dev)) {
+                let to = to.to_string();
+                // it goes with its interface, perhaps just now
+                let outcome = self
+                    .run(&["ip", "route", "del", &to, "dev", dev, "proto", PROTOCOL], None)
+                    .await;
+                if let Err(error) = outcome {
+                    tracing::debug!(error, to, "route of before");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the packet filter and at the daemons; one that has ended is started again.
+    pub(crate) async fn seen(&self) -> Result<Seen, HandsError> {
+        let mut state = self.state.lock().await;
+        let Some((plan, set)) = state.table.clone() else {
+            return Ok(Seen::default());
+        };
+        let intact = self.listed().await.is_ok_and(|now| now == set);
+        let listed = self
+            .run(&["nft", "-j", "list", "table", "inet", TABLE], None)
+            .await;
+        let packets = listed.ok().and_then(|text| counters(&text)).unwrap_or_default();
+        self.serve(&mut state, &plan).await.map_err(HandsError::Daemon)?;
+        let time = match &state.time {
+            None => None,
+            Some(_) => {
+                let socket = self
+                    .folder
+                    .join("time")
+                    .join("chronyd.sock")
+                    .display()
+                    .to_string();
+                let sources = self.run(&["chronyc", "-c", "-h", &socket, "sources"], None).await;
+                // it may just be starting
+                sources.ok().and_then(|text| time::read(&text))
+            }
+        };
+        Ok(Seen {
+            intact,
+            packets,
+            time,
+        })
+    }
+}
+
+/// Is there something to do? Not if it runs and was told this.
+fn needs(kept: &mut Option<Kept>, wanted: Option<&str>) -> bool {
+    match (kept, wanted) {
+        (None, None) => false,
+        (Some(kept), Some(wanted)) => kept.told != wanted || kept.daemon.ended().is_some(),
+        _ => true,
+    }
+}
+
+fn inner(plan: Option<&Plan>) -> BTreeSet<Ipv4Addr> {
+    let standing = plan.into_iter().flat_map(|plan| plan.ti.iter().chain(&plan.sis));
+    standing.map(|one| one.inner).collect()
+}
+
+/// A destination as iproute2 writes it.
+fn destination(text: &str) -> Option<Network> {
+    match text {
+        "default" => "0.0.0.0/0".to_owned().try_into().ok(),
+        text if text.contains('/') => text.to_owned().try_into().ok(),
+        text => format!("{text}/32").try_into().ok(),
+    }
+}
+
+fn counters(json: &str) -> Option<BTreeMap<String, u64>> {
+    let json: serde_json::Value = serde_json::from_str(json).ok()?;
+    let mut packets = BTreeMap::new();
+    for rule in json
+        .get("nftables")?
+        .as_array()?
+        .iter()
+        .filter_map(|one| one.get("rule"))
+    {
+        let comment = rule.get("comment").and_then(|comment| comment.as_str());
+        let (Some(requirement), Some(chain)) = (comment, rule.get("chain").and_then(|chain| chain.as_str()))
+        else {
+            continue;
+        };
+        let parts = rule
+            .get("expr")
+            .and_then(|parts| parts.as_array())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let count = parts
+            .iter()
+            .find_map(|part| part.pointer("/counter/packets")?.as_u64());
+        let verdict = match parts.iter().any(|part| part.get("drop").is_some()) {
+            true => "drop",
+            false => "accept",
+        };
+        if let Some(count) = count {
+            *packets
+                .entry(format!("{chain} {requirement} {verdict}"))
+                .or_default() += count;
+        }
+    }
+    Some(packets)
+}

@@ -1,0 +1,304 @@
+//! What the machine's network shall be like: one value from which packet filter and routes follow (`filter`,
+//! `routes`). Whoever has the rights to carry it out judges it first ([`Plan::check`]) and takes the networks of the TI
+//! from the environment's profile, never from the order.
+
+use crate::Environment;
+use crate::names::Names;
+use crate::profile::{Network, Profile};
+use crate::time::TimeService;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// A network adapter with its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapter {
+    /// Its name in the system.
+    pub name: String,
+    /// The Konnektor's address on it.
+    pub address: Ipv4Addr,
+    /// The network around it.
+    pub network: Network,
+}
+
+/// A network of the practice behind another router (ANLW_LEKTR_INTRANET_ROUTES).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intranet {
+    /// The network.
+    pub network: Network,
+    /// The router, in the LAN.
+    pub hop: Ipv4Addr,
+}
+
+/// Where clients that use the Konnektor as a gateway reach the Internet (ANLW_INTERNET_MODUS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Internet {
+    /// Through the secure Internet service.
+    Sis,
+    /// They are told to ask the router themselves; only with one leg.
+    Iag,
+    /// Nowhere.
+    #[default]
+    None,
+}
+
+/// A tunnel that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// Its interface.
+    pub interface: String,
+    /// Our address in it.
+    pub inner: Ipv4Addr,
+    /// The concentrator's address outside.
+    pub concentrator: Ipv4Addr,
+    /// Name servers behind it.
+    #[serde(default)]
+    pub names: BTreeSet<Ipv4Addr>,
+}
+
+/// A network beside the TI that is reached through its tunnel (Bestandsnetz, WANDA Basic).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Legacy {
+    /// Its networks.
+    pub networks: Vec<Network>,
+    /// Its name servers.
+    pub names: BTreeSet<Ipv4Addr>,
+    /// Has the administrator let it be active?
+    pub active: bool,
+}
+
+/// What may not pass into the secure Internet service (ANLW_FW_SIS_ADMIN_RULES): it only restricts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Barred {
+    /// Where to.
+    pub network: Network,
+    /// Which TCP and UDP port; all of them without.
+    #[serde(default)]
+    pub port: Option<u16>,
+}
+
+/// The whole of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Whose networks.
+    pub environment: Environment,
+    /// Towards the practice.
+    pub lan: Adapter,
+    /// Towards the router; without it the Konnektor stands beside the practice's hosts with one leg (Parallel).
+    pub wan: Option<Adapter>,
+    /// The practice's router (ANLW_IAG_ADDRESS).
+    pub gateway: Option<Ipv4Addr>,
+    /// Networks behind other routers of the practice.
+    pub intranet: Vec<Intranet>,
+    /// Are clients told the way there (ANLW_INTRANET_ROUTES_MODUS = REDIRECT), or is it barred?
+    pub redirect: bool,
+    /// Clients' way to the Internet.
+    pub internet: Internet,
+    /// Concentrators that are spoken to at the moment.
+    pub doors: BTreeSet<Ipv4Addr>,
+    /// Name servers of the transport network (DNS_SERVERS_INT).
+    pub names: BTreeSet<SocketAddrV4>,
+    /// Hosts in the Internet that the Konnektor itself asks, TCP: registration, revocation lists, trust lists.
+    pub hosts: BTreeSet<SocketAddrV4>,
+    /// The tunnel into the TI.
+    pub ti: Option<Standing>,
+    /// The tunnel into the secure Internet service; never without the other.
+    pub sis: Option<Standing>,
+    /// Networks beside the TI.
+    pub legacy: Vec<Legacy>,
+    /// What may not pass into the secure Internet service.
+    pub barred: Vec<Barred>,
+    /// TCP ports that the practice may speak to.
+    pub tcp: BTreeSet<u16>,
+    /// UDP ports that the practice may speak to.
+    pub udp: BTreeSet<u16>,
+    /// The name service, if it is wanted.
+    #[serde(default)]
+    pub resolver: Option<Names>,
+    /// The time service, if it is wanted.
+    #[serde(default)]
+    pub time: Option<TimeService>,
+}
+
+/// Why a plan is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Unsound {
+    /// The LAN's settings (4162).
+    #[error("LAN: {0}")]
+    Lan(String),
+    /// The WAN's settings (4163).
+    #[error("WAN: {0}")]
+    Wan(String),
+    /// A route (4167).
+    #[error("route: {0}")]
+    Route(String),
+    /// A tunnel, a concentrator, or who else is spoken to (4164).
+    #[error("packet filter: {0}")]
+    Filter(String),
+    /// The name service (4180).
+    #[error("name service: {0}")]
+    Names(String),
+    /// The time service (4177).
+    #[error("time service: {0}")]
+    Time(String),
+}
+
+/// Most entries of any list of a plan.
+const MANY: usize = 512;
+/// Interfaces that a tunnel may have: one of its own in the kernel, or charon's.
+pub(crate) const INTERFACES: [&str; 4] = ["vpn_ti", "vpn_sis", "ipsec0", "ipsec1"];
+
+impl Adapter {
+    fn judge(&self) -> Result<(), String> {
+        let letter = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !(1..=15).contains(&self.name.len()) || !self.name.chars().all(letter) {
+            return Err("not the name of an adapter".into());
+        }
+        if self.name == "lo" || INTERFACES.contains(&self.name.as_str()) {
+            return Err(format!("{} is no adapter of the practice", self.name));
+        }
+        match self.network.contains(self.address) && (8..=30).contains(&self.network.bits) {
+            true => Ok(()),
+            false => Err(format!("{} is not a host of {}", self.address, self.network)),
+        }
+    }
+}
+
+impl Plan {
+    /// The adapter that leads out.
+    pub fn outside(&self) -> &Adapter {
+        self.wan.as_ref().unwrap_or(&self.lan)
+    }
+
+    /// Networks of the practice.
+    pub fn practice(&self) -> impl Iterator<Item = Network> + '_ {
+        let intranet = self.intranet.iter().map(|one| one.network);
+        std::iter::once(self.lan.network).chain(intranet)
+    }
+
+    /// Is it sound? Checked by whoever carries it out, so that nobody without the rights can ask for more than a Konnektor does
+    /// (TIP1-A_4759, TIP1-A_4760).
+    pub fn check(&self, profile: &Profile) -> Result<(), Unsound> {
+        let lists = [
+            self.intranet.len(),
+            self.doors.len(),
+            self.names.len(),
+            self.hosts.len(),
+            self.legacy
+                .iter()
+                .map(|one| one.networks.len() + one.names.len())
+                .sum(),
+            self.barred.len(),
+            self.tcp.len(),
+            self.udp.len(),
+        ];
+        if lists.into_iter().any(|length| length > MANY) {
+            return Err(Unsound::Filter(format!("more than {MANY} entries in a list")));
+        }
+        self.lan.judge().map_err(Unsound::Lan)?;
+        let collision = |network: Network| {
+            let found = profile.collision(network);
+            found.map(|other| format!("{network} collides with {other} of the TI ({})", profile.name))
+        };
+        if let Some(text) = collision(self.lan.network) {
+            return Err(Unsound::Lan(text));
+        }
+        if let Some(wan) = &self.wan {
+            wan.judge().map_err(Unsound::Wan)?;
+            if wan.name == self.lan.name {
+                return Err(Unsound::Wan("the same adapter as the LAN".into()));
+            }
+            if let Some(text) = collision(wan.network) {
+                return Err(Unsound::Wan(text));
+            }
+            if self.practice().any(|one| one.overlaps(wan.network)) {
+                return Err(Unsound::Wan(format!("{} is the practice's, too", wan.network)));
+            }
+            if self.internet == Internet::Iag {
+                return Err(Unsound::Wan("in line nobody can be sent to the router".into()));
+            }
+        }
+        self.check_routes(&collision)?;
+        self.resolver.as_ref().map_or(Ok(()), Names::check)?;
+        self.time.as_ref().map_or(Ok(()), TimeService::check)?;
+        self.check_tunnels(profile)
+    }
+
+    fn check_routes(&self, collision: &dyn Fn(Network) -> Option<String>) -> Result<(), Unsound> {
+        let wrong = |text: String| Err(Unsound::Route(text));
+        for one in &self.intranet {
+            if let Some(text) = collision(one.network) {
+                return wrong(text);
+            }
+            if one.network.bits < 8 || one.network.overlaps(self.lan.network) {
+                return wrong(format!("{} is no other network of the practice", one.network));
+            }
+            if !self.lan.network.contains(one.hop) || one.hop == self.lan.address {
+                return wrong(format!("{} is no router in the LAN", one.hop));
+            }
+        }
+        let outside = self.outside();
+        if let Some(gateway) = self.gateway
+            && (!outside.network.contains(gateway) || gateway == outside.address)
+        {
+            return wrong(format!("the router {gateway} is not in {}", outside.network));
+        }
+        for network in self.legacy.iter().flat_map(|one| &one.networks) {
+            if let Some(text) = collision(*network) {
+                return wrong(text);
+            }
+            let own = self.practice().chain(self.wan.iter().map(|wan| wan.network));
+            if network.bits < 8 || own.into_iter().any(|one| one.overlaps(*network)) {
+                return wrong(format!("{network} cannot be a network beside the TI"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tunnels(&self, profile: &Profile) -> Result<(), Unsound> {
+        let wrong = |text: String| Err(Unsound::Filter(text));
+        let networks = &profile.networks;
+        if self.sis.is_some() && self.ti.is_none() {
+            return wrong("the secure Internet service never without the TI".into());
+        }
+        if self.sis.is_some() && self.gateway.is_none() {
+            return wrong("with the secure Internet service the router must be named".into());
+        }
+        for (standing, inner) in [(&self.ti, &networks.decentral), (&self.sis, &networks.sis)] {
+            let Some(standing) = standing else { continue };
+            if !INTERFACES.contains(&standing.interface.as_str()) {
+                return wrong(format!("{} is no tunnel's interface", standing.interface));
+            }
+            if !inner.iter().any(|network| network.contains(standing.inner)) {
+                return wrong(format!("{} is no inner address", standing.inner));
+            }
+            if !self.doors.contains(&standing.concentrator) {
+                return wrong(format!("the door to {} is shut", standing.concentrator));
+            }
+            if standing.names.len() > MANY {
+                return wrong("too many name servers".into());
+            }
+        }
+        let same = |(ti, sis): (&Standing, &Standing)| ti.interface == sis.interface;
+        if self.ti.as_ref().zip(self.sis.as_ref()).is_some_and(same) {
+            return wrong("both tunnels have the same interface".into());
+        }
+        let hosts = self.names.iter().chain(&self.hosts).map(|host| *host.ip());
+        for host in self.doors.iter().copied().chain(hosts) {
+            // a name server may be the practice's own router
+            let special =
+                host.is_unspecified() || host.is_loopback() || host.is_multicast() || host.is_broadcast();
+            if special || networks.all().any(|network| network.contains(host)) {
+                return wrong(format!("{host} is nobody outside"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+//! A practice behind its Konnektor, which has no rights over the network: the helper, a process of its own, has them. A client in
+//! the LAN reaches a service of the TI through the tunnel, asks for names and for the time, and loses all of it with the tunnel.
+
+use crate::lab::{Host, Lab, NameServer, Oddity, may};
+use base::SystemClock;
+use langlauf::world::World;
+use network::{DataPath, Machine, Setup};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A service that clients may use, one only for the Konnektor, the TI's name server and its time server.
+const OPEN: &str = "172.30.0.10";
+const CENTRAL: &str = "172.24.0.10";
+const NAMES: &str = "172.24.0.53";
+const TIME: &str = "172.24.0.123";
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The helper, when this program is started again to be it: `langlauf network-helper` does the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn helper_process() {
+    let Ok(folder) = std::env::var("NETWORK_HELPER") else {
+        return;
+    };
+    let host = std::env::var("NETWORK_HOST").unwrap();
+    let (folder, clock) = (PathBuf::from(folder), SystemClock::new());
+    let prefix = ["ip", "netns", "exec", &host].map(str::to_owned).to_vec();
+    let setup = Setup {
+        command: [prefix.as_slice(), &["charon-systemd".to_owned()]].concat(),
+        path: DataPath::UserSpace,
+        ..Setup::new(folder.join("charon"))
+    };
+    let machine = Arc::new(Machine::new(prefix, folder.join("daemons"), clock.clone()));
+    let socket = folder.join("network.sock");
+    network::run_helper(&socket, machine, Some(setup), clock)
+        .await
+        .unwrap();
+}
+
+/// A zone of the TI, signed: its file, and the anchor as a DS record.
+fn signed_zone(folder: &Path) -> (PathBuf, String) {
+    let zone = "telematik-test";
+    let file = folder.join("zone");
+    let records = format!(
+        "$TTL 300\n@ IN SOA ns.{zone}. admin.{zone}. 1 3600 600 86400 300\n@ IN NS ns.{zone}.\nns IN A {NAMES}\n\
+         erezept IN A {OPEN}\nfalsch IN A {OPEN}\n"
+    );
+    std::fs::write(&file, records).unwrap();
+    let run = |words: &[&str]| {
+        let output = Command::new(words[0])
+            .args(&words[1..])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let key = run(&["dnssec-keygen", "-q", "-a", "ECDSAP256SHA256", "-f", "KSK", zone]);
+    run(&["dnssec-keygen", "-q", "-a", "ECDSAP256SHA256", zone]);
+    run(&["dnssec-signzone", "-S", "-o", zone, "-f", "signed", "zone"]);
+    let anchor = run(&["dnssec-dsfromkey", "-2", key.trim()]);
+    // one of its records is not what was signed
+    let signed = folder.join("signed");
+    let text = std::fs::read_to_string(&signed).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| match line.starts_with("falsch.") && line.ends_with(OPEN) {
+            true => line.replace(OPEN, "172.30.0.66"),
+            false => line.to_owned(),
+        });
+    let text: Vec<String> = lines.collect();
+    std::fs::write(&signed, text.join("\n") + "\n").unwrap();
+    (signed, anchor.trim().to_owned())
+}
+
+/// A DS record as a trust list says it.
+fn anchor(record: &str) -> pki::tsl::DnssecAnchor {
+    let words: Vec<&str> = record.split_whitespace().collect();
+    let [zone, _, _, tag, algorithm, kind, digest @ ..] = words.as_slice() else {
+        panic!("{record}");
+    };
+    pki::tsl::DnssecAnchor {
+        zone: (*zone).to_owned(),
+        key_tag: tag.parse().unwrap(),
+        algorithm: algorithm.parse().unwrap(),
+        digest_type: kind.parse().unwrap(),
+        digest: hex::decode(digest.concat()).unwrap(),
+    }
+}
+
+/// What a client in the LAN is told about a name.
+fn ask(client: &Host, name: &str) -> String {
+    let words = [
+        "dig",
+        "+time=1",
+        "+tries=1",
+        "+noall",
+        "+comments",
+        "+answer",
+        "@192.168.10.2",
+        name,
+        "A",
+    ];
+    client.exec(&words).unwrap_or_default()
+}
+
+fn reaches(client: &Host, to: &str) -> bool {
+    client.exec(&["ping", "-c", "1", "-W", "1", to]).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_practice_reaches_the_ti_through_its_konnektor() {
+    if !may() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let clock = SystemClock::new();
+    let prefix = format!("llp{}", std::process::id());
+    let (socket, vpn) = (folder.path().join("network.sock"), folder.path().join("charon"));
+    let mut options = e2e::options(folder.path().join("world"));
+    let station = "vpnk10.ti-extern.langlauf.test";
+    let records = [
+        format!("_isakmp._udp.ti-extern.langlauf.test. 60 IN SRV 10 0 500 {station}."),
+        format!("{station}. 60 IN A 10.77.0.10"),
+        format!(
+            "{station}. 60 IN TXT \"txtvers=1\" \"NameserverTI={NAMES}\" \"DomainSrvTI=zugd.telematik-test\""
+        ),
+    ];
+    let outer = NameServer::start("langlauf.test", &records, &*clock).await;
+    options.settings = format!(
+        "[vpn]\nenvironment = \"TU\"\nuser_space = true\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
+         domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
+         [network]\nhelper = \"{}\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
+         [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
+         [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n",
+        vpn.display(),
+        outer.address,
+        socket.display(),
+    )
+    .parse()
+    .unwrap();
+    options.konnektor = false;
+    let mut world = World::start(&options, clock.clone()).await.unwrap();
+    let mut lab = Lab::of(clock.clone(), world.pki.clone(), world.publisher.clone()).await;
+    // the Konnektor's place: one adapter to the practice, one to the router
+    let own = lab.host(&format!("{prefix}k"), 3);
+    let client = Host::new(format!("{prefix}c")).unwrap();
+    own.ip(&[
+        "link",
+        "add",
+        "lan",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        &client.name,
+    ])
+    .unwrap();
+    for (host, name, address) in [
+        (&own, "lan", "192.168.10.2/24"),
+        (&client, "eth0", "192.168.10.50/24"),
+    ] {
+        host.ip(&["addr", "add", address, "dev", name]).unwrap();
+        host.ip(&["link", "set", name, "up"]).unwrap();
+    }
+    client
+        .ip(&["route", "add", "default", "via", "192.168.10.2"])
+        .unwrap();
+    // the TI: behind the concentrator
+    let mut station = lab.station(Oddity::default()).await;
+    for address in [OPEN, NAMES, TIME] {
+        station
+            .host
+            .ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])
+            .unwrap();
+    }
+    let (zone, ds) = signed_zone(folder.path());
+    let _names = NameServer::inside(
+        &station.host,
+        format!("{NAMES}:53").parse().unwrap(),
+        "telematik-test",
+        &zone,
+    );
+    world
+        .publisher
+        .change(|contents| contents.dnssec = vec![anchor(&ds)]);
+    world.publisher.publish().unwrap();
+    let times = folder.path().join("chrony.conf");
+    std::fs::write(
+        &times,
+        format!(
+            "local stratum 2\nallow\nbindaddress {TIME}\ncmdport 0\npidfile {}/pid\n",
+            folder.path().display()
+        ),
+    )
+    .unwrap();
+    let chronyd = [
+        "netns",
+        "exec",
+        &station.host.name,
+        "chronyd",
+        "-n",
+        "-x",
+        "-U",
+        "-u",
+        "root",
+        "-f",
+    ];
+    let _times = Running(Command::new("ip").args(chronyd).arg(&times).spawn().unwrap());
+    let start_helper = || {
+        let helper = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "practice::helper_process", "--nocapture"])
+            .env("NETWORK_HELPER", folder.path())
+            .env("NETWORK_HOST", &own.name)
+            .stdout(Stdio::null())
+            .spawn();
+        Running(helper.unwrap())
+    };
+    let helper = start_helper();
+    world.power_on(clock.clone()).await.unwrap();
+    let inner = world.konnektor().unwrap().inner().clone();
+    let limit = Duration::from_secs(60);
+    let until = async |what: &str, seen: &dyn Fn() -> bool| {
+        let outcome = world.wait_for(what, limit, &*clock, async || seen()).await;
+        if outcome.is_err() {
+            let network: Value = inner.network_view().await;
+            panic!("{what}: {} {}", inner.vpn_view(), network);
+        }
+    };
+    let up = |wanted: bool| inner.vpn_view()["up"] == wanted;
+    until("tunnel", &|| up(true)).await;
+    // a service for clients, and one that is none
+    until("service", &|| reaches(&client, OPEN)).await;
+    assert!(!reaches(&client, CENTRAL));
+    assert!(!reaches(&client, "10.77.0.10"));
+    // names: of the TI signed or not at all, the Konnektor's own, and the Internet's by whoever knows them outside
+    until("name", &|| ask(&client, "erezept.telematik-test").contains(OPEN)).await;
+    assert!(ask(&client, "erezept.telematik-test").contains(" ad"));
+    assert!(ask(&client, "falsch.telematik-test").contains("SERVFAIL"));
+    assert!(ask(&client, "konnektor.konlan").contains("192.168.10.2"));
+    // the time, for the Konnektor and for the practice
+    until("time", &|| {
+        let told = client.exec(&[
+            "chronyd",
+            "-Q",
+            "-t",
+            "5",
+            "-U",
+            "-u",
+            "root",
+            "server 192.168.10.2 iburst maxsamples 1",
+        ]);
+        told.is_ok()
+    })
+    .await;
+    let network = inner.network_view().await;
+    assert_eq!(network["mode"], "InReihe");
+    // somebody's hand in the packet filter is undone
+    own.exec(&["nft", "delete", "table", "inet", "langlauf"]).unwrap();
+    until("packet filter", &|| {
+        own.exec(&["nft", "list", "table", "inet", "langlauf"]).is_ok()
+    })
+    .await;
+    assert!(
+        e2e::logged(&inner)
+            .iter()
+            .any(|(topic, _)| topic == "ANLW/FIREWALL/TOUCHED")
+    );
+    // the helper dies: what stands goes on standing, and another one takes over
+    drop(helper);
+    assert!(own.exec(&["nft", "list", "table", "inet", "langlauf"]).is_ok());
+    let _helper = start_helper();
+    until("another helper's charon", &|| {
+        let log = e2e::logged(&inner);
+        let all = log.iter().filter(|(topic, _)| topic == "NETWORK/VPN_TI/UP");
+        all.count() > 1 && up(true)
+    })
+    .await;
+    until("service", &|| reaches(&client, OPEN)).await;
+    // and with the tunnel goes all that led through it
+    station.charon.kill().await;
+    until("no tunnel", &|| up(false)).await;
+    until("no name", &|| {
+        ask(&client, "erezept.telematik-test").contains("REFUSED")
+    })
+    .await;
+    assert!(!reaches(&client, OPEN));
+    let routes = own.ip(&["route", "show", "proto", "186"]).unwrap();
+    assert!(!routes.contains("ipsec"), "{routes}");
+}
