@@ -262,7 +262,7 @@ pub enum Change {
         /// With these keys.
         family: Family,
     },
-    /// It is not to be used.
+    /// It is not to be used, or if it is or was in use already only for want of anything else.
     Quarantined {
         /// Its number.
         generation: u32,
@@ -483,15 +483,18 @@ impl Book {
                 let in_use = self.stages.iter().any(|((number, _), stage)| {
                     number == generation && matches!(stage, Stage::Active | Stage::Superseded)
                 });
-                if *generation == 0 || in_use || self.generation(*generation).is_none() {
-                    return refuse("what is or was in use is not put into quarantine");
+                if self.generation(*generation).is_none() || self.quarantine.contains_key(generation) {
+                    return refuse("it does not exist, or is in quarantine already");
                 }
-                for ((number, _), stage) in &mut self.stages {
-                    if number == generation {
-                        *stage = Stage::Quarantined;
+                // what is or was in use stays selectable: last of all, and the search for another begins at once
+                if *generation != 0 && !in_use {
+                    for ((number, _), stage) in &mut self.stages {
+                        if number == generation {
+                            *stage = Stage::Quarantined;
+                        }
                     }
+                    self.registrations.retain(|(number, _), _| number != generation);
                 }
-                self.registrations.retain(|(number, _), _| number != generation);
                 self.terminals.retain(|_, number| number != generation);
                 self.ak_choice = self.ak_choice.filter(|chosen| chosen != generation);
                 self.quarantine.insert(*generation, reason.clone());
@@ -513,7 +516,12 @@ impl Book {
         Ok(())
     }
 
-    /// Was it verified, and is it not in quarantine?
+    /// Is it usable, and was it not revoked in use either?
+    pub fn is_good(&self, generation: u32) -> bool {
+        self.is_usable(generation) && !self.quarantine.contains_key(&generation)
+    }
+
+    /// Was it verified, and not put into quarantine before it was ever used?
     pub fn is_usable(&self, generation: u32) -> bool {
         let mut stages = self
             .stages

@@ -152,10 +152,15 @@ fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent
     due(own(day)) || due(own(day - 1))
 }
 
-/// The earliest end of what is required of the generation that is used first, and of the CV certificates, Unix seconds.
+/// The earliest end of what is required of the generation that is used first, and of the CV certificates, Unix seconds; 0 if it
+/// was revoked in use.
 pub fn end_of_used(book: &Book) -> i64 {
     let ends = book.families().into_iter().filter_map(|family| {
-        let used = book.generation(book.active(family)?)?;
+        let active = book.active(family)?;
+        if book.quarantine.contains_key(&active) {
+            return Some(0);
+        }
+        let used = book.generation(active)?;
         let of_family = used.certificates.iter();
         of_family
             .filter(|(kind, _)| kind.algorithm.family() == family)
@@ -257,6 +262,9 @@ fn registration(
     facts: &Facts,
 ) -> Option<(Order, bool)> {
     let now = facts.now.as_second();
+    if book.quarantine.contains_key(&generation) {
+        return None;
+    }
     let one = book.generation(generation)?;
     let mut tunnel = one
         .certificates

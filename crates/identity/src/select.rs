@@ -41,6 +41,8 @@ pub fn tunnel(book: &Book, now: i64) -> Vec<Choice<'_>> {
         let family = choice.kind.algorithm.family();
         let signer = book.registration(choice.generation, family);
         std::cmp::Reverse((
+            // one that was revoked in use is refused by now
+            !book.quarantine.contains_key(&choice.generation),
             // held back by the access service when its signer has ended
             signer.is_some_and(|signer| signer.end >= now),
             signer.is_some(),
@@ -56,8 +58,12 @@ pub fn tunnel(book: &Book, now: i64) -> Vec<Choice<'_>> {
 /// the one in use until the day it ends, and from that day on the next (C_12406). If nothing is valid, the last that was:
 /// a client that looks away at dates still works.
 pub fn clients(book: &Book, algorithm: Algorithm, now: i64) -> Option<Choice<'_>> {
-    let all: Vec<Choice<'_>> = candidates(book, Role::AkAut, algorithm).collect();
+    let mut all: Vec<Choice<'_>> = candidates(book, Role::AkAut, algorithm).collect();
     let valid = |choice: &&Choice<'_>| choice.held.is_valid(now);
+    let good = |choice: &Choice<'_>| !book.quarantine.contains_key(&choice.generation);
+    if all.iter().filter(valid).any(good) {
+        all.retain(good);
+    }
     let chosen = all
         .iter()
         .filter(|choice| Some(choice.generation) == book.ak_choice)
@@ -102,7 +108,9 @@ pub fn terminal<'b>(book: &'b Book, id: &str, now: i64) -> Vec<Choice<'b>> {
     let taken = book.terminals.get(id).copied();
     all.sort_by_key(|choice| {
         let valid = choice.held.is_valid(now);
+        let good = !book.quarantine.contains_key(&choice.generation);
         std::cmp::Reverse((
+            valid && good,
             valid && taken == Some(choice.generation),
             valid,
             choice.kind.algorithm.family() == Family::Ecc,

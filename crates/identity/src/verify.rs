@@ -195,7 +195,7 @@ fn check(
     if name.split('-').next() != Some(device.iccsn.as_str()) {
         return Err(Finding::Iccsn);
     }
-    let usable = book.generations.iter().filter(|one| book.is_usable(one.number));
+    let usable = book.generations.iter().filter(|one| book.is_good(one.number));
     let latest = usable
         .filter_map(|one| Some(one.certificates.get(&kind)?.to))
         .max();
@@ -230,7 +230,7 @@ type CvcPair = (Vec<u8>, Vec<u8>);
 
 /// The latest end of the CV certificates that may be used, Unix seconds.
 fn latest_cvc(book: &Book) -> Option<i64> {
-    let usable = book.generations.iter().filter(|one| book.is_usable(one.number));
+    let usable = book.generations.iter().filter(|one| book.is_good(one.number));
     usable.filter_map(|one| Some(one.cvc.as_ref()?.to)).max()
 }
 

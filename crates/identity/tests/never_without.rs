@@ -143,6 +143,10 @@ proptest! {
             prop_assert_eq!(valid, any_valid(&kind), "{} at {}", kind, now / DAY);
             if let Some(choice) = chosen {
                 prop_assert!(book.is_usable(choice.generation));
+                // one that was revoked in use serves only for want of anything else
+                let revoked = |number: u32| book.quarantine.contains_key(&number);
+                let good = |one: &&&Generation| !revoked(one.number) && one.certificates[&kind].is_valid(now);
+                prop_assert!(!revoked(choice.generation) || !usable.iter().any(|one| good(&one)));
             }
         }
     }

@@ -59,21 +59,31 @@ impl Inner {
         }
     }
 
-    /// A generation that waits and was revoked is never used; one that is or was in use stays as it is. Gives back why.
+    /// A generation that was revoked is never used, or if it is used already only for want of anything else. Gives back why.
     fn quarantine(&self, generation: u32, revoked: Option<String>, actor: Actor) -> Option<String> {
         let reason = revoked?;
         let change = Change::Quarantined {
             generation,
             reason: reason.clone(),
         };
-        self.enter_step(actor, change).is_ok().then_some(reason)
+        self.enter_step(actor, change).ok()?;
+        let parameters = vec![
+            ("Iccsn", self.identities.iccsn.clone()),
+            ("Generation", generation.to_string()),
+            ("Reason", reason.clone()),
+        ];
+        self.raise(Event {
+            severity: Severity::Error,
+            ..Event::info("SMC_K/REVOKED", None, parameters)
+        });
+        Some(reason)
     }
 
     /// Somebody has refused a generation: because it was revoked? Then nobody need try it again.
     pub(super) async fn refused(&self, generation: u32, family: Family, actor: Actor) {
         let (_, revoked) = self.probe_status(generation, family).await;
         if let Some(reason) = self.quarantine(generation, revoked, actor) {
-            tracing::warn!(generation, reason, "revoked, and never used");
+            tracing::warn!(generation, reason, "revoked");
         }
     }
 

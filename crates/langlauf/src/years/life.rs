@@ -493,15 +493,9 @@ impl<'m> Life<'m> {
         })
     }
 
-    /// What is revoked is never used; what is or was in use already stays as it is, as in the product.
+    /// What is revoked is never used, or if it is used already only for want of anything else.
     fn quarantine(&self, generation: u32) -> Option<Change> {
-        let used = self.book.families().iter().any(|family| {
-            matches!(
-                self.book.stage(generation, *family),
-                Some(Stage::Active | Stage::Superseded)
-            )
-        });
-        (!used).then(|| Change::Quarantined {
+        (!self.book.quarantine.contains_key(&generation)).then(|| Change::Quarantined {
             generation,
             reason: "gesperrt".into(),
         })

@@ -487,6 +487,30 @@ async fn revoked_before_it_was_used() {
         inner.lifetime_by_hand(action).await.unwrap();
     }
     assert_eq!(life.stage(2), Some(Stage::Active));
+    // revoked in use: the one before serves as long as it lasts, and the search begins at once
+    let package = life.world.tsp.published(GSMC_K).unwrap();
+    package
+        .certificates
+        .values()
+        .for_each(|der| life.world.ledger.revoke(der));
+    life.clock.advance(Duration::from_secs(3600));
+    life.read(0).await;
+    assert!(inner.lifetime_by_hand(ByHand::Register(2)).await.is_err());
+    assert_eq!(life.stage(2), Some(Stage::Active));
+    let view = inner.lifetime_view();
+    assert!(view["generations"][2]["quarantine"].is_string(), "{view}");
+    assert_eq!(view["tunnel"], 0);
+    assert!(view["search_begins"].as_str().unwrap() < "2000");
+    assert!(
+        e2e::logged(&inner)
+            .iter()
+            .any(|(topic, _)| topic == "SMC_K/REVOKED")
+    );
+    issue().await;
+    for action in [ByHand::Register(3), ByHand::Probe(3), ByHand::Activate(3)] {
+        inner.lifetime_by_hand(action).await.unwrap();
+    }
+    assert_eq!(inner.lifetime_view()["tunnel"], 3);
 }
 
 /// A terminal whose firmware does not know the CA of the new certificate keeps the old one, and goes on with it when that has
