@@ -442,10 +442,13 @@ impl NameServer {
 
     pub async fn start(zone: &str, records: &[String], clock: &dyn Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = std::net::UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // free for both kinds
+        let free = || {
+            let tcp = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+            let address = tcp.local_addr().ok()?;
+            std::net::UdpSocket::bind(address).ok().map(|_| address)
+        };
+        let address = (0..20).find_map(|_| free()).unwrap();
         let data: Vec<String> = records.iter().map(|one| format!("local-data: '{one}'")).collect();
         let text = format!(
             "server:\n interface: 127.0.0.1@{}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n pidfile: \"\"\n \

@@ -6,6 +6,7 @@ use base::SystemClock;
 use langlauf::world::World;
 use network::{DataPath, Machine, Setup};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ const OPEN: &str = "172.30.0.10";
 const CENTRAL: &str = "172.24.0.10";
 const NAMES: &str = "172.24.0.53";
 const TIME: &str = "172.24.0.123";
+
+/// Whom the helper runs as.
+const NOBODY: u32 = 65534;
 
 /// A process that ends with the test.
 struct Running(Child);
@@ -34,15 +38,12 @@ async fn helper_process() {
     let Ok(folder) = std::env::var("NETWORK_HELPER") else {
         return;
     };
-    let host = std::env::var("NETWORK_HOST").unwrap();
     let (folder, clock) = (PathBuf::from(folder), SystemClock::new());
-    let prefix = ["ip", "netns", "exec", &host].map(str::to_owned).to_vec();
     let setup = Setup {
-        command: [prefix.as_slice(), &["charon-systemd".to_owned()]].concat(),
         path: DataPath::UserSpace,
         ..Setup::new(folder.join("charon"))
     };
-    let machine = Arc::new(Machine::new(prefix, folder.join("daemons"), clock.clone()));
+    let machine = Arc::new(Machine::new(Vec::new(), folder.join("daemons"), clock.clone()));
     let socket = folder.join("network.sock");
     network::run_helper(&socket, machine, Some(setup), clock)
         .await
@@ -132,7 +133,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     let folder = tempfile::tempdir().unwrap();
     let clock = SystemClock::new();
     let prefix = format!("llp{}", std::process::id());
-    let (socket, vpn) = (folder.path().join("network.sock"), folder.path().join("charon"));
+    let (socket, vpn) = (folder.path().join("run/network.sock"), folder.path().join("run/charon"));
     let mut options = e2e::options(folder.path().join("world"));
     let station = "vpnk10.ti-extern.langlauf.test";
     let records = [
@@ -225,11 +226,23 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         "-f",
     ];
     let _times = Running(Command::new("ip").args(chronyd).arg(&times).spawn().unwrap());
+    // not root: nobody with the capabilities that the documentation names, and no others
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::os::unix::fs::chown(&run, Some(NOBODY), Some(0)).unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let start_helper = || {
-        let helper = Command::new(std::env::current_exe().unwrap())
+        let (user, all) = (NOBODY.to_string(), "net_admin,+net_raw,+net_bind_service,+sys_time");
+        let own = ["netns", "exec", &own.name, "setpriv", "--reuid", &user, "--regid", "0", "--clear-groups"];
+        let helper = Command::new("ip")
+            .args(own)
+            .arg(format!("--inh-caps=-all,+{all}"))
+            .arg(format!("--ambient-caps=+{all}"))
+            .arg(format!("--bounding-set=-all,+{all}"))
+            .arg("--no-new-privs")
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "practice::helper_process", "--nocapture"])
-            .env("NETWORK_HELPER", folder.path())
-            .env("NETWORK_HOST", &own.name)
+            .env("NETWORK_HELPER", &run)
             .stdout(Stdio::null())
             .spawn();
         Running(helper.unwrap())
