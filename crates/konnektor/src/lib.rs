@@ -15,6 +15,7 @@ mod card_key;
 pub mod cards;
 pub mod config;
 mod delivery;
+pub mod doctor;
 pub mod events;
 pub mod expiry;
 mod failure;

@@ -481,7 +481,7 @@ impl Inner {
 }
 
 /// Host and port of an address.
-fn host_of(url: &str) -> Option<(String, u16)> {
+pub(crate) fn host_of(url: &str) -> Option<(String, u16)> {
     let uri: http::Uri = url.parse().ok()?;
     let port = match uri.scheme_str() {
         Some("https") => 443,

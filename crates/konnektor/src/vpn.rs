@@ -164,7 +164,7 @@ impl Inner {
         self.with_vpn(|vpn| vpn.tunnel = None);
     }
 
-    fn tunnel(&self) -> Option<Arc<Tunnel>> {
+    pub(crate) fn tunnel(&self) -> Option<Arc<Tunnel>> {
         self.with_vpn(|vpn| vpn.tunnel.clone())
     }
 

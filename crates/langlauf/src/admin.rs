@@ -341,7 +341,11 @@ impl AdminAction {
 }
 
 /// Calls the Konnektor at `address` with the administrator's certificate of the demo in `folder`.
-pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Result<()> {
+async fn call(
+    folder: &Path,
+    address: SocketAddr,
+    (method, path, body): (String, String, Vec<u8>),
+) -> Result<(http::StatusCode, Bytes)> {
     let file = |name: &str| {
         let path = folder.join(name);
         std::fs::read_to_string(&path).with_context(|| path.display().to_string())
@@ -354,11 +358,6 @@ pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Res
         .collect();
     let judge = langlauf::practice::issued_by(Arc::new(authorities));
     let mut sender = langlauf::practice::connect(address, Some(&identity), judge).await?;
-    let into = match &action {
-        AdminAction::Backup { file } => Some(file.clone()),
-        _ => None,
-    };
-    let (method, path, body) = action.request()?;
     let request = http::Request::builder()
         .method(method.as_str())
         .uri(path)
@@ -367,7 +366,16 @@ pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Res
         .body(Full::new(Bytes::from(body)))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let bytes = response.into_body().collect().await?.to_bytes();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
+}
+
+/// Does what an administrator asks for, and prints the answer.
+pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Result<()> {
+    let into = match &action {
+        AdminAction::Backup { file } => Some(file.clone()),
+        _ => None,
+    };
+    let (status, bytes) = call(folder, address, action.request()?).await?;
     match serde_json::from_slice::<serde_json::Value>(&bytes) {
         Ok(mut json) => {
             if let (Some(file), Some(backup)) = (into, json.get_mut("backup")) {
@@ -381,6 +389,48 @@ pub async fn run(folder: &Path, address: SocketAddr, action: AdminAction) -> Res
     }
     if !status.is_success() {
         bail!("HTTP {status}");
+    }
+    Ok(())
+}
+
+/// Says what is wrong and whose it is to mend it.
+pub async fn doctor(folder: &Path, address: SocketAddr, json: bool) -> Result<()> {
+    let request = ("GET".to_owned(), "/api/v1/doctor".to_owned(), Vec::new());
+    let (status, bytes) = call(folder, address, request).await.with_context(|| {
+        format!("Der Konnektor antwortet unter {address} nicht / the Konnektor does not answer at {address}")
+    })?;
+    if !status.is_success() {
+        bail!("HTTP {status}");
+    }
+    let diagnosis: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let text = |one: &serde_json::Value, name: &str| {
+        let text = one.get(name).and_then(|text| text.as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    let links = diagnosis.get("links").and_then(|links| links.as_array());
+    let links = links.map(Vec::as_slice).unwrap_or_default();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&diagnosis)?);
+    } else {
+        println!("{}\n{}\n", text(&diagnosis, "de"), text(&diagnosis, "en"));
+        for link in links {
+            let mark = match text(link, "health").as_str() {
+                "good" => "ok",
+                "poor" => "!",
+                "bad" => "XX",
+                "unknown" => "?",
+                _ => "-",
+            };
+            let (name, de, en) = (text(link, "link"), text(link, "de"), text(link, "en"));
+            println!("{mark:>2}  {name:<16} {de} / {en}");
+            let evidence = text(link, "evidence");
+            if !evidence.is_empty() {
+                println!("    {:<16} {evidence}", "");
+            }
+        }
+    }
+    if links.iter().any(|link| text(link, "health") == "bad") {
+        std::process::exit(1);
     }
     Ok(())
 }

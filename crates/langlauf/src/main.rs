@@ -132,6 +132,18 @@ enum Role {
         #[arg(long)]
         svg: Option<PathBuf>,
     },
+    /// Walks the chain from a running Konnektor to the services of the TI, and says what is wrong and whose it is to mend it.
+    Doctor {
+        /// Folder of the demo, for certificate and CA.
+        #[arg(long, default_value = "demo")]
+        folder: PathBuf,
+        /// Address of the administration.
+        #[arg(long, default_value = "127.0.0.1:8500")]
+        address: SocketAddr,
+        /// All of it as JSON, for support: nothing in it is secret or personal.
+        #[arg(long)]
+        json: bool,
+    },
     /// Administers a running Konnektor and prints its answers.
     Admin {
         /// Folder of the demo, for certificate and CA.
@@ -457,6 +469,11 @@ async fn main() -> Result<()> {
             };
             calendar(card, fate, first..first + seeds, shown, &*clock).await
         }
+        Role::Doctor {
+            folder,
+            address,
+            json,
+        } => admin::doctor(&folder, address, json).await,
         Role::Admin {
             folder,
             address,

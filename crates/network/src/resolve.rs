@@ -76,6 +76,15 @@ impl NameServers {
             .collect())
     }
 
+    /// Does any of them answer? "There is no such name" is an answer, too.
+    pub async fn answer(&self) -> bool {
+        let name = format!("{}.", self.domain);
+        match self.resolver.lookup(name.as_str(), RecordType::SOA).await {
+            Ok(_) => true,
+            Err(error) => error.is_no_records_found() || error.is_nx_domain(),
+        }
+    }
+
     /// Addresses of a host.
     pub async fn addresses(&self, host: &str) -> Result<Vec<Ipv4Addr>, DirectoryError> {
         let all = self.ask(host, RecordType::A).await?.into_iter();

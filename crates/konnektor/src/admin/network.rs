@@ -9,6 +9,7 @@ pub(super) fn routes() -> Router<Admin> {
     Router::new()
         .route("/api/v1/vpn", get(vpn))
         .route("/api/v1/network", get(network))
+        .route("/api/v1/doctor", get(doctor))
 }
 
 async fn vpn(State(admin): State<Admin>) -> Json<serde_json::Value> {
@@ -17,4 +18,8 @@ async fn vpn(State(admin): State<Admin>) -> Json<serde_json::Value> {
 
 async fn network(State(admin): State<Admin>) -> Json<serde_json::Value> {
     Json(admin.inner.network_view().await)
+}
+
+async fn doctor(State(admin): State<Admin>) -> Json<crate::doctor::Diagnosis> {
+    Json(admin.inner.diagnose().await)
 }

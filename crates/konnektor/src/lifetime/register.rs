@@ -164,6 +164,25 @@ impl Inner {
         self.ask(card, operation, soap::wrap(&signed)).await
     }
 
+    async fn query_status(self: &Arc<Self>, held: &identity::Held) -> Result<Answer, Failure> {
+        let signer = self.best_signer().await;
+        let (card, _) = signer.ok_or(Code::SMCB_NOT_VERIFIED)?;
+        let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let operation = Operation::Status;
+        let request = provisioning::request(operation, &now, &held.der, None);
+        self.ask(&card, operation, soap::wrap(&request)).await
+    }
+
+    /// Does the access service know this one? Nothing follows from the answer.
+    pub(crate) async fn is_registered(
+        self: &Arc<Self>,
+        generation: u32,
+        family: Family,
+    ) -> Result<bool, Failure> {
+        let held = self.tunnel_certificate(generation, family)?;
+        Ok(self.query_status(&held).await?.registered)
+    }
+
     /// Asks whether a registration stands. Only a clear "no" counts as one.
     pub(super) async fn ask_status(
         self: &Arc<Self>,
@@ -171,12 +190,7 @@ impl Inner {
         family: Family,
     ) -> Result<bool, Failure> {
         let held = self.tunnel_certificate(generation, family)?;
-        let signer = self.best_signer().await;
-        let (card, _) = signer.ok_or(Code::SMCB_NOT_VERIFIED)?;
-        let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let operation = Operation::Status;
-        let request = provisioning::request(operation, &now, &held.der, None);
-        let answer = self.ask(&card, operation, soap::wrap(&request)).await?;
+        let answer = self.query_status(&held).await?;
         let registered = self.with_book(|book| book.registered_at(generation, family));
         // "registered" with an older moment is the registration before: the last one was lost, and with it its signer
         let since = answer
@@ -195,7 +209,7 @@ impl Inner {
         }
         if registered.is_some() && (!answer.registered || lost) {
             let meaning = "Der VPN-Zugangsdienst kennt diese Registrierung nicht mehr".to_owned();
-            self.register_error(&held, operation, "Other", meaning);
+            self.register_error(&held, Operation::Status, "Other", meaning);
             self.enter_step(Actor::Device, Change::Unregistered { generation, family })?;
         }
         Ok(answer.registered && !lost)

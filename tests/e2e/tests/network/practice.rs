@@ -3,6 +3,7 @@
 
 use crate::lab::{Host, Lab, NameServer, Oddity, may};
 use base::SystemClock;
+use konnektor::doctor::{Health, Whose};
 use langlauf::world::World;
 use network::{DataPath, Machine, Setup};
 use serde_json::Value;
@@ -133,7 +134,10 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     let folder = tempfile::tempdir().unwrap();
     let clock = SystemClock::new();
     let prefix = format!("llp{}", std::process::id());
-    let (socket, vpn) = (folder.path().join("run/network.sock"), folder.path().join("run/charon"));
+    let (socket, vpn) = (
+        folder.path().join("run/network.sock"),
+        folder.path().join("run/charon"),
+    );
     let mut options = e2e::options(folder.path().join("world"));
     let station = "vpnk10.ti-extern.langlauf.test";
     let records = [
@@ -232,8 +236,21 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     std::os::unix::fs::chown(&run, Some(NOBODY), Some(0)).unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let start_helper = || {
-        let (user, all) = (NOBODY.to_string(), "net_admin,+net_raw,+net_bind_service,+sys_time");
-        let own = ["netns", "exec", &own.name, "setpriv", "--reuid", &user, "--regid", "0", "--clear-groups"];
+        let (user, all) = (
+            NOBODY.to_string(),
+            "net_admin,+net_raw,+net_bind_service,+sys_time",
+        );
+        let own = [
+            "netns",
+            "exec",
+            &own.name,
+            "setpriv",
+            "--reuid",
+            &user,
+            "--regid",
+            "0",
+            "--clear-groups",
+        ];
         let helper = Command::new("ip")
             .args(own)
             .arg(format!("--inh-caps=-all,+{all}"))
@@ -318,4 +335,19 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     assert!(!reaches(&client, OPEN));
     let routes = own.ip(&["route", "show", "proto", "186"]).unwrap();
     assert!(!routes.contains("ipsec"), "{routes}");
+    // who is to mend it: the access provider, whose concentrator is silent; then the line, which is cut
+    until("an attempt that fails", &|| !inner.vpn_view()["last"].is_null()).await;
+    let blamed = async || {
+        let diagnosis = inner.diagnose().await;
+        // no terminal was ever paired here
+        let mut all = diagnosis.links.iter().filter(|one| one.link != "cards");
+        let bad = all.find(|one| one.health == Health::Bad);
+        bad.map(|one| (one.link, one.whose))
+    };
+    assert_eq!(
+        blamed().await,
+        Some(("access_service", Some(Whose::AccessProvider)))
+    );
+    drop(outer);
+    assert_eq!(blamed().await, Some(("line", Some(Whose::Line))));
 }
