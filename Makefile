@@ -6,7 +6,7 @@ VENV := .venv
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
-JUDGES := chromium-driver curl jq libxml2-utils openssl pcscd python3-venv qpdf softhsm2 vsmartcard-vpcd xmlsec1
+JUDGES := chromium-driver curl jq ldap-utils libxml2-utils openssl pcscd python3-venv qpdf slapd softhsm2 vsmartcard-vpcd xmlsec1
 
 define install
 @missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
@@ -20,6 +20,8 @@ build-packages:
 
 setup: build-packages
 	$(call install,$(JUDGES))
+	@if [ -d /run/systemd/system ]; then \
+	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now slapd.service; fi
 
 # real IKE peers, and hosts of our own to put them in
 NETWORK := bind9-dnsutils bind9-utils charon-systemd chrony conntrack iproute2 iputils-ping libcharon-extra-plugins libstrongswan-extra-plugins \

@@ -131,6 +131,8 @@ oids! {
     QC_COMPLIANCE = "0.4.0.1862.1.1";
 
     // technical roles
+    /// Verzeichnisdienst.
+    ROLE_VZD_TI = "1.2.276.0.76.4.171";
     /// TSL-Dienst.
     ROLE_TSL_TI = "1.2.276.0.76.4.189";
     /// Versichertenstammdatendienst.

@@ -1,6 +1,7 @@
 //! Configuration as read. TOML; unknown keys are errors, so that a typing mistake is seen.
 
 use crate::abuse::AlarmSettings;
+use crate::ldap::LdapSettings;
 use crate::lifetime::LifetimeSettings;
 use crate::model::Model;
 use crate::net::NetworkSettings;
@@ -90,6 +91,9 @@ pub struct Config {
     /// The tunnel into the TI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpn: Option<VpnSettings>,
+    /// The directory service for practice systems.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ldap: Option<LdapSettings>,
     /// The device's place in the practice's network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkSettings>,
@@ -431,6 +435,7 @@ impl Config {
             lifetime: LifetimeSettings::default(),
             vpn: None,
             network: None,
+            ldap: None,
             alarm: AlarmSettings::default(),
             vsdm_url: None,
             vsdm_max_seconds: thirty(),
@@ -483,6 +488,9 @@ impl Config {
         self.certificates.check()?;
         self.log.check().map_err(BadConfig::Range)?;
         self.lifetime.check().map_err(BadConfig::Range)?;
+        if let Some(ldap) = &self.ldap {
+            ldap.check().map_err(BadConfig::Range)?;
+        }
         if let Some(network) = &self.network {
             network.check().map_err(BadConfig::Range)?;
         }

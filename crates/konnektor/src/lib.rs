@@ -20,6 +20,7 @@ pub mod events;
 pub mod expiry;
 mod failure;
 pub mod jobs;
+pub mod ldap;
 pub mod lifetime;
 mod maintenance;
 pub mod metrics;
@@ -238,6 +239,9 @@ impl Konnektor {
         inner.spawn(inner.clone().maintain());
         if let Some(net) = inner.net.clone() {
             inner.spawn(inner.clone().keep_network(net));
+        }
+        if let Some(settings) = inner.config.ldap.clone() {
+            inner.spawn(inner.clone().serve_directory(settings));
         }
         // who may not go online does not dial (MGM_LU_ONLINE)
         if let Some(settings) = inner.config.vpn.clone().filter(|_| inner.config.online) {

@@ -187,6 +187,7 @@ impl Inner {
         let sis = facts.standing.get(&Service::Sis).cloned();
         let (listen, admin) = (self.config.listen.port(), self.config.listen_admin.port());
         let mut tcp = BTreeSet::from([listen, admin]);
+        tcp.extend(self.config.ldap.iter().map(|ldap| ldap.listen.port()));
         let mut udp = BTreeSet::from([self.config.announcements.port()]);
         if settings.dns {
             tcp.insert(settings.dns_port);

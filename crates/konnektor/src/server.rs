@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// For the TLS handshake and for the head of a request: who is slower keeps nothing open.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,12 +42,9 @@ impl Konnektor {
             };
             let stream = accept(&listener, &*inner.clock).await;
             let inner = inner.clone();
-            let Some(choice) = inner.server_choice() else {
-                return Err(std::io::Error::other("no certificate to show"));
-            };
             let this = inner.clone();
             inner.spawn(async move {
-                if let Err(error) = connection(&this, stream, &choice).await {
+                if let Err(error) = connection(&this, stream).await {
                     tracing::debug!(%error, "client connection ended");
                 }
                 drop(permit);
@@ -96,7 +94,12 @@ pub(crate) fn choice_of(
     ServerChoice::new(brainpool, nist, clients)
 }
 
-async fn connection(inner: &Arc<Inner>, stream: TcpStream, choice: &ServerChoice) -> std::io::Result<()> {
+/// The handshake with a practice system, with the certificates that are shown now.
+pub(crate) async fn handshake(inner: &Inner, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let other = std::io::Error::other;
+    let choice = inner
+        .server_choice()
+        .ok_or_else(|| other("no certificate to show"))?;
     stream.set_nodelay(true)?;
     let handshake = async {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
@@ -104,11 +107,15 @@ async fn connection(inner: &Arc<Inner>, stream: TcpStream, choice: &ServerChoice
         start.into_stream(config).await
     };
     let too_slow = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let stream = inner
+    inner
         .clock
         .timeout(PATIENCE, handshake)
         .await
-        .ok_or_else(too_slow)??;
+        .ok_or_else(too_slow)?
+}
+
+async fn connection(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()> {
+    let stream = handshake(inner, stream).await?;
     let certificate = stream
         .get_ref()
         .1

@@ -83,6 +83,11 @@ impl Purpose {
         status: StatusCheck::OcspTolerant,
         stale_list: false,
     };
+    /// The directory service (TUC_KON_290).
+    pub const DIRECTORY: Purpose = Purpose {
+        roles: &[oid::ROLE_VZD_TI],
+        ..Self::TSL_SERVICE
+    };
     /// The registration server of the VPN access service: on the Internet, so it is judged by the trust list alone.
     pub const REGISTRATION: Purpose = Purpose {
         types: &[oid::ZD_TLS_S],

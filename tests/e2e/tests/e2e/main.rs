@@ -14,6 +14,7 @@ mod an_unchanged_practice_system;
 mod backup_and_reset;
 mod bad_input;
 mod cards_that_misbehave;
+mod directory;
 mod doctor;
 mod doctors_sign;
 mod documents_are_hostile;
