@@ -2,7 +2,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: build-packages setup setup-network demo test test-network tools lint bench fuzz soak clean-demo
+.PHONY: build-packages setup setup-network demo test test-network test-network-kernel tools lint bench fuzz soak clean-demo
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
@@ -46,6 +46,11 @@ test: setup $(VENV)/.ready
 # as root: the tests make network namespaces; where that is not permitted they say so
 test-network: setup-network
 	$(CARGO) test -p langlauf-e2e --test network -- --nocapture
+
+# the same on a kernel with ESP: Debian's, in qemu; minutes. `make test-network-kernel TESTS="carries practice"`
+test-network-kernel: setup-network
+	$(call install,busybox-static cpio kmod qemu-system-x86)
+	tests/kernel/run.sh $(TESTS)
 
 tools:
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny

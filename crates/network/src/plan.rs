@@ -302,3 +302,161 @@ impl Plan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{Anchor, Forward};
+    use crate::{filter, routes};
+
+    fn network(text: &str) -> Network {
+        text.to_owned().try_into().unwrap()
+    }
+
+    fn adapter(name: &str, address: &str, around: &str) -> Adapter {
+        Adapter {
+            name: name.into(),
+            address: address.parse().unwrap(),
+            network: network(around),
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            environment: Environment::PU,
+            lan: adapter("lan", "192.168.1.2", "192.168.1.0/24"),
+            wan: Some(adapter("wan", "10.0.0.2", "10.0.0.0/24")),
+            gateway: Some("10.0.0.1".parse().unwrap()),
+            intranet: Vec::new(),
+            redirect: true,
+            internet: Internet::None,
+            doors: BTreeSet::from(["9.9.9.9".parse().unwrap()]),
+            names: BTreeSet::new(),
+            hosts: BTreeSet::new(),
+            ti: Some(Standing {
+                interface: "vpn_ti".into(),
+                inner: "100.64.0.5".parse().unwrap(),
+                concentrator: "9.9.9.9".parse().unwrap(),
+                names: BTreeSet::new(),
+            }),
+            sis: None,
+            legacy: Vec::new(),
+            barred: Vec::new(),
+            tcp: BTreeSet::from([443]),
+            udp: BTreeSet::new(),
+            resolver: None,
+            time: None,
+        }
+    }
+
+    fn names(domain: &str, host: &str, zone: &str, digest: &str) -> Option<Names> {
+        Some(Names {
+            forwards: vec![Forward {
+                domain: domain.into(),
+                servers: BTreeSet::new(),
+            }],
+            others: BTreeSet::new(),
+            hosts: vec![(host.into(), Ipv4Addr::LOCALHOST)],
+            anchors: BTreeSet::from([Anchor {
+                zone: zone.into(),
+                key_tag: 1,
+                algorithm: 8,
+                digest_type: 2,
+                digest: digest.into(),
+            }]),
+            port: 53,
+        })
+    }
+
+    /// Whoever may only ask for plans gets nothing else: no rule, route or line of a configuration of his own, and no way into
+    /// the TI beside the tunnel.
+    #[test]
+    fn what_is_not_sound_is_refused() {
+        let profile = Environment::PU.profile().unwrap();
+        assert_eq!(plan().check(&profile), Ok(()));
+        let good = "ab".repeat(32);
+        let mut with_names = plan();
+        with_names.resolver = names("telematik", "drucker", "telematik", &good);
+        assert_eq!(with_names.check(&profile), Ok(()));
+        type Change = Box<dyn Fn(&mut Plan)>;
+        let bad_names = |domain: &str, host: &str, zone: &str, digest: &str| -> Change {
+            let all = names(domain, host, zone, digest);
+            Box::new(move |plan| plan.resolver = all.clone())
+        };
+        let changes: Vec<Change> = vec![
+            Box::new(|plan| plan.lan.name = "lan accept; flush ruleset".into()),
+            Box::new(|plan| plan.lan.name = "lo".into()),
+            Box::new(|plan| plan.lan.name = "vpn_ti".into()),
+            Box::new(|plan| plan.lan.name = String::new()),
+            Box::new(|plan| plan.lan = adapter("lan", "100.96.0.2", "100.96.0.0/24")),
+            Box::new(|plan| plan.lan = adapter("lan", "10.1.1.1", "10.0.0.0/7")),
+            Box::new(|plan| plan.lan.address = "192.168.2.2".parse().unwrap()),
+            Box::new(|plan| plan.wan = Some(adapter("lan", "10.0.0.2", "10.0.0.0/24"))),
+            Box::new(|plan| plan.wan = Some(adapter("wan", "192.168.1.9", "192.168.1.0/25"))),
+            Box::new(|plan| plan.internet = Internet::Iag),
+            Box::new(|plan| plan.gateway = Some("10.0.1.1".parse().unwrap())),
+            Box::new(|plan| {
+                plan.intranet = vec![Intranet {
+                    network: network("100.100.0.0/24"),
+                    hop: "192.168.1.9".parse().unwrap(),
+                }];
+            }),
+            Box::new(|plan| {
+                plan.intranet = vec![Intranet {
+                    network: network("192.168.9.0/24"),
+                    hop: "10.0.0.1".parse().unwrap(),
+                }];
+            }),
+            Box::new(|plan| {
+                plan.legacy = vec![Legacy {
+                    networks: vec![network("0.0.0.0/0")],
+                    names: BTreeSet::new(),
+                    active: true,
+                }];
+            }),
+            Box::new(|plan| plan.ti.as_mut().unwrap().interface = "wan".into()),
+            Box::new(|plan| plan.ti.as_mut().unwrap().inner = "8.8.8.8".parse().unwrap()),
+            Box::new(|plan| plan.doors.clear()),
+            Box::new(|plan| {
+                plan.doors.insert("100.96.0.1".parse().unwrap());
+            }),
+            Box::new(|plan| {
+                plan.hosts.insert("100.100.0.1:443".parse().unwrap());
+            }),
+            Box::new(|plan| plan.sis = plan.ti.take()),
+            Box::new(|plan| plan.tcp = (1..1000).collect()),
+            bad_names(
+                "telematik.\"\n include: /etc/shadow",
+                "drucker",
+                "telematik",
+                &good,
+            ),
+            bad_names("telematik", "x IN A 1.2.3.4\"\nserver:", "telematik", &good),
+            bad_names("telematik", "drucker", "../../etc/cron.d/x", &good),
+            bad_names("telematik", "drucker", "telematik", "zz"),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut plan = plan();
+            change(&mut plan);
+            assert!(plan.check(&profile).is_err(), "{number}");
+        }
+    }
+
+    /// What belongs into the TI leads into the tunnel, or nowhere.
+    #[test]
+    fn without_a_tunnel_nothing_leads_into_the_ti() {
+        let networks = Environment::PU.profile().unwrap().networks;
+        let leads = |plan: &Plan| {
+            let all = routes::routes(plan, &networks);
+            all.iter()
+                .filter(|route| networks.inside().any(|one| one == route.to))
+                .count()
+        };
+        let mut plan = plan();
+        assert_eq!(leads(&plan), networks.inside().count());
+        plan.ti = None;
+        assert_eq!(leads(&plan), 0);
+        let script = filter::script(&plan, &networks);
+        assert!(!script.contains("oifname vpn_ti"), "{script}");
+    }
+}

@@ -110,6 +110,22 @@ pub struct Lab {
     next: u8,
 }
 
+/// Who enciphers: charon, or in `make test-network-kernel` the kernel.
+pub fn path() -> DataPath {
+    match std::env::var_os("NETWORK_KERNEL") {
+        Some(_) => DataPath::Kernel,
+        None => DataPath::UserSpace,
+    }
+}
+
+/// The interface of a tunnel into the TI.
+pub fn interface() -> &'static str {
+    match path() {
+        DataPath::Kernel => "vpn_ti",
+        DataPath::UserSpace => "ipsec0",
+    }
+}
+
 /// Do we have the right to make namespaces? Says so if not.
 pub fn may() -> bool {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -175,7 +191,7 @@ impl Lab {
         let nk = pki.konnektor("80276009990000000010", &[], 1826).unwrap().nk;
         let setup = Setup {
             command: konnektor.command("charon-systemd"),
-            path: DataPath::UserSpace,
+            path: path(),
             patience: (1, 2),
             ..Setup::new(folder.path().join("konnektor"))
         };
@@ -258,12 +274,16 @@ impl Lab {
         plug(&self.bridge, &host, transport(number));
         host.ip(&["addr", "add", &format!("{SERVICE}/32"), "dev", "lo"])
             .unwrap();
+        if path() == DataPath::Kernel {
+            // policies take what a route has led out
+            host.ip(&["route", "add", "172.16.0.0/13", "dev", "wan"]).unwrap();
+        }
         let name = format!("vpnk{number}.ti-extern.langlauf.test");
         let identity = self.pki.concentrator(&name).unwrap();
         let folder = self.folder.path().join(&name);
         let setup = Setup {
             command: host.command("charon-systemd"),
-            path: DataPath::UserSpace,
+            path: path(),
             patience: (1, 2),
             ..Setup::new(folder.clone())
         };
@@ -294,6 +314,7 @@ impl Lab {
             true => "",
             false => "pools = p",
         };
+        let esn = if path() == DataPath::Kernel { "-esn" } else { "" };
         let said = match oddity.other_name {
             true => "somebody.else.test",
             false => &name,
@@ -304,7 +325,7 @@ impl Lab {
                 "connections {{ ti {{\n version = 2\n proposals = {suites}\n {pool}\n unique = replace\n \
                  local {{\n auth = ecdsa-sha256\n certs = vpnk.pem\n id = {said}\n }}\n \
                  remote {{\n auth = ecdsa-sha256\n cacerts = ca.pem\n revocation = relaxed\n }}\n \
-                 children {{ ti {{\n local_ts = 0.0.0.0/0\n remote_ts = dynamic\n esp_proposals = aes256gcm16-ecp384bp\n }} }}\n }} }}\n\
+                 children {{ ti {{\n local_ts = 0.0.0.0/0\n remote_ts = dynamic\n esp_proposals = aes256gcm16-ecp384bp{esn}\n }} }}\n }} }}\n\
                  pools {{ p {{\n addrs = 172.16.0.0/24\n }} }}\n"
             ),
         );
@@ -355,7 +376,7 @@ impl Lab {
         let (sender, changes) = mpsc::unbounded_channel();
         let tunnel = Tunnel::begin(
             &self.charon,
-            DataPath::UserSpace,
+            path(),
             order,
             book,
             gate.clone(),
@@ -373,8 +394,16 @@ impl Lab {
     /// The route into the TI, as the network connector sets it.
     pub fn route(&self, inner: Ipv4Addr) {
         let inner = inner.to_string();
+        if path() == DataPath::Kernel {
+            // it may be there already
+            let link = [
+                "link", "add", "vpn_ti", "type", "xfrm", "dev", "wan", "if_id", "7",
+            ];
+            let _ = self.konnektor.ip(&link);
+            self.konnektor.ip(&["link", "set", "vpn_ti", "up"]).unwrap();
+        }
         self.konnektor
-            .ip(&["route", "replace", TI, "dev", "ipsec0", "src", &inner])
+            .ip(&["route", "replace", TI, "dev", interface(), "src", &inner])
             .unwrap();
     }
 }

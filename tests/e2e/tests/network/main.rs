@@ -34,6 +34,8 @@ async fn a_tunnel_comes_up_and_carries() {
     };
     assert_eq!(place, station.place);
     assert_eq!(sa.suite, "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384_BP");
+    // extended sequence numbers, which only the kernel has (A_17118)
+    assert_eq!(sa.esn, lab::path() == network::DataPath::Kernel);
     assert_eq!(watched.gate.open_for(), [place.concentrator.address]);
     lab.route(sa.inner.unwrap());
     lab.konnektor
@@ -296,9 +298,10 @@ async fn the_extension_proves_the_tunnel() {
     let names = NameServer::start("langlauf.test", &records, &*clock).await;
     let mut options = e2e::options(folder.path().into());
     options.settings = format!(
-        "[lifetime]\nautomatic = false\n[vpn]\nenvironment = \"TU\"\nuser_space = true\nkeepalive_seconds = 1\n\
+        "[lifetime]\nautomatic = false\n[vpn]\nenvironment = \"TU\"\nuser_space = {}\nkeepalive_seconds = 1\n\
          charon = [\"ip\", \"netns\", \"exec\", \"{host}\", \"charon-systemd\"]\n\
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n",
+        lab::path() == network::DataPath::UserSpace,
         names.address
     )
     .parse()

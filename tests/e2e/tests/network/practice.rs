@@ -1,7 +1,7 @@
 //! A practice behind its Konnektor, which has no rights over the network: the helper, a process of its own, has them. A client in
 //! the LAN reaches a service of the TI through the tunnel, asks for names and for the time, and loses all of it with the tunnel.
 
-use crate::lab::{Host, Lab, NameServer, Oddity, may};
+use crate::lab::{Host, Lab, NameServer, Oddity, interface, may, path};
 use base::SystemClock;
 use konnektor::doctor::{Health, Whose};
 use langlauf::world::World;
@@ -41,7 +41,7 @@ async fn helper_process() {
     };
     let (folder, clock) = (PathBuf::from(folder), SystemClock::new());
     let setup = Setup {
-        path: DataPath::UserSpace,
+        path: path(),
         ..Setup::new(folder.join("charon"))
     };
     let machine = Arc::new(Machine::new(Vec::new(), folder.join("daemons"), clock.clone()));
@@ -149,11 +149,12 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     ];
     let outer = NameServer::start("langlauf.test", &records, &*clock).await;
     options.settings = format!(
-        "[vpn]\nenvironment = \"TU\"\nuser_space = true\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
+        "[vpn]\nenvironment = \"TU\"\nuser_space = {}\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
          [network]\nhelper = \"{}\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
          [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n",
+        path() == DataPath::UserSpace,
         vpn.display(),
         outer.address,
         socket.display(),
@@ -334,7 +335,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     .await;
     assert!(!reaches(&client, OPEN));
     let routes = own.ip(&["route", "show", "proto", "186"]).unwrap();
-    assert!(!routes.contains("ipsec"), "{routes}");
+    assert!(!routes.contains(interface()), "{routes}");
     // who is to mend it: the access provider, whose concentrator is silent; then the line, which is cut
     until("an attempt that fails", &|| !inner.vpn_view()["last"].is_null()).await;
     let blamed = async || {
