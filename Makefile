@@ -2,7 +2,7 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: build-packages setup setup-network demo test test-network test-network-kernel tools lint bench fuzz soak clean-demo
+.PHONY: build-packages setup setup-network demo test test-network bench-network test-network-kernel tools lint bench fuzz soak clean-demo
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
@@ -24,7 +24,7 @@ setup: build-packages
 	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now slapd.service; fi
 
 # real IKE peers, and hosts of our own to put them in
-NETWORK := bind9-dnsutils bind9-utils charon-systemd chrony conntrack iproute2 iputils-ping libcharon-extra-plugins libstrongswan-extra-plugins \
+NETWORK := bind9-dnsutils bind9-utils charon-systemd chrony conntrack iperf3 iproute2 iputils-ping libcharon-extra-plugins libstrongswan-extra-plugins \
   libstrongswan-standard-plugins nftables procps python3 strongswan-swanctl unbound
 
 # on a machine with systemd the packages start daemons of their own, which nobody here needs
@@ -46,6 +46,10 @@ test: setup $(VENV)/.ready
 # as root: the tests make network namespaces; where that is not permitted they say so
 test-network: setup-network
 	$(CARGO) test -p langlauf-e2e --test network -- --nocapture
+
+# as a share of what strongSwan does by itself, in the same run
+bench-network: setup-network
+	$(CARGO) test -p langlauf-e2e --test network -- --ignored --nocapture as_fast
 
 # the same on a kernel with ESP: Debian's, in qemu; minutes. `make test-network-kernel TESTS="carries practice"`
 test-network-kernel: setup-network

@@ -118,6 +118,8 @@ pub struct Inner {
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
     pub(crate) net: Option<Arc<net::Net>>,
+    /// What the clock showed when it was believed last, Unix seconds, and when that was.
+    last_believed: Mutex<Option<(i64, std::time::Duration)>>,
     pub(crate) vpn: Mutex<vpn::Vpn>,
     /// The tunnel may need another certificate.
     vpn_again: tokio::sync::Notify,
@@ -222,6 +224,7 @@ impl Konnektor {
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
             net,
+            last_believed: Mutex::default(),
             vpn: Mutex::default(),
             vpn_again: tokio::sync::Notify::default(),
             unlock_again: tokio::sync::Notify::default(),

@@ -7,6 +7,7 @@ use crate::state::Condition;
 use crate::{Failure, Inner};
 use base::{Severity, Timestamp};
 use identity::clock::{self, Doubt, Evidence};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// So long without the time servers is told: as a warning (NTP_WARN_PERIOD), and as an error (NTP_GRACE_PERIOD); days.
@@ -57,14 +58,22 @@ impl Inner {
     }
 
     /// The moment by which certificates are chosen, Unix seconds: the clock's, or while that is not believed the last one that
-    /// was, so that neither a wild clock nor time servers that lie change anything that anybody is shown.
+    /// was and the seconds counted since, so that neither a wild clock nor time servers that lie change anything that anybody is
+    /// shown.
     pub(crate) fn believed(&self) -> i64 {
         let (now, evidence) = (self.clock.now().as_second(), self.evidence());
         match clock::doubt(now, evidence) {
             None => now,
             Some(_) => {
                 let signed = evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN));
-                signed.max(self.moment("believed").unwrap_or(i64::MIN))
+                let counted = *self.last_believed.lock().unwrap_or_else(PoisonError::into_inner);
+                let last = counted.map(|(moment, at)| {
+                    let since = self.clock.elapsed().saturating_sub(at).as_secs();
+                    moment.saturating_add_unsigned(since)
+                });
+                // switched off since: nobody has counted
+                let last = last.or_else(|| self.moment("believed"));
+                signed.max(last.unwrap_or(i64::MIN))
             }
         }
     }
@@ -73,6 +82,8 @@ impl Inner {
     pub(crate) fn remember_clock(&self) {
         let now = self.clock.now();
         self.keep_moment("believed", now.as_second());
+        *self.last_believed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((now.as_second(), self.clock.elapsed()));
         if let Err(failure) = self.date_firmware(now) {
             tracing::warn!(detail = failure.detail(), "change of the firmware not dated");
         }

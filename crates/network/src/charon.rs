@@ -49,7 +49,8 @@ impl Setup {
             DataPath::Kernel => "",
             DataPath::UserSpace => "kernel-libipsec ",
         };
-        // its own packets carry a mark and so never go into the tunnel themselves; routes are ours to set, but libipsec sets its
+        // an IKE_SA is built beside one that is like it, not taken for it (reuse_ikesa); its own packets carry a mark and so never
+        // go into the tunnel themselves; routes are ours to set, but libipsec sets its
         // own all the same: they stand where nobody looks
         let path = match self.path {
             DataPath::Kernel => "install_routes = no\n",
@@ -62,7 +63,7 @@ impl Setup {
         format!(
             "charon-systemd {{\n  load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey kdf hmac aes sha1 sha2 \
              {plugins}kernel-netlink socket-default vici error-notify\n  \
-             install_virtual_ip = yes\n  make_before_break = yes\n  {path}  retransmit_timeout = {timeout}\n  \
+             install_virtual_ip = yes\n  make_before_break = yes\n  reuse_ikesa = no\n  {path}  retransmit_timeout = {timeout}\n  \
              retransmit_tries = {tries}\n  retransmit_base = 1.3\n  \
              filelog {{\n    log {{\n      path = {folder}/charon.log\n      append = no\n      ike = 1\n      flush_line = yes\n    }}\n  }}\n  \
              plugins {{\n    vici {{\n      socket = unix://{folder}/vici\n    }}\n    error-notify {{\n      \

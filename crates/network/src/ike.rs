@@ -66,6 +66,8 @@ pub struct Sa {
     pub suite: String,
     /// Are extended sequence numbers used?
     pub esn: bool,
+    /// Packets so far: those that came, and those that went. They begin anew when its keys do.
+    pub packets: (u64, u64),
 }
 
 #[derive(Serialize)]
@@ -185,6 +187,10 @@ struct ListedChild {
     state: String,
     #[serde(default)]
     esn: Option<String>,
+    #[serde(default)]
+    packets_in: Option<String>,
+    #[serde(default)]
+    packets_out: Option<String>,
 }
 
 /// Speaks with charon. Cheap to share.
@@ -464,7 +470,17 @@ fn read(name: String, sa: &ListedSa) -> Option<Sa> {
         .collect();
     let up = matches!(sa.state.as_str(), "ESTABLISHED" | "REKEYING") && !children.is_empty();
     let size = sa.encr_keysize.as_deref().unwrap_or_default();
+    let sum = |count: fn(&ListedChild) -> Option<&String>| {
+        let all = children
+            .iter()
+            .filter_map(|child| count(child)?.parse::<u64>().ok());
+        all.fold(0, u64::saturating_add)
+    };
     up.then(|| Sa {
+        packets: (
+            sum(|child| child.packets_in.as_ref()),
+            sum(|child| child.packets_out.as_ref()),
+        ),
         id: sa.uniqueid,
         name,
         inner: sa.local_vips.first().and_then(|text| text.parse().ok()),

@@ -239,6 +239,38 @@ impl Tunnel {
     }
 }
 
+/// Packets go and none comes, though the other side answers: a way back was lost, such as a router's that forgot its mapping.
+#[derive(Default)]
+struct Silence {
+    /// Packets that had come, and gone, when the last one came; and when that was.
+    last: Option<((u64, u64), Duration)>,
+    /// When it was last told.
+    told: Option<Duration>,
+}
+
+/// So many packets without an answer are nobody's habit.
+const UNANSWERED: u64 = 10;
+/// Not sooner again: what does not help need not be done all the time.
+const SELDOM: Duration = Duration::from_secs(300);
+
+impl Silence {
+    /// Has it lasted for `limit`? Said once in a while.
+    fn lasts(&mut self, packets: (u64, u64), now: Duration, limit: Duration) -> bool {
+        let ((came, went), at) = *self.last.get_or_insert((packets, now));
+        if packets.0 != came || packets.1 < went {
+            self.last = Some((packets, now));
+            return false;
+        }
+        let long = now >= at + limit && packets.1 >= went + UNANSWERED;
+        let seldom = self.told.is_none_or(|told| now >= told + SELDOM);
+        if long && seldom {
+            self.told = Some(now);
+            self.last = None;
+        }
+        long && seldom
+    }
+}
+
 struct Work {
     ike: Ike,
     reports: Reports,
@@ -458,10 +490,13 @@ impl Work {
     /// Watches over a tunnel that stands. The pause before the next round, or `None` when it is to end.
     async fn stand(&mut self, commands: &mut mpsc::Receiver<Command>, moved: &Notify) -> Option<Duration> {
         let mut deaf = 0;
+        let mut silence = Silence::default();
+        let profile = self.order.profile.clone();
+        let keepalive = Duration::from_secs(profile.keepalive_seconds.into());
         loop {
             tokio::select! {
                 () = moved.notified() => {}
-                () = self.clock.sleep(LOOK) => {}
+                () = self.clock.sleep(LOOK.min(keepalive)) => {}
                 command = commands.recv() => self.obey(command?).await,
             }
             let (place, before) = self.current.clone()?;
@@ -475,7 +510,20 @@ impl Work {
                     deaf = 0;
                     // a rekeyed IKE_SA has another number
                     if sa.id != before.id || sa.inner != before.inner {
-                        self.stands(place, sa);
+                        self.stands(place, sa.clone());
+                    }
+                    if silence.lasts(
+                        sa.packets,
+                        self.clock.elapsed(),
+                        keepalive * profile.keepalive_tries,
+                    ) {
+                        tracing::warn!(
+                            "nothing comes back through the tunnel: it is built anew beside the old one"
+                        );
+                        let own = self.order.credentials.clone();
+                        if let Err(attempt) = self.change_to(own).await {
+                            tracing::warn!(?attempt, "not built anew");
+                        }
                     }
                 }
                 Ok(None) | Err(_) => {
@@ -583,5 +631,31 @@ impl Work {
                 .await;
             self.tell(Change::Down);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_packets_that_go_and_none_that_come() {
+        let second = Duration::from_secs;
+        let limit = second(90);
+        let mut silence = Silence::default();
+        // nobody speaks: that is no silence
+        assert!(!silence.lasts((5, 5), second(0), limit));
+        assert!(!silence.lasts((5, 5), second(1000), limit));
+        // answers come
+        assert!(!silence.lasts((6, 20), second(1010), limit));
+        assert!(!silence.lasts((6, 40), second(1020), limit));
+        assert!(!silence.lasts((7, 60), second(1100), limit));
+        // none comes any more
+        assert!(!silence.lasts((7, 80), second(1180), limit));
+        assert!(silence.lasts((7, 90), second(1190), limit));
+        // new keys, and still none: not again at once
+        assert!(!silence.lasts((0, 0), second(1200), limit));
+        assert!(!silence.lasts((0, 50), second(1300), limit));
+        assert!(silence.lasts((0, 150), second(1500), limit));
     }
 }

@@ -135,6 +135,8 @@ struct Life<'m> {
     responders: Arc<Responders>,
     /// What the clock showed when it was believed last, Unix seconds.
     seen: i64,
+    /// The real moment of that, Unix seconds, unless it was switched off since.
+    seen_at: Option<i64>,
     report: Report,
 }
 
@@ -199,6 +201,7 @@ impl<'m> Life<'m> {
             trust: None,
             responders: Arc::new(Responders::new(pki::Settings::default())),
             seen: i64::MIN,
+            seen_at: None,
             report: Report {
                 spans: vec![(0, FIRST)],
                 ..Report::default()
@@ -293,6 +296,7 @@ impl<'m> Life<'m> {
             revoked.contains(&hex::encode(certificate.serial()))
         });
         if self.weather.is(Trouble::Power, day) {
+            self.seen_at = None;
             let mut book = Book::new(self.card.clone());
             for step in &self.steps {
                 let text = serde_json::to_string(step)?;
@@ -480,7 +484,11 @@ impl<'m> Life<'m> {
         let (shown, evidence) = (self.shown(real, day), self.evidence(real, day));
         match clock::doubt(shown, evidence) {
             None => shown,
-            Some(_) => evidence.floor.max(self.seen),
+            // its own count of seconds goes on, as long as it is not switched off
+            Some(_) => {
+                let since = self.seen_at.map_or(0, |at| real - at);
+                evidence.floor.max(self.seen.saturating_add(since))
+            }
         }
     }
 
@@ -538,7 +546,7 @@ impl<'m> Life<'m> {
             Some(_) => None,
         };
         if !doubt {
-            self.seen = shown;
+            (self.seen, self.seen_at) = (shown, Some(real));
         }
         if expected.is_some_and(|expected| expected != doubt) && self.fate.rule != Rule::OneAnchor {
             self.report.violations.push((

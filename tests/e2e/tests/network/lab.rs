@@ -118,6 +118,14 @@ pub fn path() -> DataPath {
     }
 }
 
+/// How long an answer is waited for: less than a product does, for the tests' sake; emulation is slow.
+fn patience() -> (u32, u32) {
+    match path() {
+        DataPath::Kernel => (2, 4),
+        DataPath::UserSpace => (1, 2),
+    }
+}
+
 /// The interface of a tunnel into the TI.
 pub fn interface() -> &'static str {
     match path() {
@@ -192,7 +200,7 @@ impl Lab {
         let setup = Setup {
             command: konnektor.command("charon-systemd"),
             path: path(),
-            patience: (1, 2),
+            patience: patience(),
             ..Setup::new(folder.path().join("konnektor"))
         };
         plug(&bridge, &konnektor, transport(2));
@@ -241,6 +249,15 @@ impl Lab {
         }
     }
 
+    /// Another device of the same kind.
+    pub fn another(&self) -> Credentials {
+        let nk = self.pki.konnektor("80276009990000000011", &[], 1826).unwrap().nk;
+        Credentials {
+            certificate: nk.chain[0].clone(),
+            key: nk.key,
+        }
+    }
+
     /// A certificate for the same key from a CA that no concentrator believes.
     pub fn stranger(&self) -> Credentials {
         let now = self.clock.now();
@@ -252,6 +269,56 @@ impl Lab {
             certificate: certificate.certificate,
             key: own,
         }
+    }
+
+    /// Puts the Konnektor behind a router with NAT, and starts its charon there, as patient as a product's.
+    pub async fn behind_nat(&mut self) -> Host {
+        let nat = self.host(&format!("{}n", self.prefix), 5);
+        self.konnektor.ip(&["link", "del", "wan"]).unwrap();
+        let pair = [
+            "link", "add", "wan", "type", "veth", "peer", "name", "in", "netns", &nat.name,
+        ];
+        self.konnektor.ip(&pair).unwrap();
+        for (host, name, address) in [
+            (&self.konnektor, "wan", "10.88.0.2/24"),
+            (&nat, "in", "10.88.0.1/24"),
+        ] {
+            host.ip(&["addr", "add", address, "dev", name]).unwrap();
+            host.ip(&["link", "set", name, "up"]).unwrap();
+        }
+        self.konnektor
+            .ip(&["route", "add", "default", "via", "10.88.0.1"])
+            .unwrap();
+        nat.exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]).unwrap();
+        nat.exec(&["nft", "add", "table", "ip", "nat"]).unwrap();
+        nat.exec(&[
+            "nft",
+            "add",
+            "chain",
+            "ip",
+            "nat",
+            "post",
+            "{ type nat hook postrouting priority 100 ; }",
+        ])
+        .unwrap();
+        nat.exec(&[
+            "nft",
+            "add",
+            "rule",
+            "ip",
+            "nat",
+            "post",
+            "oifname",
+            "wan",
+            "snat",
+            "to",
+            "10.77.0.5",
+        ])
+        .unwrap();
+        let patience = Setup::new(PathBuf::new()).patience;
+        self.setup.patience = patience;
+        self.restart().await;
+        nat
     }
 
     /// A further host in the transport network.
@@ -284,7 +351,7 @@ impl Lab {
         let setup = Setup {
             command: host.command("charon-systemd"),
             path: path(),
-            patience: (1, 2),
+            patience: patience(),
             ..Setup::new(folder.clone())
         };
         let charon = Charon::start(&setup, self.clock.clone()).await.unwrap();

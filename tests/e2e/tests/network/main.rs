@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )] // tests
 
+mod faults;
 mod filter;
 mod lab;
 mod practice;
@@ -160,7 +161,12 @@ async fn the_certificate_changes_under_load() {
     let lost = tokio::task::spawn_blocking(move || lost(running)).await.unwrap();
     println!("{lost} of {} pings lost in {changes} changes", changes * 60 + 200);
     // the other side speaks with the new one as soon as it has answered: a few milliseconds each
-    assert!(lost <= changes, "{lost}");
+    let slow = match lab::path() {
+        // emulated
+        network::DataPath::Kernel => 5,
+        network::DataPath::UserSpace => 1,
+    };
+    assert!(lost <= changes * slow, "{lost}");
     // nobody has ever been without a tunnel
     while let Ok(change) = watched.changes.try_recv() {
         assert!(matches!(change, Change::Renewed(..)), "{change:?}");
