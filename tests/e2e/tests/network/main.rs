@@ -102,7 +102,13 @@ async fn every_failure_has_its_reason() {
 
 /// Pings through the tunnel, one every ten milliseconds; how many were lost.
 fn ping(host: &str, count: u32) -> std::process::Child {
-    let arguments = ["netns", "exec", host, "ping", "-q", "-i", "0.01", "-W", "2", "-c"];
+    ping_every("0.01", host, count)
+}
+
+fn ping_every(seconds: &str, host: &str, count: u32) -> std::process::Child {
+    let arguments = [
+        "netns", "exec", host, "ping", "-q", "-i", seconds, "-W", "2", "-c",
+    ];
     std::process::Command::new("ip")
         .args(arguments)
         .args([&count.to_string(), SERVICE])
