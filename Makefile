@@ -24,14 +24,14 @@ setup: build-packages
 	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now slapd.service; fi
 
 # real IKE peers, and hosts of our own to put them in
-NETWORK := bind9-dnsutils bind9-utils charon-systemd chrony conntrack iperf3 iproute2 iputils-ping libcharon-extra-plugins libstrongswan-extra-plugins \
+NETWORK := bind9-dnsutils bind9-utils busybox-static charon-systemd chrony conntrack iperf3 iproute2 iputils-ping kea-dhcp4-server libcharon-extra-plugins libstrongswan-extra-plugins \
   libstrongswan-standard-plugins nftables procps python3 strongswan-swanctl unbound
 
 # on a machine with systemd the packages start daemons of their own, which nobody here needs
 setup-network: build-packages
 	$(call install,$(NETWORK))
 	@if [ -d /run/systemd/system ]; then \
-	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now strongswan.service unbound.service chrony.service; fi
+	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now strongswan.service unbound.service chrony.service kea-dhcp4-server.service; fi
 
 # zeep with the official WSDLs is the practice system of the end-to-end tests
 $(VENV)/.ready: tests/e2e/requirements.txt

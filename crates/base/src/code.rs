@@ -224,6 +224,7 @@ codes! {
     WAN_SETTINGS = 4163, Technical, Error, "Die Einstellungen der WAN-Schnittstelle sind ungültig";
     FIREWALL = 4164, Security, Fatal, "Die Regeln der Firewall konnten nicht gesetzt werden";
     ROUTE = 4167, Technical, Error, "Eine Route ist ungültig oder konnte nicht gesetzt werden";
+    DHCP_SERVER = 4168, Technical, Error, "Der DHCP-Server konnte nicht gestartet werden";
     CRL_OUT_OF_DATE = 4173, Technical, Error, "Die Sperrliste der VPN-Zugangsdienste ist nicht mehr gültig";
     VPN_TI = 4174, Technical, Error, "Der VPN-Tunnel zur TI kann nicht aufgebaut werden";
     VPN_SIS = 4176, Technical, Error, "Der VPN-Tunnel zum SIS kann nicht aufgebaut werden";

@@ -7,7 +7,7 @@ use crate::vpn::VpnSettings;
 use crate::{Failure, Inner};
 use base::{Code, Severity};
 use network::{
-    Adapter, Anchor, Barred, DataPath, Environment, Forward, Gate, Hands, HandsError, Helper, Internet,
+    Adapter, Anchor, Barred, DataPath, Dhcp, Environment, Forward, Gate, Hands, HandsError, Helper, Internet,
     Intranet, Later, Legacy, Machine, Measured, NameServers, Names, Plan, Seen, Service, Standing,
     TimeService, Unsound, locate::Inside,
 };
@@ -68,6 +68,9 @@ pub struct NetworkSettings {
     /// Names below `konlan`, besides `konnektor`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hosts: BTreeMap<String, Ipv4Addr>,
+    /// Addresses for the practice; none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Dhcp>,
     /// Is the time fetched from the TI, and told to the practice?
     #[serde(default = "yes")]
     pub ntp: bool,
@@ -197,6 +200,9 @@ impl Inner {
         if serve {
             udp.insert(123);
         }
+        if settings.dhcp.is_some() {
+            udp.insert(67);
+        }
         let servers = match settings.time_servers.is_empty() {
             true => facts.time_servers,
             false => settings.time_servers.clone(),
@@ -226,6 +232,7 @@ impl Inner {
             sis,
             legacy: Vec::<Legacy>::new(),
             barred: settings.barred.clone(),
+            dhcp: settings.dhcp.clone(),
             tcp,
             udp,
         }
@@ -497,6 +504,7 @@ fn code(error: &HandsError) -> Code {
         HandsError::Unsound(Unsound::Wan(_)) => Code::WAN_SETTINGS,
         HandsError::Unsound(Unsound::Route(_)) | HandsError::Route(_) => Code::ROUTE,
         HandsError::Unsound(Unsound::Names(_)) | HandsError::Daemon(_) => Code::NAME_SERVICE,
+        HandsError::Unsound(Unsound::Dhcp(_)) => Code::DHCP_SERVER,
         HandsError::Unsound(Unsound::Time(_)) => Code::TIME_SYNC,
         _ => Code::FIREWALL,
     }

@@ -11,6 +11,7 @@
 
 mod charon;
 mod daemon;
+mod dhcp;
 mod dial;
 mod filter;
 mod helper;
@@ -27,6 +28,7 @@ mod time;
 mod tunnel;
 
 pub use charon::{Charon, DataPath, Setup};
+pub use dhcp::{Dhcp, Group, Lease};
 pub use dial::{Pause, Reason};
 pub use helper::{Hands, Helper, run_helper};
 pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};

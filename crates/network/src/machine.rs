@@ -6,7 +6,7 @@ use crate::daemon::{Daemon, prepare};
 use crate::filter::{self, TABLE};
 use crate::names::Names;
 use crate::plan::{Internet, Plan, Standing, Unsound};
-use crate::profile::Network;
+use crate::profile::{Network, Networks};
 use crate::routes::{self, PROTOCOL, Route};
 use crate::time::{self, Measured};
 use base::Clock;
@@ -70,6 +70,7 @@ struct State {
     table: Option<(Plan, String)>,
     resolver: Option<Kept>,
     time: Option<Kept>,
+    dhcp: Option<Kept>,
 }
 
 /// A daemon, and what it was told.
@@ -149,11 +150,13 @@ impl Machine {
             // it fails when there is none
             let _ = self.run(&["conntrack", "-D", "-q", &address], None).await;
         }
-        self.serve(&mut state, plan).await.map_err(HandsError::Daemon)
+        self.serve(&mut state, plan, &profile.networks)
+            .await
+            .map_err(HandsError::Daemon)
     }
 
     /// Daemons as they are wanted: started, told anew, started again, or ended.
-    async fn serve(&self, state: &mut State, plan: &Plan) -> Result<(), String> {
+    async fn serve(&self, state: &mut State, plan: &Plan, networks: &Networks) -> Result<(), String> {
         let practice: Vec<String> = plan.practice().map(|network| network.to_string()).collect();
         let names = self.folder.join("names");
         let told = plan.resolver.as_ref().map(|resolver| {
@@ -194,6 +197,24 @@ impl Machine {
                 state.time = Some(self.keep("chronyd", &clock, wanted, &words, &file).await?);
             }
         }
+        let addresses = self.folder.join("dhcp");
+        let wanted = plan.dhcp.as_ref().map(|dhcp| {
+            let active = plan.legacy.iter().filter(|one| one.active);
+            let routes = networks.open.iter().chain(active.flat_map(|one| &one.networks));
+            let routes: Vec<Network> = routes.copied().collect();
+            dhcp.configuration(&plan.lan, &routes, plan.udp.contains(&123), &addresses)
+        });
+        if needs(&mut state.dhcp, wanted.as_deref()) {
+            state.dhcp = None;
+            if let Some(wanted) = wanted {
+                prepare(&addresses, 0o750)?;
+                let file = addresses.join("kea.json").display().to_string();
+                state.dhcp = Some(
+                    self.keep("kea-dhcp4", &addresses, wanted, &["-c", &file], &file)
+                        .await?,
+                );
+            }
+        }
         Ok(())
     }
 
@@ -213,7 +234,9 @@ impl Machine {
             .chain([name])
             .chain(words.iter().copied());
         let command: Vec<String> = command.map(str::to_owned).collect();
-        let daemon = Daemon::start(name, folder, &command, &[], &*self.clock).await;
+        // Kea writes its number and its lock where it is told
+        let places = [("KEA_PIDFILE_DIR", folder), ("KEA_LOCKFILE_DIR", folder)];
+        let daemon = Daemon::start(name, folder, &command, &places, &*self.clock).await;
         Ok(Kept {
             daemon: daemon.map_err(|error| format!("{name}: {error}"))?,
             told,
@@ -343,7 +366,11 @@ impl Machine {
             .run(&["nft", "-j", "list", "table", "inet", TABLE], None)
             .await;
         let packets = listed.ok().and_then(|text| counters(&text)).unwrap_or_default();
-        self.serve(&mut state, &plan).await.map_err(HandsError::Daemon)?;
+        let profile = plan.environment.profile();
+        let profile = profile.map_err(|error| HandsError::Helper(error.to_string()))?;
+        self.serve(&mut state, &plan, &profile.networks)
+            .await
+            .map_err(HandsError::Daemon)?;
         let time = match &state.time {
             None => None,
             Some(_) => {

@@ -3,6 +3,7 @@
 //! from the environment's profile, never from the order.
 
 use crate::Environment;
+use crate::dhcp::Dhcp;
 use crate::names::Names;
 use crate::profile::{Network, Profile};
 use crate::time::TimeService;
@@ -125,6 +126,9 @@ pub struct Plan {
     /// The time service, if it is wanted.
     #[serde(default)]
     pub time: Option<TimeService>,
+    /// The server of addresses, if it is wanted.
+    #[serde(default)]
+    pub dhcp: Option<Dhcp>,
 }
 
 /// Why a plan is not carried out.
@@ -145,6 +149,9 @@ pub enum Unsound {
     /// The name service (4180).
     #[error("name service: {0}")]
     Names(String),
+    /// The server of addresses (4168).
+    #[error("DHCP: {0}")]
+    Dhcp(String),
     /// The time service (4177).
     #[error("time service: {0}")]
     Time(String),
@@ -228,6 +235,7 @@ impl Plan {
         self.check_routes(&collision)?;
         self.resolver.as_ref().map_or(Ok(()), Names::check)?;
         self.time.as_ref().map_or(Ok(()), TimeService::check)?;
+        self.dhcp.as_ref().map_or(Ok(()), |dhcp| dhcp.check(&self.lan))?;
         self.check_tunnels(profile)
     }
 
@@ -346,6 +354,7 @@ mod tests {
             udp: BTreeSet::new(),
             resolver: None,
             time: None,
+            dhcp: None,
         }
     }
 

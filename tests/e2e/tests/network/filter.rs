@@ -220,6 +220,7 @@ impl Practice {
             udp: BTreeSet::from([53, 123]),
             resolver: None,
             time: None,
+            dhcp: None,
         }
     }
 

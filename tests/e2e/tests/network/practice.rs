@@ -153,7 +153,11 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
          [network]\nhelper = \"{}\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
-         [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n",
+         [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n\
+         [network.dhcp]\nseconds = 3600\n[[network.dhcp.groups]]\nfirst = \"192.168.10.100\"\nlast = \"192.168.10.150\"\n\
+         domain = \"praxis.lan\"\n[[network.dhcp.groups]]\nfirst = \"192.168.10.200\"\nlast = \"192.168.10.210\"\n\
+         gateway = \"192.168.10.2\"\nmembers = [\"02:00:00:00:00:02\"]\n\
+         [[network.dhcp.leases]]\nmac = \"02:00:00:00:00:03\"\naddress = \"192.168.10.30\"\nname = \"drucker\"\n",
         path() == DataPath::UserSpace,
         vpn.display(),
         outer.address,
@@ -302,6 +306,56 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         told.is_ok()
     })
     .await;
+    // addresses: for everybody, for a group, for one host; with the ways into the TI for hosts that have another gateway
+    let addresses = |mac: &str| {
+        client.ip(&["link", "set", "eth0", "address", mac]).unwrap();
+        let script = folder.path().join("dhcp.sh");
+        std::fs::write(&script, "#!/bin/sh\n[ \"$1\" = bound ] && set\nexit 0\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let ask = [
+            "busybox",
+            "udhcpc",
+            "-i",
+            "eth0",
+            "-n",
+            "-q",
+            "-t",
+            "10",
+            "-T",
+            "1",
+            "-O",
+            "ntpsrv",
+            "-O",
+            "staticroutes",
+        ];
+        client
+            .exec(&[&ask[..], &["-s", script.to_str().unwrap()]].concat())
+            .unwrap_or_default()
+    };
+    let told = addresses("02:00:00:00:00:01");
+    for wanted in [
+        "ip='192.168.10.1",
+        "dns='192.168.10.2'",
+        "ntpsrv='192.168.10.2'",
+        "domain='praxis.lan'",
+        "172.30.0.0/16 192.168.10.2",
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    assert!(!told.contains("router="), "{told}");
+    let told = addresses("02:00:00:00:00:02");
+    for wanted in [
+        "ip='192.168.10.20",
+        "router='192.168.10.2'",
+        "0.0.0.0/0 192.168.10.2",
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    let told = addresses("02:00:00:00:00:03");
+    assert!(
+        told.contains("ip='192.168.10.30'") && told.contains("hostname='drucker"),
+        "{told}"
+    );
     let network = inner.network_view().await;
     assert_eq!(network["mode"], "InReihe");
     // somebody's hand in the packet filter is undone
