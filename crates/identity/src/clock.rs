@@ -12,6 +12,8 @@ pub struct Evidence {
     pub confirmed: Option<i64>,
     /// What time it is now by the time servers of the TI, Unix seconds; nobody signs that.
     pub served: Option<i64>,
+    /// What time it is by the seconds counted since the clock was believed last; unless the device was switched off since.
+    pub counted: Option<i64>,
 }
 
 /// Why the clock is not believed.
@@ -53,6 +55,13 @@ pub fn doubt(now: i64, evidence: Evidence) -> Option<Doubt> {
         (now, Some(served)) if !is_settled(now, evidence) => match now.saturating_sub(served) {
             ahead if ahead > APART => Some(Doubt::Ahead),
             ahead if ahead < -APART => Some(Doubt::Behind),
+            // they may have set the clock themselves: their word alone takes nobody far who has counted the seconds
+            _ if evidence
+                .counted
+                .is_some_and(|counted| now > counted.max(known).saturating_add(AHEAD)) =>
+            {
+                Some(Doubt::Ahead)
+            }
             _ => None,
         },
         (now, _) => alone(now, known),
@@ -80,6 +89,7 @@ mod tests {
             floor,
             confirmed: None,
             served: None,
+            counted: None,
         };
         assert_eq!(doubt(0, evidence), Some(Doubt::Behind));
         assert_eq!(doubt(floor - 3600, evidence), None);
@@ -95,6 +105,7 @@ mod tests {
             floor: i64::MIN,
             confirmed: None,
             served: None,
+            counted: None,
         };
         assert_eq!(doubt(year, nothing), None);
         // an agreement does not make the past come back
@@ -109,6 +120,7 @@ mod tests {
             floor,
             confirmed: None,
             served: Some(served),
+            counted: None,
         };
         // a year on the shelf needs nobody's word then
         assert_eq!(doubt(year, served(year + 30)), None);
@@ -126,5 +138,22 @@ mod tests {
         };
         assert_eq!(doubt(year + 60, settled), None);
         assert_eq!(doubt(year + AHEAD, settled), Some(Doubt::Ahead));
+    }
+
+    #[test]
+    fn time_servers_do_not_take_a_device_years_ahead_that_has_counted() {
+        let floor = 1_800_000_000;
+        let now = floor + 5 * 365 * DAY;
+        let evidence = |counted| Evidence {
+            floor,
+            confirmed: None,
+            served: Some(now),
+            counted,
+        };
+        // switched on after years: they are believed
+        assert_eq!(doubt(now, evidence(None)), None);
+        // running, and the clock has jumped to what they say
+        assert_eq!(doubt(now, evidence(Some(floor + 30 * DAY))), Some(Doubt::Ahead));
+        assert_eq!(doubt(now, evidence(Some(now - 60))), None);
     }
 }

@@ -266,7 +266,7 @@ impl Inner {
     fn look_at_clock(&self) -> Found {
         let now = self.clock.now().to_string();
         let measured = self
-            .measured()
+            .served()
             .map(|one| format!(", {} ms ahead of the time servers", one.ahead));
         let evidence = format!("{now}{}", measured.unwrap_or_default());
         match self.doubt() {

@@ -155,6 +155,12 @@ async fn answer(directory: &mut Option<Directory>) -> Option<std::io::Result<Lda
     }
 }
 
+/// Whoever does not take what he gets is given up.
+async fn within(inner: &Inner, sending: impl Future<Output = std::io::Result<()>>) -> std::io::Result<()> {
+    let sent = inner.clock.timeout(IDLE, sending).await;
+    sent.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
 async fn serve(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()> {
     let other = std::io::Error::other;
     let stream = handshake(inner, stream).await?;
@@ -170,7 +176,7 @@ async fn serve(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()> {
                 let (number, fate) = (question.msgid, judge(&question.op).ok_or_else(|| other("no request"))?);
                 let refuse = |op| LdapMsg { msgid: number, op, ctrl: Vec::new() };
                 if let Fate::Answered(op) = fate {
-                    client.send(refuse(op)).await?;
+                    within(inner, client.send(refuse(op))).await?;
                     continue;
                 }
                 if directory.is_none() && fate == Fate::Passed {
@@ -180,14 +186,14 @@ async fn serve(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()> {
                             tracing::warn!(reason, "directory service");
                             let text = "Der Verzeichnisdienst ist nicht erreichbar";
                             if let Some(op) = refusal(&question.op, LdapResultCode::Unavailable, text) {
-                                client.send(refuse(op)).await?;
+                                within(inner, client.send(refuse(op))).await?;
                             }
                             continue;
                         }
                     }
                 }
                 if let Some(directory) = &mut directory {
-                    directory.send(question).await?;
+                    within(inner, directory.send(question)).await?;
                 }
                 if fate == Fate::Last {
                     return Ok(());
@@ -198,7 +204,7 @@ async fn serve(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()> {
                 if !is_answer(&answer.op) {
                     return Err(other("the directory says what nobody asked for"));
                 }
-                client.send(answer).await?;
+                within(inner, client.send(answer)).await?;
             }
         }
     }

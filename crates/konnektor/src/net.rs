@@ -8,8 +8,8 @@ use crate::{Failure, Inner};
 use base::{Code, Severity};
 use network::{
     Adapter, Anchor, Barred, DataPath, Dhcp, Environment, Forward, Gate, Hands, HandsError, Helper, Internet,
-    Intranet, Later, Legacy, Machine, Measured, NameServers, Names, Plan, Seen, Service, Standing,
-    TimeService, Unsound, locate::Inside,
+    Intranet, Later, Legacy, Machine, NameServers, Names, Plan, Seen, Service, Standing, TimeService,
+    Unsound, locate::Inside,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -118,8 +118,36 @@ struct Facts {
     doors: BTreeSet<Ipv4Addr>,
     standing: BTreeMap<Service, Standing>,
     inside: BTreeMap<Service, Inside>,
-    hosts: BTreeSet<SocketAddrV4>,
+    /// By address as it is written in the settings.
+    hosts: BTreeMap<String, BTreeSet<SocketAddrV4>>,
     time_servers: BTreeSet<Ipv4Addr>,
+}
+
+/// What has become of plans.
+#[derive(Default)]
+struct Applied {
+    /// The one in force, as far as that is known.
+    plan: Option<Plan>,
+    /// Has one ever been carried out?
+    ever: bool,
+}
+
+/// What was seen, and when.
+struct Look {
+    seen: Seen,
+    moment: i64,
+    at: Duration,
+}
+
+/// What the time servers say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Served {
+    /// What time it is, Unix seconds.
+    pub now: i64,
+    /// By how many milliseconds the clock was ahead when they were asked.
+    pub ahead: i64,
+    /// Seconds since they were asked.
+    pub age: u64,
 }
 
 /// The network connector of an instance.
@@ -129,8 +157,8 @@ pub(crate) struct Net {
     hands: Arc<dyn Hands>,
     facts: Mutex<Facts>,
     /// What was carried out last; one at a time.
-    applied: tokio::sync::Mutex<Option<Plan>>,
-    seen: Mutex<Seen>,
+    applied: tokio::sync::Mutex<Applied>,
+    seen: Mutex<Option<Look>>,
     again: tokio::sync::Notify,
 }
 
@@ -160,7 +188,21 @@ impl Net {
     }
 
     fn seen(&self) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().map(|look| look.seen.clone()).unwrap_or_default()
+    }
+
+    /// What the time servers say at `now` by the count of seconds, whatever the clock has done since they were asked.
+    fn served(&self, now: Duration) -> Option<Served> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = seen.as_ref()?;
+        let measured = look.seen.time?;
+        let since = now.saturating_sub(look.at).as_secs();
+        Some(Served {
+            now: (look.moment - measured.ahead / 1000).saturating_add_unsigned(since),
+            ahead: measured.ahead,
+            age: measured.age.saturating_add(since),
+        })
     }
 
     fn environment(&self) -> Environment {
@@ -227,7 +269,7 @@ impl Inner {
                 poll: settings.poll,
             }),
             names,
-            hosts: facts.hosts,
+            hosts: facts.hosts.into_values().flatten().collect(),
             ti,
             sis,
             legacy: Vec::<Legacy>::new(),
@@ -286,21 +328,27 @@ impl Inner {
     pub(crate) async fn replan(&self, net: &Net, anyway: bool) -> Result<(), Failure> {
         let mut applied = net.applied.lock().await;
         let plan = self.plan(net);
-        if !anyway && applied.as_ref() == Some(&plan) {
+        if !anyway && applied.plan.as_ref() == Some(&plan) {
             return Ok(());
         }
-        let first = applied.is_none();
         let outcome = net.hands.apply(plan.clone()).await;
-        let unreliable = match &outcome {
-            Ok(()) => false,
+        let first = !applied.ever;
+        match &outcome {
+            Ok(()) | Err(HandsError::Route(_)) => self.set_condition(Condition::FirewallNotReliable, false),
+            Err(HandsError::Filter(_) | HandsError::Kernel(_)) => {
+                self.set_condition(Condition::FirewallNotReliable, true);
+            }
             // the last good rules stand; without any nobody is protected
-            Err(HandsError::Filter(_) | HandsError::Kernel(_)) => true,
-            Err(_) => first,
-        };
-        self.set_condition(Condition::FirewallNotReliable, unreliable);
+            Err(_) if first => self.set_condition(Condition::FirewallNotReliable, true),
+            // no answer is no news
+            Err(_) => {}
+        }
         match outcome {
             Ok(()) => {
-                *applied = Some(plan);
+                *applied = Applied {
+                    plan: Some(plan),
+                    ever: true,
+                };
                 let parameters = vec![("First", first.to_string())];
                 self.log(&Event::quiet(
                     "ANLW/FIREWALL/CHANGED",
@@ -310,6 +358,10 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
+                // what is not sound has changed nothing; of anything else it is not known how far it got
+                if !matches!(error, HandsError::Unsound(_)) {
+                    applied.plan = None;
+                }
                 let code = code(&error);
                 let parameters = vec![
                     ("Error", code.number().to_string()),
@@ -324,15 +376,17 @@ impl Inner {
     /// Looks after the network, for ever.
     pub(crate) async fn keep_network(self: Arc<Self>, net: Arc<Net>) {
         let mut addresses = Duration::ZERO;
-        let mut since = None;
+        let (mut since, mut silent, mut trouble) = (None, false, Vec::new());
+        // before anybody is asked for a name
+        let _ = self.replan(&net, false).await;
         loop {
             let now = self.clock.elapsed();
             let mut anyway = false;
             match net.hands.look().await {
                 Ok(seen) => {
-                    let known = net.applied.lock().await.is_some();
+                    silent = false;
                     // a helper that was started again knows nothing, and somebody's hand has to be undone
-                    anyway = known && !seen.intact;
+                    anyway = net.applied.lock().await.ever && !seen.intact;
                     if anyway {
                         self.log(&Event::quiet(
                             "ANLW/FIREWALL/TOUCHED",
@@ -340,16 +394,44 @@ impl Inner {
                             Vec::new(),
                         ));
                     }
-                    *net.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+                    if seen.trouble != trouble && !seen.trouble.is_empty() {
+                        let parameters = vec![
+                            ("Error", Code::NAME_SERVICE.number().to_string()),
+                            ("Detail", seen.trouble.join("; ")),
+                        ];
+                        self.raise(Event::error(
+                            "NETWORK/DAEMON/FAILED",
+                            None,
+                            Code::NAME_SERVICE,
+                            parameters,
+                        ));
+                    }
+                    trouble.clone_from(&seen.trouble);
+                    let look = Look {
+                        seen,
+                        moment: self.clock.now().as_second(),
+                        at: self.clock.elapsed(),
+                    };
+                    *net.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
                 }
-                Err(error) => tracing::error!(%error, "network not seen"),
-            }
-            if addresses <= now && self.config.online {
-                self.find_hosts(&net).await;
-                addresses = now + ADDRESSES;
+                Err(error) if !silent => {
+                    silent = true;
+                    let parameters = vec![("Detail", error.to_string())];
+                    self.log(&Event::quiet(
+                        "ANLW/FIREWALL/UNSEEN",
+                        Severity::Warning,
+                        parameters,
+                    ));
+                }
+                Err(_) => {}
             }
             // said where it failed, and tried again
             let _ = self.replan(&net, anyway).await;
+            if addresses <= now && self.config.online {
+                self.find_hosts(&net).await;
+                addresses = now + ADDRESSES;
+                let _ = self.replan(&net, false).await;
+            }
             let up = net.with_facts(|facts| facts.standing.contains_key(&Service::Ti));
             since = up.then(|| since.unwrap_or(now));
             if net.settings.ntp && self.config.online {
@@ -370,39 +452,37 @@ impl Inner {
         let all = all.chain(registration).chain(&self.config.lifetime.download);
         let resolver = net.vpn.as_ref().filter(|vpn| !vpn.name_servers.is_empty());
         let resolver = resolver.and_then(|vpn| NameServers::new(&vpn.name_servers, "").ok());
-        let mut found = BTreeSet::new();
-        let mut complete = true;
+        let profile = net.environment().profile().ok();
+        // what lies in the TI or in the practice is reached without a rule of its own
+        let outside = |one: &SocketAddrV4| {
+            let outside = profile
+                .as_ref()
+                .is_some_and(|profile| profile.is_outside(*one.ip()));
+            outside && !net.settings.lan.network.contains(*one.ip())
+        };
         for url in all {
             let Some((host, port)) = host_of(url) else {
                 continue;
             };
-            match (host.parse::<IpAddr>(), &resolver) {
-                (Ok(IpAddr::V4(address)), _) => {
-                    found.insert(SocketAddrV4::new(address, port));
-                }
+            let found: Vec<Ipv4Addr> = match (host.parse::<IpAddr>(), &resolver) {
+                (Ok(IpAddr::V4(address)), _) => vec![address],
                 (Err(_), Some(resolver)) => match resolver.addresses(&host).await {
-                    Ok(all) => found.extend(all.into_iter().map(|one| SocketAddrV4::new(one, port))),
+                    Ok(all) => all,
+                    // it keeps what it had
                     Err(error) => {
                         tracing::warn!(%error, host, "address not found");
-                        complete = false;
+                        continue;
                     }
                 },
-                _ => {}
-            }
+                _ => continue,
+            };
+            let found = found
+                .into_iter()
+                .map(|one| SocketAddrV4::new(one, port))
+                .filter(outside);
+            let found = found.collect();
+            net.with_facts(|facts| facts.hosts.insert(format!("{host}:{port}"), found));
         }
-        let profile = net.environment().profile().ok();
-        // what lies in the TI or in the practice is reached without a rule of its own
-        let inside = |one: &SocketAddrV4| {
-            let ti = profile
-                .as_ref()
-                .is_some_and(|profile| profile.networks.all().any(|network| network.contains(*one.ip())));
-            ti || one.ip().is_loopback() || net.settings.lan.network.contains(*one.ip())
-        };
-        found.retain(|one| !inside(one));
-        net.with_facts(|facts| match complete {
-            true => facts.hosts = found,
-            false => facts.hosts.extend(found),
-        });
         let zone = net.with_facts(|facts| facts.inside.get(&Service::Ti).cloned());
         if let Some(Inside {
             nameservers,
@@ -453,9 +533,9 @@ impl Inner {
         let _ = self.replan(net, false).await;
     }
 
-    /// What the time service has measured lately.
-    pub(crate) fn measured(&self) -> Option<Measured> {
-        self.net.as_ref()?.seen().time
+    /// What the time servers of the TI say now.
+    pub(crate) fn served(&self) -> Option<Served> {
+        self.net.as_ref()?.served(self.clock.elapsed())
     }
 
     /// The door for the tunnel's packets.
@@ -477,13 +557,13 @@ impl Inner {
         let Some(net) = &self.net else {
             return json!({ "configured": false });
         };
-        let plan = net.applied.lock().await.clone();
+        let plan = net.applied.lock().await.plan.clone();
         let seen = net.seen();
         json!({
             "configured": true,
             "mode": if net.settings.wan.is_some() { "InReihe" } else { "Parallel" },
             "in_force": plan.is_some(), "intact": seen.intact, "packets": seen.packets,
-            "time": seen.time, "plan": plan,
+            "time": seen.time, "trouble": seen.trouble, "plan": plan,
         })
     }
 }
@@ -503,7 +583,7 @@ fn code(error: &HandsError) -> Code {
         HandsError::Unsound(Unsound::Lan(_)) => Code::LAN_SETTINGS,
         HandsError::Unsound(Unsound::Wan(_)) => Code::WAN_SETTINGS,
         HandsError::Unsound(Unsound::Route(_)) | HandsError::Route(_) => Code::ROUTE,
-        HandsError::Unsound(Unsound::Names(_)) | HandsError::Daemon(_) => Code::NAME_SERVICE,
+        HandsError::Unsound(Unsound::Names(_)) => Code::NAME_SERVICE,
         HandsError::Unsound(Unsound::Dhcp(_)) => Code::DHCP_SERVER,
         HandsError::Unsound(Unsound::Time(_)) => Code::TIME_SYNC,
         _ => Code::FIREWALL,
@@ -527,9 +607,27 @@ impl Door {
 
 impl Gate for Door {
     fn open(&self, _: Service, address: Ipv4Addr) -> Later<'_, Result<(), String>> {
-        Box::pin(self.change(move |doors| {
-            doors.insert(address);
-        }))
+        Box::pin(async move {
+            let inner = self.0.upgrade().ok_or("switched off")?;
+            let Some(net) = &inner.net else { return Ok(()) };
+            // what a name server says may be anything
+            let profile = net.environment().profile().map_err(|error| error.to_string())?;
+            if !profile.is_outside(address) {
+                return Err(format!("{address} is nobody outside"));
+            }
+            drop(inner);
+            let opened = self.change(move |doors| {
+                doors.insert(address);
+            });
+            let outcome = opened.await;
+            if outcome.is_err()
+                && let Some(inner) = self.0.upgrade()
+                && let Some(net) = &inner.net
+            {
+                net.with_facts(|facts| facts.doors.remove(&address));
+            }
+            outcome
+        })
     }
 
     fn close(&self, service: Service, address: Ipv4Addr) -> Later<'_, ()> {

@@ -34,12 +34,23 @@ impl Inner {
             // it never goes back, also when lists are taken back
             self.keep_moment("floor", floor);
         }
-        let measured = self.measured().filter(|measured| measured.age <= OLD);
         Evidence {
             floor,
             confirmed: self.moment("clock-confirmed"),
-            served: measured.map(|measured| self.clock.now().as_second() - measured.ahead / 1000),
+            served: self
+                .served()
+                .filter(|served| served.age <= OLD)
+                .map(|served| served.now),
+            counted: self.counted(),
         }
+    }
+
+    /// What time it is by the seconds since the clock was believed last; unless it was switched off since.
+    fn counted(&self) -> Option<i64> {
+        let last = *self.last_believed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (moment, at) = last?;
+        let since = self.clock.elapsed().saturating_sub(at).as_secs();
+        Some(moment.saturating_add_unsigned(since))
     }
 
     fn moment(&self, name: &str) -> Option<i64> {
@@ -66,13 +77,8 @@ impl Inner {
             None => now,
             Some(_) => {
                 let signed = evidence.floor.max(evidence.confirmed.unwrap_or(i64::MIN));
-                let counted = *self.last_believed.lock().unwrap_or_else(PoisonError::into_inner);
-                let last = counted.map(|(moment, at)| {
-                    let since = self.clock.elapsed().saturating_sub(at).as_secs();
-                    moment.saturating_add_unsigned(since)
-                });
                 // switched off since: nobody has counted
-                let last = last.or_else(|| self.moment("believed"));
+                let last = evidence.counted.or_else(|| self.moment("believed"));
                 signed.max(last.unwrap_or(i64::MIN))
             }
         }
@@ -100,7 +106,7 @@ impl Inner {
     /// The conditions that follow from the time servers (TIP1-A_4788 and following); `up_since`: the tunnel stands.
     pub(crate) fn judge_time(&self, up_since: Option<Duration>) {
         let (now, evidence) = (self.believed(), self.evidence());
-        let measured = self.measured().filter(|measured| measured.age <= OLD);
+        let measured = self.served().filter(|served| served.age <= OLD);
         if measured.is_some_and(|measured| measured.age <= 3600) {
             self.keep_moment("time-synced", now);
         }

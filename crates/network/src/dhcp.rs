@@ -195,11 +195,9 @@ impl Dhcp {
             })
         });
         let reservations = self.leases.iter().map(|lease| {
-            let mut one = json!({ "hw-address": lease.mac, "ip-address": lease.address });
-            if let Some(name) = &lease.name {
-                one["hostname"] = name.as_str().into();
-            }
-            one
+            // an empty name is none
+            let name = lease.name.as_deref().unwrap_or_default();
+            json!({ "hw-address": lease.mac, "ip-address": lease.address, "hostname": name })
         });
         let place = folder.display();
         let definition =

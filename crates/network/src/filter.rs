@@ -140,6 +140,19 @@ pub fn script(plan: &Plan, networks: &Networks) -> String {
     text + "}\n"
 }
 
+/// Everything shut, but for the machine with itself: before anybody has said what shall be open.
+pub fn shut() -> String {
+    let mut text = format!("table inet {TABLE} {{\n");
+    for (chain, rule) in [
+        (Chain::In, "iifname lo accept"),
+        (Chain::Through, ""),
+        (Chain::Out, "oifname lo accept"),
+    ] {
+        text += &format!("  chain {}\n    {rule}\n  }}\n", chain.head());
+    }
+    text + "}\n"
+}
+
 fn arriving(book: &mut Book, plan: &Plan, networks: &Networks) {
     use Chain::Arriving;
     use Verdict::{Alarm, Drop};
@@ -230,10 +243,11 @@ fn arriving(book: &mut Book, plan: &Plan, networks: &Networks) {
             let outside = outside.chain(plan.names.iter().chain(&plan.hosts).map(|host| *host.ip()));
             let outside = outside.map(|address| Network { address, bits: 32 });
             let known = set(plan.practice().chain(outside)).unwrap_or_default();
-            alarm(
-                format!("iifname {lan} {asking}ip saddr != {known}"),
-                "TIP1-A_4741",
-            );
+            let stranger = format!("iifname {lan} {asking}ip saddr != {known}");
+            // any router on the way may say that a packet was too big; that counts only for a connection that exists
+            alarm(format!("{stranger} meta l4proto != icmp"), "TIP1-A_4741");
+            let news = "icmp type != { destination-unreachable, time-exceeded }";
+            alarm(format!("{stranger} {news}"), "TIP1-A_4741");
         }
     }
     if !plan.redirect
@@ -265,7 +279,7 @@ fn inward(book: &mut Book, plan: &Plan) {
         let from = format!("iifname {outside} ip saddr {doors}");
         book.rule(
             In,
-            format!("{from} udp sport {{ 500, 4500 }}"),
+            format!("{from} udp sport {{ 500, 4500 }} udp dport {{ 500, 4500 }}"),
             Accept,
             "TIP1-A_4748",
         );
@@ -328,6 +342,38 @@ fn through(book: &mut Book, plan: &Plan, networks: &Networks) {
             "TIP1-A_4733",
         );
     }
+    // nothing is ever passed on outside or within the LAN, where the kernel has told them the way before; and what belongs into a tunnel
+    // goes no other way. That is so for connections that exist, too: their route may be gone a moment before this table is replaced
+    if let Some(wan) = &plan.wan {
+        book.rule(Through, format!("oifname {}", wan.name), Drop, "TIP1-A_4736");
+        book.rule(Through, format!("iifname {}", wan.name), Drop, "TIP1-A_4736");
+    }
+    book.rule(
+        Through,
+        format!("iifname {lan} oifname {lan}"),
+        Drop,
+        "TIP1-A_4729",
+    );
+    if let Some(inside) = set(networks.open.iter().copied().chain(legacy(plan, true))) {
+        let beside = match &plan.ti {
+            Some(ti) => format!("oifname != {} ", ti.interface),
+            None => String::new(),
+        };
+        book.rule(Through, format!("{beside}ip daddr {inside}"), Drop, "TIP1-A_5530");
+    }
+    if let (Some(sis), Internet::Sis) = (&plan.sis, plan.internet) {
+        for barred in &plan.barred {
+            let to = format!(
+                "iifname {lan} oifname {} ip daddr {}",
+                sis.interface, barred.network
+            );
+            let to = match barred.port {
+                Some(port) => format!("{to} meta l4proto {{ tcp, udp }} th dport {port}"),
+                None => to,
+            };
+            book.rule(Through, to, Drop, "TIP1-A_4740");
+        }
+    }
     book.rule(
         Through,
         "ct state { established, related }",
@@ -359,14 +405,6 @@ fn through(book: &mut Book, plan: &Plan, networks: &Networks) {
     }
     if let (Some(sis), Internet::Sis) = (&plan.sis, plan.internet) {
         let into = format!("iifname {lan} ip saddr {practice} oifname {}", sis.interface);
-        for barred in &plan.barred {
-            let to = format!("{into} ip daddr {}", barred.network);
-            let to = match barred.port {
-                Some(port) => format!("{to} meta l4proto {{ tcp, udp }} th dport {port}"),
-                None => to,
-            };
-            book.rule(Through, to, Drop, "TIP1-A_4740");
-        }
         let own = plan.practice().chain(plan.wan.iter().map(|wan| wan.network));
         let own = set(own).unwrap_or_default();
         book.rule(

@@ -137,6 +137,9 @@ pub async fn run_helper(
     let _ = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o660))?;
+    if let Err(error) = machine.shut().await {
+        tracing::error!(%error, "the machine stays open until a plan comes");
+    }
     let serving = serve(listener, machine, clock.clone());
     let keeping = async {
         match charon {

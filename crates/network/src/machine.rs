@@ -8,7 +8,7 @@ use crate::names::Names;
 use crate::plan::{Internet, Plan, Standing, Unsound};
 use crate::profile::{Network, Networks};
 use crate::routes::{self, PROTOCOL, Route};
-use crate::time::{self, Measured};
+use crate::time::{self, Measured, TimeService};
 use base::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ pub struct Seen {
     pub packets: BTreeMap<String, u64>,
     /// What the time service has found.
     pub time: Option<Measured>,
+    /// Daemons that do not start, and why.
+    pub trouble: Vec<String>,
 }
 
 /// Why a plan was not carried out. The last good one stands.
@@ -42,9 +44,6 @@ pub enum HandsError {
     /// iproute2 refused (4167).
     #[error("route not set: {0}")]
     Route(String),
-    /// A daemon does not start.
-    #[error("{0}")]
-    Daemon(String),
     /// A setting of the kernel.
     #[error("kernel: {0}")]
     Kernel(String),
@@ -71,6 +70,10 @@ struct State {
     resolver: Option<Kept>,
     time: Option<Kept>,
     dhcp: Option<Kept>,
+    /// Daemons that do not start, and why.
+    trouble: Vec<String>,
+    /// Addresses whose connections are still to be forgotten.
+    stale: BTreeSet<Ipv4Addr>,
 }
 
 /// A daemon, and what it was told.
@@ -134,6 +137,14 @@ impl Machine {
             .map_err(HandsError::Filter)?;
         let set = self.listed().await.map_err(HandsError::Filter)?;
         let before = state.table.replace((plan.clone(), set)).map(|(plan, _)| plan);
+        // connections with an inner address that is gone would never find out, and a door that is shut is shut for everybody
+        let now = contacts(Some(plan));
+        let gone = contacts(before.as_ref())
+            .difference(&now)
+            .copied()
+            .collect::<BTreeSet<_>>();
+        state.stale.extend(gone);
+        state.stale.retain(|address| !now.contains(address));
         self.kernel(plan).await.map_err(HandsError::Kernel)?;
         for standing in plan.ti.iter().chain(&plan.sis) {
             self.interface(standing, plan, profile.mtu)
@@ -143,60 +154,98 @@ impl Machine {
         self.route(&routes::routes(plan, &profile.networks))
             .await
             .map_err(HandsError::Route)?;
-        // connections with an inner address that is gone would never find out
-        let gone = inner(before.as_ref());
-        for address in gone.difference(&inner(Some(plan))) {
+        for address in std::mem::take(&mut state.stale) {
             let address = address.to_string();
-            // it fails when there is none
-            let _ = self.run(&["conntrack", "-D", "-q", &address], None).await;
+            for side in ["-q", "-d"] {
+                // it fails when there is none
+                let _ = self.run(&["conntrack", "-D", side, &address], None).await;
+            }
         }
-        self.serve(&mut state, plan, &profile.networks)
-            .await
-            .map_err(HandsError::Daemon)
+        self.serve(&mut state, plan, &profile.networks).await;
+        Ok(())
     }
 
-    /// Daemons as they are wanted: started, told anew, started again, or ended.
-    async fn serve(&self, state: &mut State, plan: &Plan, networks: &Networks) -> Result<(), String> {
+    /// Shuts everything until somebody says what shall be open; a table that stands stays.
+    pub(crate) async fn shut(&self) -> Result<(), HandsError> {
+        if self.listed().await.is_ok() {
+            return Ok(());
+        }
+        let script = filter::shut();
+        self.run(&["nft", "-f", "-"], Some(&script))
+            .await
+            .map(drop)
+            .map_err(HandsError::Filter)
+    }
+
+    /// Daemons as they are wanted: started, told anew, started again, or ended. One that fails keeps nobody else; what failed is said.
+    async fn serve(&self, state: &mut State, plan: &Plan, networks: &Networks) {
         let practice: Vec<String> = plan.practice().map(|network| network.to_string()).collect();
+        let outcomes = [
+            self.serve_names(state, plan, &practice).await,
+            self.serve_time(state, plan, &practice).await,
+            self.serve_addresses(state, plan, networks).await,
+        ];
+        state.trouble = outcomes.into_iter().filter_map(Result::err).collect();
+    }
+
+    async fn serve_names(&self, state: &mut State, plan: &Plan, practice: &[String]) -> Result<(), String> {
         let names = self.folder.join("names");
         let told = plan.resolver.as_ref().map(|resolver| {
-            let text = resolver.configuration(plan.lan.address, &practice, &names);
+            let text = resolver.configuration(plan.lan.address, practice, &names);
             let seeds = resolver.zones().into_iter().map(|zone| resolver.seeds(zone));
             (text, seeds.collect::<String>())
         });
-        let wanted = told
-            .as_ref()
-            .map(|(text, seeds)| format!("{text}# {}", seeds.replace('\n', "\n# ")));
+        let wanted = told.map(|(text, seeds)| format!("{text}# {}", seeds.replace('\n', "\n# ")));
         if needs(&mut state.resolver, wanted.as_deref()) {
             state.resolver = None;
             if let (Some(wanted), Some(resolver)) = (wanted, &plan.resolver) {
                 prepare(&names, 0o750)?;
                 self.seed(&names, resolver)?;
-                let file = names.join("unbound.conf").display().to_string();
-                state.resolver = Some(
-                    self.keep("unbound", &names, wanted, &["-d", "-c", &file], &file)
-                        .await?,
-                );
+                let file = names.join("unbound.conf");
+                write(&file, &wanted)?;
+                let words = ["-d", "-c", &file.display().to_string()];
+                state.resolver = Some(self.keep("unbound", &names, wanted, &words).await?);
             }
         }
+        Ok(())
+    }
+
+    async fn serve_time(&self, state: &mut State, plan: &Plan, practice: &[String]) -> Result<(), String> {
         let clock = self.folder.join("time");
         let wanted = plan
             .time
             .as_ref()
-            .map(|time| time.configuration(&practice, &clock));
+            .map(|time| time.configuration(practice, &clock));
         if needs(&mut state.time, wanted.as_deref()) {
             state.time = None;
             if let (Some(wanted), Some(time)) = (wanted, &plan.time) {
                 prepare(&clock, 0o750)?;
-                let file = clock.join("chrony.conf").display().to_string();
+                // the folder goes when the machine is switched off
+                let mark = clock.join("looked");
+                let first = !mark.exists();
+                let file = clock.join("chrony.conf");
+                write(&file, &(wanted.clone() + &TimeService::reach(first)))?;
+                if first && !time.servers.is_empty() {
+                    write(&mark, "")?;
+                }
                 // -U: as whoever we are; -x: the clock is not its to move
+                let file = file.display().to_string();
                 let mut words = vec!["-n", "-U", "-u", "root", "-f", &file];
                 if !time.steer {
                     words.push("-x");
                 }
-                state.time = Some(self.keep("chronyd", &clock, wanted, &words, &file).await?);
+                state.time = Some(self.keep("chronyd", &clock, wanted, &words).await?);
             }
         }
+        Ok(())
+    }
+
+    async fn serve_addresses(
+        &self,
+        state: &mut State,
+        plan: &Plan,
+        networks: &Networks,
+    ) -> Result<(), String> {
         let addresses = self.folder.join("dhcp");
         let wanted = plan.dhcp.as_ref().map(|dhcp| {
             let active = plan.legacy.iter().filter(|one| one.active);
@@ -208,25 +257,16 @@ impl Machine {
             state.dhcp = None;
             if let Some(wanted) = wanted {
                 prepare(&addresses, 0o750)?;
-                let file = addresses.join("kea.json").display().to_string();
-                state.dhcp = Some(
-                    self.keep("kea-dhcp4", &addresses, wanted, &["-c", &file], &file)
-                        .await?,
-                );
+                let file = addresses.join("kea.json");
+                write(&file, &wanted)?;
+                let words = ["-c", &file.display().to_string()];
+                state.dhcp = Some(self.keep("kea-dhcp4", &addresses, wanted, &words).await?);
             }
         }
         Ok(())
     }
 
-    async fn keep(
-        &self,
-        name: &str,
-        folder: &Path,
-        told: String,
-        words: &[&str],
-        file: &str,
-    ) -> Result<Kept, String> {
-        std::fs::write(file, &told).map_err(|error| format!("{file}: {error}"))?;
+    async fn keep(&self, name: &str, folder: &Path, told: String, words: &[&str]) -> Result<Kept, String> {
         let command = self
             .prefix
             .iter()
@@ -366,11 +406,9 @@ impl Machine {
             .run(&["nft", "-j", "list", "table", "inet", TABLE], None)
             .await;
         let packets = listed.ok().and_then(|text| counters(&text)).unwrap_or_default();
-        let profile = plan.environment.profile();
-        let profile = profile.map_err(|error| HandsError::Helper(error.to_string()))?;
-        self.serve(&mut state, &plan, &profile.networks)
-            .await
-            .map_err(HandsError::Daemon)?;
+        if let Ok(profile) = plan.environment.profile() {
+            self.serve(&mut state, &plan, &profile.networks).await;
+        }
         let time = match &state.time {
             None => None,
             Some(_) => {
@@ -389,6 +427,7 @@ impl Machine {
             intact,
             packets,
             time,
+            trouble: state.trouble.clone(),
         })
     }
 }
@@ -402,9 +441,15 @@ fn needs(kept: &mut Option<Kept>, wanted: Option<&str>) -> bool {
     }
 }
 
-fn inner(plan: Option<&Plan>) -> BTreeSet<Ipv4Addr> {
-    let standing = plan.into_iter().flat_map(|plan| plan.ti.iter().chain(&plan.sis));
-    standing.map(|one| one.inner).collect()
+/// Inner addresses, and concentrators that are spoken to.
+fn contacts(plan: Option<&Plan>) -> BTreeSet<Ipv4Addr> {
+    let inner = plan.into_iter().flat_map(|plan| plan.ti.iter().chain(&plan.sis));
+    let doors = plan.into_iter().flat_map(|plan| plan.doors.iter().copied());
+    inner.map(|one| one.inner).chain(doors).collect()
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// A destination as iproute2 writes it.

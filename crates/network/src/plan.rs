@@ -245,8 +245,8 @@ impl Plan {
             if let Some(text) = collision(one.network) {
                 return wrong(text);
             }
-            if one.network.bits < 8 || one.network.overlaps(self.lan.network) {
-                return wrong(format!("{} is no other network of the practice", one.network));
+            if !one.network.is_private() || one.network.overlaps(self.lan.network) {
+                return wrong(format!("{} is no other private network", one.network));
             }
             if !self.lan.network.contains(one.hop) || one.hop == self.lan.address {
                 return wrong(format!("{} is no router in the LAN", one.hop));
@@ -299,15 +299,11 @@ impl Plan {
             return wrong("both tunnels have the same interface".into());
         }
         let hosts = self.names.iter().chain(&self.hosts).map(|host| *host.ip());
-        for host in self.doors.iter().copied().chain(hosts) {
-            // a name server may be the practice's own router
-            let special =
-                host.is_unspecified() || host.is_loopback() || host.is_multicast() || host.is_broadcast();
-            if special || networks.all().any(|network| network.contains(host)) {
-                return wrong(format!("{host} is nobody outside"));
-            }
+        let mut all = self.doors.iter().copied().chain(hosts);
+        match all.find(|host| !profile.is_outside(*host)) {
+            Some(host) => wrong(format!("{host} is nobody outside")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -114,6 +114,17 @@ impl Network {
         u32::from(address) & self.mask() == u32::from(self.address)
     }
 
+    /// Is it for private use (RFC 1918)?
+    pub fn is_private(self) -> bool {
+        let least = match self.address.octets() {
+            [10, ..] => 8,
+            [172, 16..=31, ..] => 12,
+            [192, 168, ..] => 16,
+            _ => return false,
+        };
+        self.bits >= least
+    }
+
     /// Have both an address in common?
     pub fn overlaps(self, other: Network) -> bool {
         self.contains(other.address) || other.contains(self.address)
@@ -189,6 +200,13 @@ impl Profile {
             return wrong("mtu is 576 to 8076 (TAB_KON_639)");
         }
         Ok(profile)
+    }
+
+    /// Can this be a host outside, in the practice's network or the Internet? A name server may be the practice's own router.
+    pub fn is_outside(&self, host: Ipv4Addr) -> bool {
+        let special =
+            host.is_unspecified() || host.is_loopback() || host.is_multicast() || host.is_broadcast();
+        !special && !self.networks.all().any(|network| network.contains(host))
     }
 
     /// Does one of the networks of the practice collide with one of the TI (TAB_KON_683, TAB_KON_685)?

@@ -44,7 +44,15 @@ impl TimeService {
         }
     }
 
-    /// chrony's configuration.
+    /// How far it may move the clock: anywhere at its `first` look since the machine was switched on, later by an hour at most.
+    pub(crate) fn reach(first: bool) -> String {
+        match first {
+            true => format!("makestep 0.1 1\nmaxchange {MOST} 1 -1\n"),
+            false => format!("maxchange {MOST} 0 -1\n"),
+        }
+    }
+
+    /// chrony's configuration, without what [`TimeService::reach`] says.
     pub(crate) fn configuration(&self, practice: &[String], folder: &Path) -> String {
         let mut text = String::new();
         let place = folder.display();
@@ -61,7 +69,7 @@ impl TimeService {
         }
         let _ = writeln!(
             text,
-            "makestep 0.1 1\nmaxchange {MOST} 1 -1\nmaxdrift 20\nratelimit\ncmdport 0\nbindcmdaddress {place}/chronyd.sock\n\
+            "maxdrift 20\nratelimit\ncmdport 0\nbindcmdaddress {place}/chronyd.sock\n\
              pidfile {place}/pid\ndriftfile {place}/drift"
         );
         text

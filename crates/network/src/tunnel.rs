@@ -168,6 +168,7 @@ impl Tunnel {
             last: None,
         };
         let (sender, state) = watch::channel(first);
+        let clock_millis = clock.elapsed().as_millis();
         let work = Work {
             ike: Ike::new(charon.vici(), clock.clone()),
             reports,
@@ -179,7 +180,8 @@ impl Tunnel {
             changes,
             state: sender,
             building: charon.building.clone(),
-            number: 0,
+            // no name twice, also when one before is still about to end
+            number: u64::try_from(clock_millis).unwrap_or_default(),
             current: None,
             pause: Pause::default(),
         };
@@ -316,7 +318,7 @@ impl Work {
         let moved = Arc::new(Notify::new());
         let watching = self.ike.watch(moved.clone());
         loop {
-            let pause = match self.round().await {
+            let pause = match self.round(&commands).await {
                 true => {
                     self.pause.reset();
                     self.stand(&mut commands, &moved).await
@@ -345,7 +347,7 @@ impl Work {
     }
 
     /// One after the other, until one works.
-    async fn round(&mut self) -> bool {
+    async fn round(&mut self, commands: &mpsc::Receiver<Command>) -> bool {
         let places = match self.directory.find(self.order.service).await {
             Ok(places) => places,
             Err(error) => {
@@ -354,6 +356,10 @@ impl Work {
             }
         };
         for place in places {
+            // who was let go of builds nothing any more: another may be at it
+            if commands.is_closed() {
+                return false;
+            }
             let address = place.concentrator.address;
             if !crate::locate::is_host(&place.concentrator.name) {
                 self.failed(Some(&place), Reason::NoName, "not the name of a host".into());
@@ -365,6 +371,10 @@ impl Work {
             }
             let own = self.order.credentials.clone();
             match self.build(&place, &own, false).await {
+                Ok(sa) if commands.is_closed() => {
+                    self.end(&sa).await;
+                    return false;
+                }
                 Ok(sa) => {
                     self.stands(place.clone(), sa.clone());
                     self.tell(Change::Up(place, sa));

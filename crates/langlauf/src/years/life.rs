@@ -460,6 +460,7 @@ impl<'m> Life<'m> {
             floor: self.space.list().map_or(i64::MIN, |list| list.issued.as_second()),
             confirmed: None,
             served: self.served(real, day),
+            counted: self.seen_at.map(|at| self.seen.saturating_add(real - at)),
         }
     }
 
@@ -484,11 +485,7 @@ impl<'m> Life<'m> {
         let (shown, evidence) = (self.shown(real, day), self.evidence(real, day));
         match clock::doubt(shown, evidence) {
             None => shown,
-            // its own count of seconds goes on, as long as it is not switched off
-            Some(_) => {
-                let since = self.seen_at.map_or(0, |at| real - at);
-                evidence.floor.max(self.seen.saturating_add(since))
-            }
+            Some(_) => evidence.floor.max(evidence.counted.unwrap_or(self.seen)),
         }
     }
 
