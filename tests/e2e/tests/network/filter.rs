@@ -523,3 +523,51 @@ async fn a_plan_is_carried_out_or_not_at_all() {
     practice.machine.apply(practice.plan(false, false)).await.unwrap();
     assert!(practice.machine.look().await.unwrap().intact);
 }
+
+/// A connection that exists goes no other way when its route is gone, though a default route leads outside.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_into_the_tunnel_goes_no_other_way() {
+    if !may() {
+        return;
+    }
+    let practice = Practice::new(Mode::InLine);
+    practice.machine.apply(practice.plan(true, false)).await.unwrap();
+    let rules = "table ip judge { chain c { type filter hook prerouting priority 0; ip daddr 172.16.0.0/12 counter; \
+                 ip saddr 172.16.0.0/12 counter; }; }";
+    practice.wan.exec(&["nft", rules]).unwrap();
+    let ping = std::process::Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            &practice.lan.name,
+            "ping",
+            "-i",
+            "0.05",
+            "-c",
+            "60",
+            "-W",
+            "1",
+            CLASSES[1],
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let clock = SystemClock::new();
+    clock.sleep(std::time::Duration::from_millis(1000)).await;
+    practice
+        .konnektor
+        .ip(&["route", "del", "172.30.0.0/16", "dev", "vpn_ti"])
+        .unwrap();
+    let output = ping.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // some came back before, none after
+    assert!(
+        !text.contains(" 60 received") && !text.contains(" 0 received"),
+        "{text}"
+    );
+    let seen = practice
+        .wan
+        .exec(&["nft", "list", "table", "ip", "judge"])
+        .unwrap();
+    assert_eq!(seen.matches("packets 0 ").count(), 2, "{seen}");
+}
