@@ -387,7 +387,7 @@ impl Inner {
                     silent = false;
                     // a helper that was started again knows nothing, and somebody's hand has to be undone
                     anyway = net.applied.lock().await.ever && !seen.intact;
-                    if anyway {
+                    if anyway && seen.set {
                         self.log(&Event::quiet(
                             "ANLW/FIREWALL/TOUCHED",
                             Severity::Warning,

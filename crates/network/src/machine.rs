@@ -22,6 +22,8 @@ use tokio::process::Command;
 /// What is seen of the packet filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
+    /// Has a plan been carried out since whoever has the rights was started?
+    pub set: bool,
     /// Does the table stand as it was set, untouched by anybody?
     pub intact: bool,
     /// Packets so far, by chain, requirement and verdict; since the table was replaced last.
@@ -424,6 +426,7 @@ impl Machine {
             }
         };
         Ok(Seen {
+            set: true,
             intact,
             packets,
             time,
