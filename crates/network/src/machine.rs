@@ -54,6 +54,9 @@ pub enum HandsError {
     Helper(String),
 }
 
+/// In the time service's folder: it has looked at the servers' time and may set the clock freely no more. The folder goes when the
+/// machine is switched off.
+const LOOKED: &str = "looked";
 /// Longest output of a tool that is read, in bytes.
 const LONGEST: usize = 8 << 20;
 
@@ -222,14 +225,9 @@ impl Machine {
             state.time = None;
             if let (Some(wanted), Some(time)) = (wanted, &plan.time) {
                 prepare(&clock, 0o750)?;
-                // the folder goes when the machine is switched off
-                let mark = clock.join("looked");
-                let first = !mark.exists();
+                let first = !clock.join(LOOKED).exists();
                 let file = clock.join("chrony.conf");
                 write(&file, &(wanted.clone() + &TimeService::reach(first)))?;
-                if first && !time.servers.is_empty() {
-                    write(&mark, "")?;
-                }
                 // -U: as whoever we are; -x: the clock is not its to move
                 let file = file.display().to_string();
                 let mut words = vec!["-n", "-U", "-u", "root", "-f", &file];
@@ -294,7 +292,7 @@ impl Machine {
                 continue;
             }
             for (path, text) in [(&file, &seeds), (&mark, &seeds)] {
-                std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+                write(path, text)?;
             }
         }
         Ok(())
@@ -414,15 +412,15 @@ impl Machine {
         let time = match &state.time {
             None => None,
             Some(_) => {
-                let socket = self
-                    .folder
-                    .join("time")
-                    .join("chronyd.sock")
-                    .display()
-                    .to_string();
+                let folder = self.folder.join("time");
+                let socket = folder.join("chronyd.sock").display().to_string();
                 let sources = self.run(&["chronyc", "-c", "-h", &socket, "sources"], None).await;
                 // it may just be starting
-                sources.ok().and_then(|text| time::read(&text))
+                let time = sources.ok().and_then(|text| time::read(&text));
+                if time.is_some() && !folder.join(LOOKED).exists() {
+                    write(&folder.join(LOOKED), "").map_err(HandsError::Kernel)?;
+                }
+                time
             }
         };
         Ok(Seen {

@@ -56,6 +56,10 @@ impl TimeService {
     pub(crate) fn configuration(&self, practice: &[String], folder: &Path) -> String {
         let mut text = String::new();
         let place = folder.display();
+        // it is said on the command line, and whoever compares must see that it differs
+        if !self.steer {
+            text += "# only looks\n";
+        }
         for server in &self.servers {
             let poll = self.poll;
             // a String takes everything
@@ -127,5 +131,20 @@ mod tests {
         ] {
             assert_eq!(read(bad), None);
         }
+    }
+
+    #[test]
+    fn whether_it_steers_is_seen_in_what_it_is_told() {
+        let service = |steer| TimeService {
+            servers: BTreeSet::new(),
+            steer,
+            serve: false,
+            poll: 6,
+        };
+        let told = |steer| service(steer).configuration(&[], Path::new("/run/x"));
+        assert_ne!(told(true), told(false));
+        assert!(
+            !TimeService::reach(false).contains("makestep") && TimeService::reach(true).contains("makestep")
+        );
     }
 }
