@@ -23,6 +23,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_secs(30);
 /// How often the addresses of hosts in the Internet are asked for.
 const ADDRESSES: Duration = Duration::from_secs(600);
+
 /// The device's place in the practice's network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +108,10 @@ impl NetworkSettings {
         match (self.helper.is_some(), self.prefix.is_empty()) {
             (true, false) => Err("network has a helper or a prefix, not both"),
             _ if self.poll > 10 => Err("network.poll is at most 10"),
+            // better said than a way to the Internet that never comes
+            _ if self.internet == Internet::Sis || !self.barred.is_empty() => Err(
+                "network.internet = \"sis\" and network.barred: there is no tunnel of the secure Internet service yet",
+            ),
             _ => Ok(()),
         }
     }
@@ -573,7 +578,8 @@ pub(crate) fn host_of(url: &str) -> Option<(String, u16)> {
     let uri: http::Uri = url.parse().ok()?;
     let port = match uri.scheme_str() {
         Some("https") => 443,
-        _ => 80,
+        Some("http") => 80,
+        _ => return None,
     };
     Some((uri.host()?.to_owned(), uri.port_u16().unwrap_or(port)))
 }
@@ -653,5 +659,34 @@ impl Gate for Door {
             // said where it failed
             let _ = closed.await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_built_is_refused() {
+        let text = "[lan]\nname = \"lan\"\naddress = \"192.168.1.2\"\nnetwork = \"192.168.1.0/24\"\n";
+        let check = |first: &str| {
+            toml::from_str::<NetworkSettings>(&format!("{first}{text}"))
+                .unwrap()
+                .check()
+        };
+        assert_eq!(check(""), Ok(()));
+        assert_eq!(check("internet = \"iag\"\n"), Ok(()));
+        assert!(check("internet = \"sis\"\n").is_err());
+        assert!(check("barred = [{ network = \"1.2.3.0/24\" }]\n").is_err());
+        assert!(check("helper = \"/run/x\"\nprefix = [\"ip\"]\n").is_err());
+    }
+
+    #[test]
+    fn hosts_are_read_from_addresses() {
+        let host = |text: &str, port| Some((text.to_owned(), port));
+        assert_eq!(host_of("https://reg.example/x"), host("reg.example", 443));
+        assert_eq!(host_of("http://10.1.2.3:8080/"), host("10.1.2.3", 8080));
+        assert_eq!(host_of("http://crl.example/VPN.crl"), host("crl.example", 80));
+        assert_eq!(host_of("nonsense"), None);
     }
 }
