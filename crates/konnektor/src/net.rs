@@ -133,8 +133,10 @@ struct Facts {
 struct Applied {
     /// The one in force, as far as that is known.
     plan: Option<Plan>,
-    /// Has one ever been carried out?
+    /// Has a packet filter ever been set?
     ever: bool,
+    /// What was told last, until it is mended: it is tried again and again, and told once.
+    told: Option<HandsError>,
 }
 
 /// What was seen, and when.
@@ -353,6 +355,7 @@ impl Inner {
                 *applied = Applied {
                     plan: Some(plan),
                     ever: true,
+                    told: None,
                 };
                 let parameters = vec![("First", first.to_string())];
                 self.log(&Event::quiet(
@@ -363,17 +366,23 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
+                // the packet filter comes first
+                applied.ever |= matches!(error, HandsError::Route(_));
                 // what is not sound has changed nothing; of anything else it is not known how far it got
                 if !matches!(error, HandsError::Unsound(_)) {
                     applied.plan = None;
                 }
                 let code = code(&error);
-                let parameters = vec![
-                    ("Error", code.number().to_string()),
-                    ("Detail", error.to_string()),
-                ];
-                self.raise(Event::error("ANLW/FIREWALL/FAILED", None, code, parameters));
-                Err(Failure::new(code, &error))
+                let failure = Failure::new(code, &error);
+                if applied.told.as_ref() != Some(&error) {
+                    let parameters = vec![
+                        ("Error", code.number().to_string()),
+                        ("Detail", error.to_string()),
+                    ];
+                    self.raise(Event::error("ANLW/FIREWALL/FAILED", None, code, parameters));
+                    applied.told = Some(error);
+                }
+                Err(failure)
             }
         }
     }

@@ -49,7 +49,7 @@ pub struct VpnSettings {
     /// Suites, lifetimes and networks.
     #[serde(default)]
     pub environment: Environment,
-    /// charon, and what stands before it on the command line.
+    /// charon, and what stands before it on the command line; not used with a helper (`network.helper`), which starts its own.
     #[serde(default = "charon")]
     pub charon: Vec<String>,
     /// Its folder; relative to the configuration.
@@ -263,21 +263,19 @@ impl Inner {
             false => DataPath::Kernel,
         };
         let profile = settings.profile()?;
-        let mut setup = Setup {
-            command: settings.charon.clone(),
-            path,
-            ..Setup::new(settings.folder.clone())
-        };
-        setup.patience.1 = profile.keepalive_tries;
         // with a helper charon is its child: it has the rights
-        let helped = self
-            .config
-            .network
-            .as_ref()
-            .is_some_and(|network| network.helper.is_some());
-        let charon = match helped {
+        let network = self.config.network.as_ref();
+        let charon = match network.is_some_and(|network| network.helper.is_some()) {
             true => Charon::attach(&settings.folder, self.clock.clone()).await,
-            false => Charon::start(&setup, self.clock.clone()).await,
+            false => {
+                let mut setup = Setup {
+                    command: settings.charon.clone(),
+                    path,
+                    ..Setup::new(settings.folder.clone())
+                };
+                setup.patience.1 = profile.keepalive_tries;
+                Charon::start(&setup, self.clock.clone()).await
+            }
         };
         let mut charon = charon.map_err(failed)?;
         let order = TunnelOrder {

@@ -38,7 +38,8 @@ impl Setup {
             folder,
             command: vec!["charon-systemd".into()],
             path: DataPath::Kernel,
-            patience: (2, 4),
+            // IKE_KEEPALIVE_RETRY of every environment so far
+            patience: (2, 3),
         }
     }
 
