@@ -99,6 +99,33 @@ fn set(networks: impl IntoIterator<Item = Network>) -> Option<String> {
     braces(all.iter().filter(|one| !inside(one)))
 }
 
+/// Rules about the services that clients may use, too.
+const OPEN: &str = "TIP1-A_5530";
+
+type Class = (String, &'static str);
+
+fn classes(all: impl IntoIterator<Item = (Vec<Network>, &'static str)>) -> impl Iterator<Item = Class> {
+    all.into_iter()
+        .filter_map(|(networks, id)| Some((set(networks)?, id)))
+}
+
+/// Networks of services inside the TI, each with its requirement.
+fn services(networks: &Networks) -> impl Iterator<Item = Class> {
+    classes([
+        (networks.secured.clone(), "TIP1-A_4730"),
+        (networks.open.clone(), OPEN),
+        (networks.central.clone(), "TIP1-A_4731"),
+    ])
+}
+
+/// Networks of inner addresses, each with its requirement.
+fn inner_addresses(networks: &Networks) -> impl Iterator<Item = Class> {
+    classes([
+        (networks.decentral.clone(), "TIP1-A_4732"),
+        (networks.sis.clone(), "TIP1-A_4734"),
+    ])
+}
+
 fn hosts(hosts: &BTreeSet<SocketAddrV4>) -> Option<String> {
     braces(
         hosts
@@ -186,14 +213,8 @@ fn arriving(book: &mut Book, plan: &Plan, networks: &Networks) {
         None => foreign.to_owned(),
     };
     let by_ti = only_through(&plan.ti);
-    for (class, id) in [
-        (&networks.secured, "TIP1-A_4730"),
-        (&networks.open, "TIP1-A_5530"),
-        (&networks.central, "TIP1-A_4731"),
-    ] {
-        if let Some(class) = set(class.iter().copied()) {
-            alarm(format!("{by_ti} ip saddr {class}"), id);
-        }
+    for (class, id) in services(networks) {
+        alarm(format!("{by_ti} ip saddr {class}"), id);
     }
     if let Some(legacy) = set(legacy(plan, true)) {
         alarm(format!("{by_ti} ip saddr {legacy}"), "TIP1-A_4733");
@@ -202,13 +223,8 @@ fn arriving(book: &mut Book, plan: &Plan, networks: &Networks) {
     if let Some(others) = set(others) {
         alarm(format!("{foreign} ip saddr {others}"), "TIP1-A_4733");
     }
-    for (class, id) in [
-        (&networks.decentral, "TIP1-A_4732"),
-        (&networks.sis, "TIP1-A_4734"),
-    ] {
-        if let Some(class) = set(class.iter().copied()) {
-            alarm(format!("{foreign} ip saddr {class}"), id);
-        }
+    for (class, id) in inner_addresses(networks) {
+        alarm(format!("{foreign} ip saddr {class}"), id);
     }
     let practice = set(plan.practice()).unwrap_or_default();
     if let Some(sis) = &plan.sis {
@@ -318,21 +334,14 @@ fn through(book: &mut Book, plan: &Plan, networks: &Networks) {
         "GS-A_4832",
     );
     let lan = &plan.lan.name;
-    let drops = [
-        (&networks.secured, "TIP1-A_4730"),
-        (&networks.central, "TIP1-A_4731"),
-        (&networks.decentral, "TIP1-A_4732"),
-        (&networks.sis, "TIP1-A_4734"),
-    ];
     // with one leg the router stands in the LAN; whoever it lets in is nobody of the practice
     if let (None, Some(gateway)) = (&plan.wan, plan.gateway) {
         book.rule(Through, format!("ip saddr {gateway}"), Drop, "TIP1-A_4741");
     }
     // before what is established: with a network that was given up its connections go, too
-    for (class, id) in drops {
-        if let Some(class) = set(class.iter().copied()) {
-            book.rule(Through, format!("iifname {lan} ip daddr {class}"), Drop, id);
-        }
+    let closed = services(networks).filter(|(_, id)| *id != OPEN);
+    for (class, id) in closed.chain(inner_addresses(networks)) {
+        book.rule(Through, format!("iifname {lan} ip daddr {class}"), Drop, id);
     }
     if let Some(barred) = set(legacy(plan, false).filter(|one| !legacy(plan, true).any(|on| on == *one))) {
         book.rule(
@@ -359,7 +368,7 @@ fn through(book: &mut Book, plan: &Plan, networks: &Networks) {
             Some(ti) => format!("oifname != {} ", ti.interface),
             None => String::new(),
         };
-        book.rule(Through, format!("{beside}ip daddr {inside}"), Drop, "TIP1-A_5530");
+        book.rule(Through, format!("{beside}ip daddr {inside}"), Drop, OPEN);
     }
     if let (Some(sis), Internet::Sis) = (&plan.sis, plan.internet) {
         for barred in &plan.barred {
@@ -384,7 +393,7 @@ fn through(book: &mut Book, plan: &Plan, networks: &Networks) {
     if let Some(ti) = &plan.ti {
         let into = format!("iifname {lan} ip saddr {practice} oifname {}", ti.interface);
         if let Some(open) = set(networks.open.iter().copied()) {
-            book.rule(Through, format!("{into} ip daddr {open}"), Accept, "TIP1-A_5530");
+            book.rule(Through, format!("{into} ip daddr {open}"), Accept, OPEN);
         }
         if let Some(active) = set(legacy(plan, true)) {
             book.rule(
@@ -424,24 +433,13 @@ fn outward(book: &mut Book, plan: &Plan, networks: &Networks) {
     // whoever knocks in vain hears nothing; only "too big" must be told, or nobody finds the size of a path
     let unreachable = "icmp type destination-unreachable icmp code != frag-needed";
     book.rule(Out, unreachable, Drop, "TIP1-A_4744");
-    for (class, id) in [
-        (&networks.decentral, "TIP1-A_4732"),
-        (&networks.sis, "TIP1-A_4734"),
-    ] {
-        if let Some(class) = set(class.iter().copied()) {
-            book.rule(Out, format!("ip daddr {class}"), Alarm, id);
-        }
+    for (class, id) in inner_addresses(networks) {
+        book.rule(Out, format!("ip daddr {class}"), Alarm, id);
     }
     if let Some(ti) = &plan.ti {
         let into = format!("oifname {}", ti.interface);
-        for (class, id) in [
-            (&networks.secured, "TIP1-A_4730"),
-            (&networks.open, "TIP1-A_5530"),
-            (&networks.central, "TIP1-A_4731"),
-        ] {
-            if let Some(class) = set(class.iter().copied()) {
-                book.rule(Out, format!("{into} ip daddr {class}"), Accept, id);
-            }
+        for (class, id) in services(networks) {
+            book.rule(Out, format!("{into} ip daddr {class}"), Accept, id);
         }
         let active = plan.legacy.iter().filter(|one| one.active);
         if let Some(names) = braces(active.flat_map(|one| &one.names)) {
