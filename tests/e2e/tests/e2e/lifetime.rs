@@ -5,7 +5,7 @@ use crate::an_unchanged_practice_system::{practice_with, run as zeep};
 use base::{Clock, VirtualClock};
 use e2e::documents::{Item, Office, outcomes};
 use e2e::{logged, read_vsd};
-use identity::Stage;
+use identity::{Package, Stage};
 use konnektor::Inner;
 use konnektor::lifetime::{ByHand, RecoverOptions};
 use konnektor::state::Condition;
@@ -472,13 +472,16 @@ async fn revoked_before_it_was_used() {
     inner.lifetime_by_hand(ByHand::Register(1)).await.unwrap();
     inner.lifetime_by_hand(ByHand::Probe(1)).await.unwrap();
     assert_eq!(life.stage(1), Some(Stage::Probed));
-    package
-        .certificates
-        .values()
-        .for_each(|der| life.world.ledger.revoke(der));
-    // an answer of before may be used for ten minutes
-    life.clock.advance(Duration::from_secs(3600));
-    life.read(0).await;
+    let revoke = async |package: &Package| {
+        package
+            .certificates
+            .values()
+            .for_each(|der| life.world.ledger.revoke(der));
+        // an answer of before may be used for ten minutes
+        life.clock.advance(Duration::from_secs(3600));
+        life.read(0).await;
+    };
+    revoke(&package).await;
     assert!(inner.lifetime_by_hand(ByHand::Register(1)).await.is_err());
     assert_eq!(life.stage(1), Some(Stage::Quarantined));
     assert!(inner.lifetime_by_hand(ByHand::Activate(1)).await.is_err());
@@ -488,13 +491,7 @@ async fn revoked_before_it_was_used() {
     }
     assert_eq!(life.stage(2), Some(Stage::Active));
     // revoked in use: the one before serves as long as it lasts, and the search begins at once
-    let package = life.world.tsp.published(GSMC_K).unwrap();
-    package
-        .certificates
-        .values()
-        .for_each(|der| life.world.ledger.revoke(der));
-    life.clock.advance(Duration::from_secs(3600));
-    life.read(0).await;
+    revoke(&life.world.tsp.published(GSMC_K).unwrap()).await;
     assert!(inner.lifetime_by_hand(ByHand::Register(2)).await.is_err());
     assert_eq!(life.stage(2), Some(Stage::Active));
     let view = inner.lifetime_view();

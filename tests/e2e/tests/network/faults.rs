@@ -1,8 +1,7 @@
 //! What goes wrong between a practice and its provider, and how long it takes until packets pass again.
 
-use crate::lab::{Host, Lab, Oddity, SERVICE, Station, Watched, may, path, run};
+use crate::lab::{Host, Lab, Oddity, SERVICE, Station, Watched, certificate, key, may, path, put, run};
 use crate::{lost, ping, ping_every};
-use crypto::pem;
 use network::{Change, Charon, DataPath, Setup};
 use std::time::Duration;
 
@@ -12,6 +11,15 @@ async fn up(watched: &mut Watched, lab: &Lab) {
             return lab.route(sa.inner.unwrap());
         }
     }
+}
+
+/// A laboratory in which a tunnel stands.
+async fn standing() -> (Lab, Station, Watched) {
+    let mut lab = Lab::new().await;
+    let station = lab.station(Oddity::default()).await;
+    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+    up(&mut watched, &lab).await;
+    (lab, station, watched)
 }
 
 /// Pings for some seconds through the tunnel while something happens; how many milliseconds of them were lost.
@@ -28,17 +36,14 @@ fn undisturbed(watched: &mut Watched) {
     }
 }
 
-/// The practice gets another address (DSL's daily separation), with and without a router that hides it; many packets are lost; the
-/// provider's names cannot be had while the tunnel stands. The tunnel stays the same one.
+/// The practice gets another address (DSL's daily separation), with and without a router that hides it: the tunnel stays the same
+/// one, or is built anew beside the old one. And it comes up through a line that loses many packets.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_line_is_what_it_is() {
     if !may() {
         return;
     }
-    let mut lab = Lab::new().await;
-    let station = lab.station(Oddity::default()).await;
-    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
-    up(&mut watched, &lab).await;
+    let (mut lab, station, mut watched) = standing().await;
     // the second address of a network goes with the first otherwise
     lab.konnektor
         .exec(&["sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=1"])
@@ -124,10 +129,7 @@ async fn as_fast_as_it_can_be_changed() {
     if !may() {
         return;
     }
-    let mut lab = Lab::new().await;
-    let station = lab.station(Oddity::default()).await;
-    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
-    up(&mut watched, &lab).await;
+    let (lab, _station, watched) = standing().await;
     let mut gaps = Vec::new();
     for number in 0..10 {
         let running = ping_every("0.001", &lab.konnektor.name, 2000);
@@ -148,18 +150,10 @@ async fn bare(lab: &Lab, station: &Station) -> (Host, Charon, String) {
         ..Setup::new(folder.clone())
     };
     let charon = Charon::start(&setup, lab.clock.clone()).await.unwrap();
-    let write = |place: &str, text: &str| {
-        let path = folder.join(place);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    let certificate = |der: &[u8]| pem::encode("CERTIFICATE", der).unwrap();
+    let write = |place: &str, text: &str| put(&folder, place, text);
     let own = lab.another();
     write("x509/nk.pem", &certificate(&own.certificate));
-    write(
-        "private/nk.pem",
-        &pem::encode("PRIVATE KEY", &own.key.to_pkcs8().unwrap()).unwrap(),
-    );
+    write("private/nk.pem", &key(&own.key));
     write("x509ca/vpn.pem", &certificate(&lab.pki.vpn_ca.certificate));
     write("x509ca/root.pem", &certificate(&lab.pki.anchors()[0]));
     let esn = if path() == DataPath::Kernel { "-esn" } else { "" };

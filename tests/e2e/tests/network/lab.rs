@@ -355,17 +355,9 @@ impl Lab {
             ..Setup::new(folder.clone())
         };
         let charon = Charon::start(&setup, self.clock.clone()).await.unwrap();
-        let write = |place: &str, text: &str| {
-            let path = folder.join(place);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        let certificate = |der: &[u8]| pem::encode("CERTIFICATE", der).unwrap();
+        let write = |place: &str, text: &str| put(&folder, place, text);
         write("x509/vpnk.pem", &certificate(&identity.chain[0]));
-        write(
-            "private/vpnk.pem",
-            &pem::encode("PRIVATE KEY", &identity.key.to_pkcs8().unwrap()).unwrap(),
-        );
+        write("private/vpnk.pem", &key(&identity.key));
         let ca = match oddity.refuses {
             true => &self.pki.smcb_ca.certificate,
             false => &self.pki.component_ca.certificate,
@@ -499,6 +491,25 @@ pub fn plug(bridge: &Host, host: &Host, address: Ipv4Addr) {
     host.ip(&["addr", "add", &format!("{address}/24"), "dev", "wan"])
         .unwrap();
     host.ip(&["link", "set", "wan", "up"]).unwrap();
+}
+
+/// Puts a file into a folder of strongSwan's.
+pub fn put(folder: &Path, place: &str, text: &str) {
+    let path = folder.join(place);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// A certificate as strongSwan reads it.
+pub fn certificate(der: &[u8]) -> String {
+    pem::encode("CERTIFICATE", der).unwrap().to_string()
+}
+
+/// A key as strongSwan reads it.
+pub fn key(key: &crypto::SoftKey) -> String {
+    pem::encode("PRIVATE KEY", &key.to_pkcs8().unwrap())
+        .unwrap()
+        .to_string()
 }
 
 /// unbound with the records of a provider.
