@@ -1,11 +1,13 @@
-//! The Konnektor's way into the TI: where the concentrators of the VPN access service are ([`locate`]), what they are spoken to
-//! with ([`Profile`]), the IKE daemon ([`Charon`], a process of its own with the rights of its own, driven over vici:
-//! [`Ike`]), and a tunnel that comes up by itself, stays up, and changes its certificate make-before-break ([`Tunnel`]).
+//! The network connector. Two rooms, each of use without the other:
 //!
-//! A newcomer begins with [`Tunnel`]: whoever owns one gives it a [`Directory`] ([`NameServers`], or fixed places) and a [`Gate`],
-//! and hears of every [`Change`]. Nobody else speaks with charon.
-//!
-//! Packet filter and routes follow from one [`Plan`]; a [`Machine`] carries it out.
+//! - **The tunnel.** Where the concentrators of the VPN access service are ([`locate`]), what they are spoken to with ([`Profile`]), the
+//!   IKE daemon ([`Charon`], a process of its own, driven over vici: [`Ike`]), and a tunnel that comes up by itself, stays up, and
+//!   changes its certificate make-before-break. A newcomer begins with [`Tunnel`]: whoever owns one gives it a [`Directory`]
+//!   ([`NameServers`], or fixed places) and a [`Gate`], and hears of every [`Change`]. Nobody else commands charon.
+//! - **The router.** What the machine's network shall be like is one value, a [`Plan`]; packet filter (`filter`), routes (`routes`) and
+//!   the configurations of unbound, chrony and Kea (`names`, `time`, `dhcp`) follow from it and from nothing else. A [`Machine`] carries it
+//!   out and is the only one that needs rights; a [`Helper`] asks one in another process ([`run_helper`]). Both are [`Hands`]. Whoever
+//!   adds to a plan adds to [`Plan::check`]: it stands between a process without rights and one with.
 //!
 //! Nothing here calls the system's clock, but for the time limits of the DNS library.
 
