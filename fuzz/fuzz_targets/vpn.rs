@@ -1,5 +1,5 @@
 #![no_main]
-//! What name servers say about concentrators, and profiles of environments.
+//! What name servers say about concentrators, profiles of environments, and plans as a helper is asked to carry them out.
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let strings: Vec<String> = text.split('\n').map(str::to_owned).collect();
@@ -7,4 +7,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let _ = network::locate::read_txt(&strings, service);
     }
     let _ = network::Profile::read(&text);
+    if let (Ok(plan), Ok(profile)) =
+        (serde_json::from_slice::<network::Plan>(data), network::Environment::TU.profile())
+    {
+        let _ = plan.check(&profile);
+    }
 });

@@ -40,11 +40,12 @@ impl LdapSettings {
 
 /// Clients at a time.
 const CLIENTS: usize = 128;
-/// Longest message of a client, and of the directory (an entry with its certificates); bytes.
-const QUESTION: usize = 64 << 10;
-const ANSWER: usize = 4 << 20;
+/// Longest message of a client; bytes.
+pub const QUESTION: usize = 64 << 10;
+/// Longest message of the directory, an entry with its certificates; bytes.
+pub const ANSWER: usize = 4 << 20;
 /// Deepest nesting of a filter.
-const DEPTH: usize = 32;
+pub const DEPTH: usize = 32;
 /// For connecting to the directory, and how long nothing may happen on a connection.
 const LIMIT: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(300);
