@@ -82,6 +82,20 @@ impl Life {
         panic!("day {day}: no card could be read: {last}");
     }
 
+    /// Reads a card, and waits until what is due for the extension has been done.
+    async fn read_and_look(&self, day: u32) {
+        let begin = self.clock.now();
+        self.read(day).await;
+        self.inner().look_now();
+        let looked = |life: &Self| {
+            let view = life.inner().lifetime_view();
+            let at = view["looked_at"].as_str();
+            at.and_then(|at| at.parse::<base::Timestamp>().ok())
+                .is_some_and(|at| at >= begin)
+        };
+        self.until("looked after", looked).await;
+    }
+
     fn stage(&self, generation: u32) -> Option<Stage> {
         let view = self.inner().lifetime_view();
         let families = &view["generations"][generation as usize]["families"];
@@ -142,17 +156,7 @@ async fn by_the_calendar_with_everything_going_wrong() {
         }
         life.world.publisher.publish_crl().unwrap();
         life.to_evening(day);
-        let evening = life.clock.now();
-        life.read(day).await;
-        let looked = |life: &Life| {
-            let view = life.inner().lifetime_view();
-            let at = view["looked_at"]
-                .as_str()
-                .and_then(|at| at.parse::<base::Timestamp>().ok());
-            at.is_some_and(|at| at >= evening)
-        };
-        life.inner().look_now();
-        life.until("looked after", looked).await;
+        life.read_and_look(day).await;
         if [13, 58, 102, 150, 204].contains(&day) {
             life.world.power_cut(life.clock.shared()).await.unwrap();
             // the next night must not begin before it is up again
@@ -203,7 +207,16 @@ async fn by_the_calendar_with_everything_going_wrong() {
                 assert_eq!(life.world.registrar.entries().len(), 2);
             }
             144 => {
-                assert_eq!(life.stage(1), Some(Stage::Active));
+                // what a machine under load has let run out is tried again in the next quarter of a day
+                for _ in 0..12 {
+                    if life.stage(1) == Some(Stage::Active) {
+                        break;
+                    }
+                    life.clock.advance(DAY / 4);
+                    life.read_and_look(day).await;
+                }
+                let generations = &life.inner().lifetime_view()["generations"];
+                assert_eq!(life.stage(1), Some(Stage::Active), "{generations}");
                 assert_eq!(life.stage(0), Some(Stage::Superseded));
                 assert!(!life.is_set(&Condition::NkCertificateExpiring));
                 // practice systems go on seeing the old one until its day
