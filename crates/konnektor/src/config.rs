@@ -12,6 +12,7 @@ use asn1::X509;
 use base::Code;
 use base::id::{CtId, Mac};
 use crypto::tls::Identity;
+use identity::Role;
 use pki::space::Origin;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -299,6 +300,15 @@ pub struct IdentityFiles {
     /// ID.NK.VPN, if this device builds tunnels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nk: Option<PathBuf>,
+    /// ID.AK.AUT with an RSA key, on a card that has both kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ak_rsa: Option<PathBuf>,
+    /// ID.SAK.AUT with an RSA key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sak_rsa: Option<PathBuf>,
+    /// ID.NK.VPN with an RSA key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nk_rsa: Option<PathBuf>,
     /// Certificate of the CA that certifies signers of trust lists.
     pub trust_anchor: PathBuf,
     /// Certificates of the TI's roots: they vouch for a trust anchor whose announcement was missed. Without them such a
@@ -393,11 +403,22 @@ impl IdentityFiles {
                 .map(|der| X509::parse(der).map_err(|error| failed(path, &error)))
                 .collect::<Result<_, _>>()?,
         };
+        let rsa = [
+            (Role::AkAut, &self.ak_rsa),
+            (Role::SakAut, &self.sak_rsa),
+            (Role::NkVpn, &self.nk_rsa),
+        ];
+        let rsa = rsa
+            .into_iter()
+            .filter_map(|(role, path)| Some((role, path.as_deref()?)))
+            .map(|(role, path)| Ok((role, identity(path)?)))
+            .collect::<Result<_, Failure>>()?;
         Ok(Identities {
             ak_brainpool: identity(&self.ak_brainpool)?,
             ak_nist: identity(&self.ak_nist)?,
             sak: identity(&self.sak)?,
             nk: self.nk.as_deref().map(identity).transpose()?,
+            rsa,
             origin: Origin {
                 anchor: X509::parse(anchor).map_err(|error| failed(&self.trust_anchor, &error))?,
                 roots,

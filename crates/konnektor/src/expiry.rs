@@ -8,7 +8,7 @@ use crate::{Failure, Inner};
 use asn1::X509;
 use base::{Severity, Timestamp};
 use card::CardKind;
-use identity::{Algorithm, select};
+use identity::{Algorithm, Role, select};
 use serde::Serialize;
 use soap::{CertRef, Crypt};
 
@@ -83,14 +83,23 @@ impl Inner {
         self.with_book(|book| {
             let ak = |algorithm| select::clients(book, algorithm, now);
             let all = [
-                ("C.NK.VPN ECC", select::tunnel(book, now).first().copied()),
-                ("C.AK.AUT ECC brainpoolP256r1", ak(Algorithm::Brainpool)),
-                ("C.AK.AUT ECC P-256", ak(Algorithm::Nist)),
-                ("C.SAK.AUT ECC", select::terminal(book, "", now).first().copied()),
+                select::tunnel(book, now).first().copied(),
+                ak(Algorithm::Brainpool),
+                ak(Algorithm::Nist),
+                select::terminal(book, "", now).first().copied(),
             ];
-            let named = all
-                .into_iter()
-                .filter_map(|(name, choice)| Some((name, choice?.held.der.clone())));
+            let named = all.into_iter().flatten().map(|choice| {
+                let name = match (choice.kind.role, choice.kind.algorithm) {
+                    (Role::NkVpn, Algorithm::Rsa) => "C.NK.VPN RSA",
+                    (Role::NkVpn, _) => "C.NK.VPN ECC",
+                    (Role::AkAut, Algorithm::Rsa) => "C.AK.AUT RSA",
+                    (Role::AkAut, Algorithm::Brainpool) => "C.AK.AUT ECC brainpoolP256r1",
+                    (Role::AkAut, Algorithm::Nist) => "C.AK.AUT ECC P-256",
+                    (Role::SakAut, Algorithm::Rsa) => "C.SAK.AUT RSA",
+                    (Role::SakAut, _) => "C.SAK.AUT ECC",
+                };
+                (name, choice.held.der.clone())
+            });
             named.collect()
         })
     }

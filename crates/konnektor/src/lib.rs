@@ -74,6 +74,9 @@ pub struct Identities {
     pub sak: Identity,
     /// ID.NK.VPN, if this device builds tunnels.
     pub nk: Option<Identity>,
+    /// The same with RSA keys, on a card that has both: a terminal or a concentrator that takes nothing else still gets them as
+    /// long as they last; nothing extends them (A_28504).
+    pub rsa: Vec<(identity::Role, Identity)>,
     /// The first trust anchor and the roots.
     pub origin: pki::space::Origin,
     /// The gSMC-K's object system, if it is there as software: it enciphers what an HBA signs in a batch.

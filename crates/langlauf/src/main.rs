@@ -216,8 +216,8 @@ async fn calendar(
         (CardKind::Dual, Card::Dual),
         (CardKind::Ecc, Card::Ecc),
     ] {
-        // the whole instance has elliptic keys only
-        let all = cards == CardKind::All && (!shown.whole || kind == CardKind::Ecc);
+        // with RSA alone no whole instance has had a way into the TI since 2026
+        let all = cards == CardKind::All && (!shown.whole || kind != CardKind::Rsa);
         if !all && cards != kind {
             continue;
         }

@@ -11,6 +11,7 @@ use card::cos::{StateFile, VirtualCard};
 use card::image;
 use crypto::tls::Identity;
 use crypto::{Curve, EcPrivate, Key, SoftKey, pem};
+use identity::Role;
 use konnektor::config::{IdentityFiles, TerminalConfig};
 use konnektor::lifetime::LifetimeSettings;
 use konnektor::model::{Access, ClientSystem, Mandant, Model, User, Workplace};
@@ -269,7 +270,7 @@ impl World {
         // made at once, kept one by one
         let fresh = match vault.path("sak").exists() {
             true => None,
-            false => Some(pki.konnektor(GSMC_K, &[localhost], options.gsmc_k_days)?),
+            false => Some(pki.konnektor(GSMC_K, &[localhost], options.gsmc_k_days, options.rsa)?),
         };
         let own = |name: &str, pick: fn(&testti::KonnektorIdentities) -> &Identity| {
             vault.identity(name, || {
@@ -279,10 +280,21 @@ impl World {
                 Ok(pick(all).clone())
             })
         };
+        let mut rsa = Vec::new();
+        for role in Role::ALL {
+            let name = rsa_name(role);
+            let mut made = fresh.iter().flat_map(|all| &all.rsa);
+            let made = made.find(|(of, _)| *of == role);
+            if made.is_some() || vault.path(name).exists() {
+                let identity = || Ok(made.context(name)?.1.clone());
+                rsa.push((role, vault.identity(name, identity)?));
+            }
+        }
         let identities = testti::KonnektorIdentities {
             ak_brainpool: own("ak-brainpool", |all| &all.ak_brainpool)?,
             ak_nist: own("ak-nist", |all| &all.ak_nist)?,
             nk: own("nk", |all| &all.nk)?,
+            rsa,
             sak: own("sak", |all| &all.sak)?,
         };
         let person = Person::example();
@@ -341,12 +353,14 @@ impl World {
         for card in [&egk, &smcb, &hba, &kt, &gsmc_k] {
             ledger.register_card(card.system());
         }
-        for identity in [
+        let elliptic = [
             &identities.ak_brainpool,
             &identities.ak_nist,
             &identities.sak,
             &identities.nk,
-        ] {
+        ];
+        let with_rsa = identities.rsa.iter().map(|(_, identity)| identity);
+        for identity in elliptic.into_iter().chain(with_rsa) {
             identity
                 .chain
                 .first()
@@ -469,6 +483,10 @@ impl World {
         let admin_password = read_or_make(&folder.join("admin-password.txt"), random_text)?;
         let practice_password = read_or_make(&folder.join("practice-password.txt"), random_text)?;
         let file = |name: &str| PathBuf::from(format!("identities/{name}.pem"));
+        let rsa_file = |role| {
+            let mut all = identities.rsa.iter();
+            all.any(|(of, _)| *of == role).then(|| file(rsa_name(role)))
+        };
         let config = Config {
             store: "konnektor".into(),
             identities: IdentityFiles {
@@ -476,6 +494,9 @@ impl World {
                 ak_nist: file("ak-nist"),
                 sak: file("sak"),
                 nk: Some(file("nk")),
+                ak_rsa: rsa_file(Role::AkAut),
+                sak_rsa: rsa_file(Role::SakAut),
+                nk_rsa: rsa_file(Role::NkVpn),
                 trust_anchor: file("trust-anchor"),
                 roots: Some(file("roots")),
                 gsmc_k: Some("cards/gSMC-K.xml".into()),
@@ -630,6 +651,15 @@ impl World {
     /// Is the terminal paired, or must somebody agree first?
     pub fn is_paired(&self) -> bool {
         self.terminal.appearance().pairings > 0
+    }
+}
+
+/// File of an identity with an RSA key.
+fn rsa_name(role: Role) -> &'static str {
+    match role {
+        Role::AkAut => "ak-rsa",
+        Role::SakAut => "sak-rsa",
+        Role::NkVpn => "nk-rsa",
     }
 }
 

@@ -2,7 +2,7 @@ use crate::Error;
 use asn1::{Admission, Chat, CvcDate, Flags, ListKind, X509, oid};
 use base::Timestamp;
 use crypto::tls::Identity;
-use crypto::{Curve, EcPrivate, Key, PublicKey, SoftKey};
+use crypto::{Curve, EcPrivate, Key, PublicKey, RsaPrivate, SoftKey};
 use der::asn1::ObjectIdentifier as Oid;
 use pki::issue::{Authority, Name, Profile, Request, profile};
 use pki::{CvcAuthority, tsl};
@@ -99,6 +99,8 @@ pub struct KonnektorIdentities {
     pub sak: Identity,
     /// ID.NK.VPN.
     pub nk: Identity,
+    /// The same with RSA keys, on a card that was made with both.
+    pub rsa: Vec<(identity::Role, Identity)>,
 }
 
 impl KonnektorIdentities {
@@ -112,8 +114,10 @@ impl KonnektorIdentities {
             (kind(Role::AkAut, Algorithm::Nist), &self.ak_nist),
             (kind(Role::SakAut, Algorithm::Brainpool), &self.sak),
         ];
+        let rsa = self.rsa.iter();
         let certificates = all
             .into_iter()
+            .chain(rsa.map(|(role, identity)| (kind(*role, Algorithm::Rsa), identity)))
             .filter_map(|(kind, identity)| Some((kind, identity.chain.first()?.clone())));
         let file = |part: &str| gsmc_k.content(part).map(<[u8]>::to_vec);
         identity::Package {
@@ -420,14 +424,15 @@ impl TestPki {
         dns: &[&str],
         addresses: &[IpAddr],
     ) -> Result<Identity, Error> {
-        self.component_until(curve, profile, role, name, dns, addresses, self.validity.1)
+        let key = SoftKey::Ec(EcPrivate::generate(curve)?);
+        self.component_until(key, profile, role, name, dns, addresses, self.validity.1)
     }
 
-    /// The same with an end of its own.
+    /// The same with a key and an end of its own.
     #[allow(clippy::too_many_arguments)] // each is a field of the certificate
     fn component_until(
         &self,
-        curve: Curve,
+        key: SoftKey,
         profile: &Profile,
         role: Oid,
         name: &str,
@@ -435,10 +440,9 @@ impl TestPki {
         addresses: &[IpAddr],
         to: Timestamp,
     ) -> Result<Identity, Error> {
-        let key = SoftKey::Ec(EcPrivate::generate(curve)?);
-        let ca = match curve {
-            Curve::BrainpoolP256r1 => &self.component_ca,
-            Curve::NistP256 => &self.component_ca_nist,
+        let ca = match &key {
+            SoftKey::Ec(key) if key.curve() == Curve::NistP256 => &self.component_ca_nist,
+            _ => &self.component_ca,
         };
         let admission = Admission {
             items: vec!["TEST-ONLY".into()],
@@ -462,29 +466,44 @@ impl TestPki {
     }
 
     /// A new Konnektor's identities, valid for so many days (GS-A_4352: at most five years); the common name is
-    /// `<ICCSN>-<date>` (GS-A_4610).
+    /// `<ICCSN>-<date>` (GS-A_4610). With `rsa` it is a card with both kinds of keys; what is RSA ends first, after half the days.
     pub fn konnektor(
         &self,
         iccsn: &str,
         addresses: &[IpAddr],
         days: u32,
+        rsa: bool,
     ) -> Result<KonnektorIdentities, Error> {
-        let to = self
-            .validity
-            .0
-            .checked_add(Duration::from_secs(86_400 * u64::from(days)))
-            .map_err(|error| Error::Date(error.to_string()))?;
-        let make = |curve, profile, role, name: &str, dns: &[&str], addresses: &[IpAddr]| {
-            self.component_until(curve, profile, role, name, dns, addresses, to)
+        use identity::Role;
+        let after = |days: u32| {
+            let span = Duration::from_secs(86_400 * u64::from(days));
+            let end = self.validity.0.checked_add(span);
+            end.map_err(|error| Error::Date(error.to_string()))
         };
         let name = format!("{iccsn}-{}", self.validity.0.strftime("%Y%m%d"));
-        let dns = &["konnektor.konlan", "localhost"];
+        let dns: &[&str] = &["konnektor.konlan", "localhost"];
+        let make = |key, role, to| {
+            let (profile, oid, dns, addresses) = match role {
+                Role::AkAut => (&profile::AK_AUT, oid::ROLE_AK, dns, addresses),
+                Role::SakAut => (&profile::SAK_AUT, oid::ROLE_SAK, &[][..], &[][..]),
+                Role::NkVpn => (&profile::NK_VPN, oid::ROLE_NK, &[][..], &[][..]),
+            };
+            self.component_until(key, profile, oid, &name, dns, addresses, to)
+        };
+        let elliptic = |curve, role| make(SoftKey::Ec(EcPrivate::generate(curve)?), role, after(days)?);
         let (bp, nist) = (Curve::BrainpoolP256r1, Curve::NistP256);
+        let roles = Role::ALL.into_iter().filter(|_| rsa);
         Ok(KonnektorIdentities {
-            ak_brainpool: make(bp, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
-            ak_nist: make(nist, &profile::AK_AUT, oid::ROLE_AK, &name, dns, addresses)?,
-            sak: make(bp, &profile::SAK_AUT, oid::ROLE_SAK, &name, &[], &[])?,
-            nk: make(bp, &profile::NK_VPN, oid::ROLE_NK, &name, &[], &[])?,
+            ak_brainpool: elliptic(bp, Role::AkAut)?,
+            ak_nist: elliptic(nist, Role::AkAut)?,
+            sak: elliptic(bp, Role::SakAut)?,
+            nk: elliptic(bp, Role::NkVpn)?,
+            rsa: roles
+                .map(|role| {
+                    let key = SoftKey::Rsa(RsaPrivate::generate(2048)?);
+                    Ok((role, make(key, role, after(days / 2)?)?))
+                })
+                .collect::<Result<_, Error>>()?,
         })
     }
 

@@ -242,7 +242,7 @@ async fn one_pin_for_a_batch_of_signatures() {
         telematik_id: "1-1".into(),
     };
     let number = |text: &str| text.parse().unwrap();
-    let identities = pki.konnektor("80276009990000000010", &[], 1826).unwrap();
+    let identities = pki.konnektor("80276009990000000010", &[], 1826, false).unwrap();
     let options = Options::default();
     let hba = run(cards::hba(&pki, &number("80276009990000000003"), &holder, &options).unwrap());
     let kt = run(cards::gsmc_kt(&pki, &number("80276009990000000009")).unwrap().0);

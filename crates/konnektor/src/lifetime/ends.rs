@@ -89,6 +89,8 @@ impl Inner {
         let iccsn = Some(self.identities.iccsn.clone());
         self.with_book(|book| {
             let mut entries = Vec::new();
+            let card = book.generations.first().into_iter();
+            let needed = identity::required(card.flat_map(|card| card.certificates.keys().copied()));
             for one in &book.generations {
                 for (kind, held) in &one.certificates {
                     // one that waits takes nobody's place yet
@@ -108,7 +110,8 @@ impl Inner {
                         name: format!("{kind}, Generation {}", one.number),
                         iccsn: iccsn.clone(),
                         end: held.to,
-                        in_use,
+                        // RSA beside elliptic keys is for what takes nothing else; nobody misses it
+                        in_use: in_use && needed.contains(kind),
                     });
                 }
                 if let Some(cvc) = &one.cvc {

@@ -169,6 +169,9 @@ fn on_card(identities: &Identities) -> Result<(Package, BTreeMap<Kind, Identity>
     if let Some(nk) = &identities.nk {
         keys.insert(kind(Role::NkVpn, Algorithm::Brainpool), nk.clone());
     }
+    for (role, identity) in &identities.rsa {
+        keys.insert(kind(*role, Algorithm::Rsa), identity.clone());
+    }
     let certificates = keys
         .iter()
         .filter_map(|(kind, identity)| Some((*kind, identity.chain.first()?.clone())));

@@ -96,8 +96,8 @@ struct Life {
 /// Lives a life in this folder, which must be empty; `say` hears of every day.
 pub async fn live_whole(folder: &Path, fate: &Fate, say: &dyn Fn(i64)) -> Result<Report> {
     ensure!(
-        fate.card == Card::Ecc,
-        "the whole instance has elliptic keys only (A_28504)"
+        fate.card != Card::Rsa,
+        "a card with RSA alone has had no way into the TI since 2026 (A_28504), and the whole instance begins then"
     );
     ensure!(
         fate.rule == Rule::Ours,
@@ -132,7 +132,7 @@ impl Life {
         let days = i64::from(fate.years) * 365;
         let options = Options {
             fixed_ports: false,
-            rsa: false,
+            rsa: fate.card == Card::Dual,
             settings: "smb_unlock = true".parse()?,
             gsmc_k_days: FIRST,
             ..Options::demo(folder.to_owned())

@@ -37,12 +37,18 @@ impl Drop for Life {
     }
 }
 
+/// A card with elliptic keys.
 async fn begin(settings: &str) -> Life {
+    begin_with(settings, false).await
+}
+
+async fn begin_with(settings: &str, rsa: bool) -> Life {
     let folder = tempfile::tempdir().unwrap();
     let clock = VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
     let mut options = e2e::options(folder.path().into());
     options.settings = settings.parse().unwrap();
     options.gsmc_k_days = CARD;
+    options.rsa = rsa;
     let ticking = clock.tick();
     let world = World::start(&options, clock.shared()).await.unwrap();
     Walk::new(&world, &clock, true, &|_| ()).run().await.unwrap();
@@ -118,10 +124,11 @@ impl Life {
 }
 
 /// From the first day to a month after the old certificates have ended: every package that nobody should get, a status service
-/// and an access service that fail, power cuts; and a card is read on every day.
+/// and an access service that fail, power cuts; and a card is read on every day. The card has both kinds of keys; that its RSA
+/// certificates end on day 100 troubles nobody (G8).
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_calendar_with_everything_going_wrong() {
-    let mut life = begin("smb_unlock = true").await;
+    let mut life = begin_with("smb_unlock = true", true).await;
     let smb = langlauf::world::SMC_B.parse().unwrap();
     life.inner()
         .store_smb_pin(&smb, "123456".to_owned().into())
@@ -231,6 +238,14 @@ async fn by_the_calendar_with_everything_going_wrong() {
     assert_eq!(view["clients"]["P-256"], 1);
     assert_eq!(view["terminals"]["KT1"], 1);
     assert_eq!(view["tunnel"], 1);
+    let on_card = view["generations"][0]["certificates"].as_array().unwrap();
+    assert!(on_card.iter().any(|one| one["kind"] == "C.NK.VPN_RSA"));
+    let log = logged(&life.inner());
+    let told = |kind: &str| {
+        let mut log = log.iter();
+        log.any(|(topic, body)| topic == "CERT/CALENDAR/EXPIRATION" && body.contains(kind))
+    };
+    assert!(told("C.NK.VPN_ECC") && !told("_RSA"));
     let switched = |(topic, _): &(String, String)| topic == "SMC_K/CLIENTS/SWITCHED";
     assert!(logged(&life.inner()).iter().any(switched));
     assert!(

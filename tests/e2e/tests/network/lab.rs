@@ -196,7 +196,10 @@ impl Lab {
         bridge.ip(&["link", "add", "br0", "type", "bridge"]).unwrap();
         bridge.ip(&["link", "set", "br0", "up"]).unwrap();
         let konnektor = Host::new(format!("{prefix}k")).unwrap();
-        let nk = pki.konnektor("80276009990000000010", &[], 1826).unwrap().nk;
+        let nk = pki
+            .konnektor("80276009990000000010", &[], 1826, false)
+            .unwrap()
+            .nk;
         let setup = Setup {
             command: konnektor.command("charon-systemd"),
             path: path(),
@@ -251,7 +254,11 @@ impl Lab {
 
     /// Another device of the same kind.
     pub fn another(&self) -> Credentials {
-        let nk = self.pki.konnektor("80276009990000000011", &[], 1826).unwrap().nk;
+        let nk = self
+            .pki
+            .konnektor("80276009990000000011", &[], 1826, false)
+            .unwrap()
+            .nk;
         Credentials {
             certificate: nk.chain[0].clone(),
             key: nk.key,
