@@ -149,6 +149,8 @@ oids! {
     ROLE_SAK = "1.2.276.0.76.4.119";
     /// Intermediär VSDM.
     ROLE_INT_VSDM = "1.2.276.0.76.4.159";
+    /// Konfigurationsdienst.
+    ROLE_CONFIGURATION = "1.2.276.0.76.4.160";
     /// VPN-Zugangsdienst TI.
     ROLE_VPNZ_TI = "1.2.276.0.76.4.161";
 

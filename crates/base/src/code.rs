@@ -229,6 +229,7 @@ codes! {
     VPN_TI = 4174, Technical, Error, "Der VPN-Tunnel zur TI kann nicht aufgebaut werden";
     VPN_SIS = 4176, Technical, Error, "Der VPN-Tunnel zum SIS kann nicht aufgebaut werden";
     TIME_SYNC = 4177, Technical, Warning, "Die Zeit konnte nicht mit den Zeitservern der TI abgeglichen werden";
+    LEGACY_NETWORKS = 4198, Technical, Error, "Die Bestandsnetze konnten nicht übernommen werden";
     NAME_SERVICE = 4180, Technical, Error, "Der Namensdienst arbeitet nicht";
     CERTIFICATE_MISSING = 4147, Technical, Error, "Zertifikat nicht vorhanden";
     CERTIFICATE_UNREADABLE = 4148, Technical, Error, "Fehler beim Extrahieren von Zertifikatsinformationen";

@@ -82,6 +82,9 @@ struct Contents {
     information_model: Model,
     terminals: Vec<Terminal>,
     imported_authorities: Vec<String>,
+    /// What administrators have decided about networks beside the TI, by ID.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    legacy_networks: BTreeMap<String, bool>,
     /// Key of the receipts on eGKs, hexadecimal.
     receipt_key: String,
     /// The newest renewed certificates of the gSMC-K, as the package they came in, base64.
@@ -385,6 +388,7 @@ impl Inner {
             settings,
             information_model: (*self.model()).clone(),
             terminals,
+            legacy_networks: self.store.all(crate::legacy::CHOICES)?.into_iter().collect(),
             imported_authorities: self
                 .imported_authorities()?
                 .iter()
@@ -441,6 +445,7 @@ impl Inner {
             Change::ForgetKind("terminal"),
             Change::ForgetSecrets("pairing/"),
             Change::ForgetKind("imported-ca"),
+            Change::ForgetKind(crate::legacy::CHOICES),
             put("model", "current", &contents.information_model)?,
         ];
         // the library's own text would quote the letter it did not understand
@@ -474,6 +479,9 @@ impl Inner {
             let id = hex::encode(crypto::sha256([&der]));
             changes.push(put("imported-ca", &id, authority)?);
         }
+        for (id, active) in &contents.legacy_networks {
+            changes.push(put(crate::legacy::CHOICES, id, active)?);
+        }
         changes.push(Change::Secret(
             crate::RECEIPT_KEY.to_owned(),
             secret(&contents.receipt_key)?,
@@ -481,7 +489,7 @@ impl Inner {
         self.replace_terminals(records, || {
             self.store.apply(&changes)?;
             self.adopt_model(contents.information_model);
-            Ok(())
+            self.reload_legacy()
         })?;
         // they belong to one card (G11), and are judged like any package
         if contents.device.iccsn == self.identities.iccsn
@@ -522,6 +530,7 @@ impl Inner {
             "terminal",
             "model",
             "imported-ca",
+            crate::legacy::CHOICES,
             "subscription",
             "smb-unlock",
             "vsdm",
@@ -550,7 +559,7 @@ impl Inner {
             self.store.apply(&changes)?;
             self.subscriptions.clear();
             self.adopt_model(self.config.model.clone());
-            Ok(())
+            self.reload_legacy()
         })?;
         self.set_condition(Condition::LogOverflow, false);
         self.log(&Event::info(
@@ -611,6 +620,9 @@ fn outline(contents: &Contents) -> BTreeMap<String, String> {
         let id = hex::encode(crypto::sha256([hex::decode(authority).unwrap_or_default()]));
         all.insert(format!("imported_authorities/{id}"), "CA".into());
     }
+    for (id, active) in &contents.legacy_networks {
+        all.insert(format!("legacy_networks/{id}"), active.to_string());
+    }
     all.insert("receipt_key".into(), hidden(&contents.receipt_key));
     all
 }
@@ -662,6 +674,7 @@ mod tests {
             information_model: Model::default(),
             terminals,
             imported_authorities: Vec::new(),
+            legacy_networks: BTreeMap::new(),
             receipt_key: "00".repeat(32),
             renewed_certificates: None,
         }

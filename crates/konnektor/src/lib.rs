@@ -23,6 +23,7 @@ pub mod expiry;
 mod failure;
 pub mod jobs;
 pub mod ldap;
+mod legacy;
 pub mod lifetime;
 mod maintenance;
 pub mod metrics;
@@ -199,7 +200,9 @@ impl Konnektor {
         let lifetime = lifetime::Lifetime::open(&store, &identities)?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let net = config.network.clone();
-        let net = net.map(|settings| Arc::new(net::Net::new(settings, config.vpn.clone(), clock.clone())));
+        let known = legacy::Known::open(&store)?;
+        let net = net.map(|settings| net::Net::new(settings, config.vpn.clone(), known, clock.clone()));
+        let net = net.map(Arc::new);
         let inner = Arc::new(Inner {
             config,
             clock,
@@ -246,6 +249,9 @@ impl Konnektor {
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
         if let Some(net) = inner.net.clone() {
+            if net.settings.inventory.is_some() && inner.config.online {
+                inner.spawn(inner.clone().keep_legacy());
+            }
             inner.spawn(inner.clone().keep_network(net));
         }
         if let Some(settings) = inner.config.ldap.clone() {

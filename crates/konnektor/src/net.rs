@@ -2,14 +2,15 @@
 //! carried out by whoever has the rights, and looked after. Without `[network]` the machine's own network is used as it is.
 
 use crate::events::Event;
+use crate::legacy::Known;
 use crate::state::Condition;
 use crate::vpn::VpnSettings;
-use crate::{Failure, Inner};
+use crate::{Failure, Inner, tls_service};
 use base::{Code, Severity};
 use network::{
     Adapter, Anchor, Barred, DataPath, Dhcp, Environment, Forward, Gate, Hands, HandsError, Helper, Internet,
-    Intranet, Later, Legacy, Machine, NameServers, Names, Plan, Seen, Service, Standing, TimeService,
-    Unsound, locate::Inside,
+    Intranet, Later, Machine, NameServers, Names, Plan, Seen, Service, Standing, TimeService, Unsound,
+    locate::Inside,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -57,6 +58,12 @@ pub struct NetworkSettings {
     /// ANLW_FW_SIS_ADMIN_RULES.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub barred: Vec<Barred>,
+    /// Where the list of networks beside the TI lies: `https://host:port/Bestandsnetze.xml` of the configuration service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<String>,
+    /// Are networks beside the TI used as soon as they are listed (ANLW_IA_BESTANDSNETZE), or when an administrator says so?
+    #[serde(default = "yes")]
+    pub new_legacy: bool,
     /// Is the practice served with names?
     #[serde(default = "yes")]
     pub dns: bool,
@@ -107,6 +114,13 @@ impl NetworkSettings {
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match (self.helper.is_some(), self.prefix.is_empty()) {
             (true, false) => Err("network has a helper or a prefix, not both"),
+            _ if self
+                .inventory
+                .as_deref()
+                .is_some_and(|url| tls_service::address(url).is_none()) =>
+            {
+                Err("network.inventory must begin with https://")
+            }
             _ if self.poll > 10 => Err("network.poll is at most 10"),
             // better said than a way to the Internet that never comes
             _ if self.internet == Internet::Sis || !self.barred.is_empty() => Err(
@@ -159,8 +173,11 @@ pub(crate) struct Served {
 
 /// The network connector of an instance.
 pub(crate) struct Net {
-    settings: NetworkSettings,
+    pub(crate) settings: NetworkSettings,
     vpn: Option<VpnSettings>,
+    pub(crate) legacy: Mutex<Known>,
+    /// One change of the networks beside the TI at a time.
+    pub(crate) updating: tokio::sync::Mutex<()>,
     hands: Arc<dyn Hands>,
     facts: Mutex<Facts>,
     /// What was carried out last; one at a time.
@@ -170,7 +187,12 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    pub fn new(settings: NetworkSettings, vpn: Option<VpnSettings>, clock: Arc<dyn base::Clock>) -> Self {
+    pub fn new(
+        settings: NetworkSettings,
+        vpn: Option<VpnSettings>,
+        legacy: Known,
+        clock: Arc<dyn base::Clock>,
+    ) -> Self {
         let hands: Arc<dyn Hands> = match &settings.helper {
             Some(socket) => Arc::new(Helper::new(socket.clone(), clock)),
             None => Arc::new(Machine::new(
@@ -182,6 +204,8 @@ impl Net {
         Self {
             settings,
             vpn,
+            legacy: Mutex::new(legacy),
+            updating: tokio::sync::Mutex::default(),
             hands,
             facts: Mutex::default(),
             applied: tokio::sync::Mutex::default(),
@@ -212,7 +236,7 @@ impl Net {
         })
     }
 
-    fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         self.vpn.as_ref().map_or(Environment::PU, |vpn| vpn.environment)
     }
 }
@@ -227,7 +251,8 @@ fn four(all: &[SocketAddr]) -> BTreeSet<SocketAddrV4> {
 }
 
 impl Inner {
-    fn plan(&self, net: &Net) -> Plan {
+    /// What the network shall be like now, and which networks beside the TI have no place in it.
+    pub(crate) fn plan(&self, net: &Net) -> (Plan, Vec<String>) {
         let facts = net.with_facts(|facts| facts.clone());
         let settings = &net.settings;
         let names = net
@@ -256,7 +281,7 @@ impl Inner {
             true => facts.time_servers,
             false => settings.time_servers.clone(),
         };
-        Plan {
+        let mut plan = Plan {
             environment: net.environment(),
             lan: settings.lan.clone(),
             wan: settings.wan.clone(),
@@ -279,12 +304,14 @@ impl Inner {
             hosts: facts.hosts.into_values().flatten().collect(),
             ti,
             sis,
-            legacy: Vec::<Legacy>::new(),
+            legacy: Vec::new(),
             barred: settings.barred.clone(),
             dhcp: settings.dhcp.clone(),
             tcp,
             udp,
-        }
+        };
+        let left_out = self.add_legacy(net, &mut plan);
+        (plan, left_out)
     }
 
     /// Who is asked for which names (TAB_KON_687). Those of the TI are asked for in the TI or nowhere.
@@ -334,7 +361,7 @@ impl Inner {
     /// Makes the network as it should be now. What could not be done is said and tried again.
     pub(crate) async fn replan(&self, net: &Net, anyway: bool) -> Result<(), Failure> {
         let mut applied = net.applied.lock().await;
-        let plan = self.plan(net);
+        let (plan, left_out) = self.plan(net);
         if !anyway && applied.plan.as_ref() == Some(&plan) {
             return Ok(());
         }
@@ -352,6 +379,9 @@ impl Inner {
         }
         match outcome {
             Ok(()) => {
+                for text in left_out {
+                    tracing::warn!(text, "network beside the TI left out");
+                }
                 *applied = Applied {
                     plan: Some(plan),
                     ever: true,

@@ -114,6 +114,20 @@ pub enum AdminAction {
     },
     /// The machine's network: packet filter with its counters, routes, names and time as they are in force.
     Network,
+    /// Networks beside the TI (Bestandsnetze): the list, and which of them are used.
+    LegacyNetworks {
+        /// `update` fetches the list, `step-back` takes up the one before; nothing shows it.
+        #[arg(value_parser = ["update", "step-back"])]
+        action: Option<String>,
+    },
+    /// Uses a network beside the TI (`on`), or not (`off`), or as the configuration has it (`default`).
+    LegacyNetwork {
+        /// Its ID in the list.
+        id: String,
+        /// `on`, `off` or `default`.
+        #[arg(value_parser = ["on", "off", "default"])]
+        state: String,
+    },
     /// The tunnel into the TI: does it stand, with which certificate, and if not, why.
     Vpn,
     /// The device's own certificates: generations, stages, proofs, what happens next.
@@ -274,6 +288,19 @@ impl AdminAction {
             }
             Self::Lifetime => ("GET", "lifetime".into(), Vec::new()),
             Self::Network => ("GET", "network".into(), Vec::new()),
+            Self::LegacyNetworks { action: None } => ("GET", "network/legacy".into(), Vec::new()),
+            Self::LegacyNetworks { action: Some(action) } => {
+                ("POST", format!("network/legacy/{action}"), Vec::new())
+            }
+            Self::LegacyNetwork { id, state } => {
+                let active = match state.as_str() {
+                    "on" => Some(true),
+                    "off" => Some(false),
+                    _ => None,
+                };
+                let body = serde_json::json!({ "active": active }).to_string();
+                ("PUT", format!("network/legacy/networks/{id}"), body.into())
+            }
             Self::Vpn => ("GET", "vpn".into(), Vec::new()),
             Self::ImportPackage { file } => {
                 let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;

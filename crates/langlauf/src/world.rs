@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use terminal::simulator::{self, VirtualTerminal};
 use testti::cards::{self, Holder, Options as CardOptions};
+use testti::configuration::Configuration;
 use testti::person::Person;
 use testti::registrar::Registrar;
 use testti::services::Ledger;
@@ -88,6 +89,8 @@ pub struct Addresses {
     pub tsl_service: SocketAddr,
     /// The VPN access service's registration server, HTTPS.
     pub access: SocketAddr,
+    /// The configuration service, HTTPS.
+    pub configuration: SocketAddr,
 }
 
 /// A running world.
@@ -113,6 +116,8 @@ pub struct World {
     pub tsp: Tsp,
     /// The VPN access service.
     pub registrar: Registrar,
+    /// The configuration service.
+    pub ksr: Configuration,
     /// A practice system with the right to call.
     pub practice: Practice,
     /// CAs of the Konnektor's server certificate.
@@ -226,6 +231,7 @@ impl World {
         let vsdm_listener = listen(options.fixed_ports, 9001).await?;
         let tls_listener = listen(options.fixed_ports, 9002).await?;
         let access_listener = listen(options.fixed_ports, 9003).await?;
+        let configuration_listener = listen(options.fixed_ports, 9004).await?;
         let sicct = listen(options.fixed_ports, 4742).await?;
         let page = listen(options.fixed_ports, 8600).await?;
         let https = listen(options.fixed_ports, 8443).await?;
@@ -241,6 +247,7 @@ impl World {
             vsdm: vsdm_listener.local_addr()?,
             tsl_service: tls_listener.local_addr()?,
             access: access_listener.local_addr()?,
+            configuration: configuration_listener.local_addr()?,
         };
         // the Konnektor binds it itself
         drop(announcements);
@@ -391,7 +398,15 @@ impl World {
             &["localhost"],
             &[localhost],
         )?;
-        for identity in [&intermediary, &tsl_service, &registration] {
+        let configuration = pki.component(
+            Curve::BrainpoolP256r1,
+            &profile::ZD_TLS_S,
+            asn1::oid::ROLE_CONFIGURATION,
+            "konfiguration.langlauf.test",
+            &["localhost"],
+            &[localhost],
+        )?;
+        for identity in [&intermediary, &tsl_service, &registration, &configuration] {
             identity
                 .chain
                 .first()
@@ -441,6 +456,14 @@ impl World {
                 publisher.clone(),
                 ledger.clone(),
             )),
+        );
+        let ksr = Configuration::default();
+        spawn(
+            "configuration service",
+            Box::pin(
+                ksr.clone()
+                    .serve(configuration_listener, configuration, ledger.clone()),
+            ),
         );
         spawn("test TI", Box::pin(async move { axum::serve(ti, router).await }));
 
@@ -562,6 +585,7 @@ impl World {
             tsl_service: tsl_certificate,
             tsp,
             registrar,
+            ksr,
             practice,
             authorities: konnektor_cas,
             admin_password,

@@ -49,7 +49,7 @@ enum Answer {
 }
 
 /// Longest order or answer, in bytes.
-const LONGEST: u32 = 1 << 20;
+const LONGEST: u32 = 4 << 20;
 /// How long an order may take to arrive, and to be carried out.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before charon is started again, and between two looks whether it lives.

@@ -67,15 +67,14 @@ impl Names {
         if let Some(name) = domains.chain(names).chain(zones).find(|name| !is_domain(name)) {
             return wrong(format!("{name:?} is no name"));
         }
-        let all = [
-            self.forwards.len(),
-            self.others.len(),
-            self.hosts.len(),
-            self.anchors.len(),
-        ];
+        let all = [self.others.len(), self.hosts.len(), self.anchors.len()];
         let servers = self.forwards.iter().map(|one| one.servers.len());
         if all.into_iter().chain(servers).any(|length| length > 256) {
             return wrong("more than 256 entries in a list".into());
+        }
+        // each network beside the TI may have a domain of its own
+        if self.forwards.len() > crate::plan::LEGACY {
+            return wrong("more domains than networks beside the TI".into());
         }
         let hexadecimal = |anchor: &Anchor| {
             let digit = |c: char| c.is_ascii_hexdigit();

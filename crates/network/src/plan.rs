@@ -159,6 +159,8 @@ pub enum Unsound {
 
 /// Most entries of any list of a plan.
 const MANY: usize = 512;
+/// Most networks beside the TI, with their name servers; 2,000 networks must be taken (A_20531).
+pub(crate) const LEGACY: usize = 8192;
 /// Interfaces that a tunnel may have: one of its own in the kernel, or charon's.
 pub(crate) const INTERFACES: [&str; 4] = ["vpn_ti", "vpn_sis", "ipsec0", "ipsec1"];
 
@@ -198,16 +200,19 @@ impl Plan {
             self.doors.len(),
             self.names.len(),
             self.hosts.len(),
-            self.legacy
-                .iter()
-                .map(|one| one.networks.len() + one.names.len())
-                .sum(),
             self.barred.len(),
             self.tcp.len(),
             self.udp.len(),
         ];
         if lists.into_iter().any(|length| length > MANY) {
             return Err(Unsound::Filter(format!("more than {MANY} entries in a list")));
+        }
+        let legacy = self.legacy.iter();
+        let legacy: usize = legacy.map(|one| one.networks.len() + one.names.len()).sum();
+        if legacy > LEGACY {
+            return Err(Unsound::Filter(format!(
+                "more than {LEGACY} networks beside the TI"
+            )));
         }
         self.lan.judge().map_err(Unsound::Lan)?;
         let collision = |network: Network| {
@@ -232,14 +237,18 @@ impl Plan {
                 return Err(Unsound::Wan("in line nobody can be sent to the router".into()));
             }
         }
-        self.check_routes(&collision)?;
+        self.check_routes(&collision, profile)?;
         self.resolver.as_ref().map_or(Ok(()), Names::check)?;
         self.time.as_ref().map_or(Ok(()), TimeService::check)?;
         self.dhcp.as_ref().map_or(Ok(()), |dhcp| dhcp.check(&self.lan))?;
         self.check_tunnels(profile)
     }
 
-    fn check_routes(&self, collision: &dyn Fn(Network) -> Option<String>) -> Result<(), Unsound> {
+    fn check_routes(
+        &self,
+        collision: &dyn Fn(Network) -> Option<String>,
+        profile: &Profile,
+    ) -> Result<(), Unsound> {
         let wrong = |text: String| Err(Unsound::Route(text));
         for one in &self.intranet {
             if let Some(text) = collision(one.network) {
@@ -258,16 +267,24 @@ impl Plan {
         {
             return wrong(format!("the router {gateway} is not in {}", outside.network));
         }
-        for network in self.legacy.iter().flat_map(|one| &one.networks) {
-            if let Some(text) = collision(*network) {
-                return wrong(text);
-            }
-            let own = self.practice().chain(self.wan.iter().map(|wan| wan.network));
-            if network.bits < 8 || own.into_iter().any(|one| one.overlaps(*network)) {
-                return wrong(format!("{network} cannot be a network beside the TI"));
-            }
+        let mut legacy = self.legacy.iter().flat_map(|one| &one.networks);
+        match legacy.find_map(|network| self.no_legacy(*network, profile)) {
+            Some(text) => wrong(text),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Why this cannot be a network beside the TI here (TIP1-A_4759).
+    pub fn no_legacy(&self, network: Network, profile: &Profile) -> Option<String> {
+        if let Some(other) = profile.collision(network) {
+            return Some(format!(
+                "{network} collides with {other} of the TI ({})",
+                profile.name
+            ));
+        }
+        let mut own = self.practice().chain(self.wan.iter().map(|wan| wan.network));
+        let wrong = network.bits < 8 || own.any(|one| one.overlaps(network));
+        wrong.then(|| format!("{network} cannot be a network beside the TI"))
     }
 
     fn check_tunnels(&self, profile: &Profile) -> Result<(), Unsound> {

@@ -83,6 +83,11 @@ impl Purpose {
         status: StatusCheck::OcspTolerant,
         stale_list: false,
     };
+    /// The configuration service (KSR).
+    pub const CONFIGURATION: Purpose = Purpose {
+        roles: &[oid::ROLE_CONFIGURATION],
+        ..Self::TSL_SERVICE
+    };
     /// The directory service (TUC_KON_290).
     pub const DIRECTORY: Purpose = Purpose {
         roles: &[oid::ROLE_VZD_TI],

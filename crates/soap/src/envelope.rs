@@ -1,6 +1,5 @@
 use crate::{Malformed, has_name, ns};
-use base::limits;
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::{Document, Node};
 
 /// A parsed SOAP message.
 pub struct Envelope<'i> {
@@ -10,14 +9,7 @@ pub struct Envelope<'i> {
 impl<'i> Envelope<'i> {
     /// Reads an envelope: SOAP 1.1, no document type definition, bounded in nodes, depth, attributes and namespaces.
     pub fn parse(text: &'i str) -> Result<Self, Malformed> {
-        base::xml::check(text).map_err(|error| Malformed(error.to_string()))?;
-        let options = ParsingOptions {
-            nodes_limit: limits::XML_NODES,
-            ..Default::default()
-        };
-        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-        let document = Document::parse_with_options(text, options)
-            .map_err(|error| Malformed(format!("XML: {error}")))?;
+        let document = crate::read::document(text)?;
         if !has_name(document.root_element(), ns::SOAP, "Envelope") {
             return Err(Malformed("SOAP 1.1 envelope expected".into()));
         }

@@ -1,10 +1,21 @@
 use crate::{CallContext, ns};
-use roxmltree::Node;
+use roxmltree::{Document, Node, ParsingOptions};
 
 /// A request that does not fit its schema (4000).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);
+
+/// Reads XML: no document type definition, bounded in nodes, depth, attributes and namespaces.
+pub(crate) fn document(text: &str) -> Result<Document<'_>, Malformed> {
+    base::xml::check(text).map_err(|error| Malformed(error.to_string()))?;
+    let options = ParsingOptions {
+        nodes_limit: base::limits::XML_NODES,
+        ..Default::default()
+    };
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    Document::parse_with_options(text, options).map_err(|error| Malformed(format!("XML: {error}")))
+}
 
 /// Has the node this qualified name?
 pub fn has_name(node: Node<'_, '_>, namespace: &str, name: &str) -> bool {

@@ -12,6 +12,7 @@
 //! Everything is generated; nothing here is ever shipped or trusted outside.
 
 pub mod cards;
+pub mod configuration;
 mod https;
 mod object_system;
 pub mod person;

@@ -12,12 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use testti::configuration::Beside;
 
 /// A service that clients may use, one only for the Konnektor, the TI's name server and its time server.
 const OPEN: &str = "172.30.0.10";
 const CENTRAL: &str = "172.24.0.10";
 const NAMES: &str = "172.24.0.53";
 const TIME: &str = "172.24.0.123";
+
+/// A network beside the TI, with a host that knows its names.
+const BESIDE: &str = "188.144.7.140";
 
 /// Whom the helper runs as.
 const NOBODY: u32 = 65534;
@@ -126,6 +130,64 @@ fn reaches(client: &Host, to: &str) -> bool {
     client.exec(&["ping", "-c", "1", "-W", "1", to]).is_ok()
 }
 
+/// Networks beside the TI: as they are listed and as administrators choose, without a restart; what is listed badly takes nothing
+/// else away.
+async fn beside_the_ti(world: &World, client: &Host, until: impl AsyncFn(&str, &dyn Fn() -> bool)) {
+    let inner = world.konnektor().unwrap().inner().clone();
+    let beside = |id: &str, network: (&str, u8), domain: &str| Beside {
+        id: id.into(),
+        network: (network.0.parse().unwrap(), network.1),
+        domain: domain.into(),
+        server: BESIDE.parse().unwrap(),
+    };
+    let safenet = || beside("SNK", ("188.144.0.0", 15), "kv-safenet.de");
+    assert!(!reaches(client, BESIDE));
+    world.ksr.publish(
+        "2.1.5",
+        &[
+            // one lies where the practice is, one wants names of the TI
+            beside("LAN", ("192.168.10.0", 24), "lan.de"),
+            safenet(),
+            beside("TI", ("188.146.0.0", 16), "erezept.telematik-test"),
+        ],
+    );
+    assert!(inner.update_legacy().await.unwrap());
+    until("network beside the TI", &|| reaches(client, BESIDE)).await;
+    until("its names", &|| {
+        ask(client, "www.kv-safenet.de").contains(BESIDE)
+    })
+    .await;
+    assert!(ask(client, "erezept.telematik-test").contains(OPEN));
+    let view = inner.legacy_view().unwrap();
+    assert_eq!(view["version"], "2.1.5");
+    let left_out = view["left_out"].to_string();
+    assert!(left_out.contains("LAN: 192.168.10.0/24"), "{left_out}");
+    // nothing new, something older, no list at all: everything stays
+    assert!(!inner.update_legacy().await.unwrap());
+    world.ksr.publish("2.1.4", &[]);
+    let refused = inner.update_legacy().await.unwrap_err();
+    assert_eq!(refused.code(), base::Code::LEGACY_NETWORKS);
+    world.ksr.publish_text("<html>502 Bad Gateway</html>".into());
+    assert!(inner.update_legacy().await.is_err());
+    assert!(reaches(client, BESIDE));
+    // an administrator's choice
+    inner.choose_legacy("SNK", Some(false)).await.unwrap();
+    until("switched off", &|| !reaches(client, BESIDE)).await;
+    assert!(!ask(client, "www.kv-safenet.de").contains(BESIDE));
+    inner.choose_legacy("SNK", None).await.unwrap();
+    until("as the settings have it", &|| reaches(client, BESIDE)).await;
+    // a list that takes it away, and the way back, on which nobody is overtaken by the same list
+    world.ksr.publish("2.2.0", &[]);
+    assert!(inner.update_legacy().await.unwrap());
+    until("taken away", &|| !reaches(client, BESIDE)).await;
+    assert!(inner.step_back_legacy().await.unwrap());
+    assert!(!inner.update_legacy().await.unwrap());
+    until("the list before", &|| reaches(client, BESIDE)).await;
+    let log = e2e::logged(&inner);
+    let versions = |(topic, body): &(String, String)| topic == "KSR/UPDATE_KONFIG" && body.contains("2.2.0");
+    assert_eq!(log.iter().filter(|one| versions(one)).count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_practice_reaches_the_ti_through_its_konnektor() {
     if !may() {
@@ -151,7 +213,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     options.settings = format!(
         "[vpn]\nenvironment = \"TU\"\nuser_space = {}\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
-         [network]\nhelper = \"{}\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
+         [network]\nhelper = \"{}\"\ninventory = \"https://INVENTORY\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
          [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n\
          [network.dhcp]\nseconds = 3600\n[[network.dhcp.groups]]\nfirst = \"192.168.10.100\"\nlast = \"192.168.10.150\"\n\
@@ -167,6 +229,13 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     .unwrap();
     options.konnektor = false;
     let mut world = World::start(&options, clock.clone()).await.unwrap();
+    let config = std::fs::read_to_string(&world.config).unwrap();
+    let inventory = format!(
+        "{}{}",
+        world.addresses.configuration,
+        testti::configuration::INVENTORY
+    );
+    std::fs::write(&world.config, config.replace("INVENTORY", &inventory)).unwrap();
     let mut lab = Lab::of(clock.clone(), world.pki.clone(), world.publisher.clone()).await;
     // the Konnektor's place: one adapter to the practice, one to the router
     let own = lab.host(&format!("{prefix}k"), 3);
@@ -196,13 +265,25 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         .unwrap();
     // the TI: behind the concentrator
     let mut station = lab.station(Oddity::default()).await;
-    for address in [OPEN, NAMES, TIME] {
+    for address in [OPEN, NAMES, TIME, BESIDE] {
         station
             .host
             .ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])
             .unwrap();
     }
     let (zone, ds) = signed_zone(folder.path());
+    let beside = folder.path().join("beside");
+    let records = format!(
+        "$TTL 300\n@ IN SOA ns.kv-safenet.de. admin.kv-safenet.de. 1 3600 600 86400 300\n\
+         @ IN NS ns.kv-safenet.de.\nns IN A {BESIDE}\nwww IN A {BESIDE}\n"
+    );
+    std::fs::write(&beside, records).unwrap();
+    let _beside = NameServer::inside(
+        &station.host,
+        format!("{BESIDE}:53").parse().unwrap(),
+        "kv-safenet.de",
+        &beside,
+    );
     let _names = NameServer::inside(
         &station.host,
         format!("{NAMES}:53").parse().unwrap(),
@@ -306,6 +387,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         told.is_ok()
     })
     .await;
+    beside_the_ti(&world, &client, until).await;
     // addresses: for everybody, for a group, for one host; with the ways into the TI for hosts that have another gateway
     let addresses = |mac: &str| {
         client.ip(&["link", "set", "eth0", "address", mac]).unwrap();
@@ -339,6 +421,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         "ntpsrv='192.168.10.2'",
         "domain='praxis.lan'",
         "172.30.0.0/16 192.168.10.2",
+        "188.144.0.0/15 192.168.10.2",
     ] {
         assert!(told.contains(wanted), "{wanted}: {told}");
     }

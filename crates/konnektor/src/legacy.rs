@@ -1,0 +1,353 @@
+//! Networks beside the TI that are reached through its tunnel (Bestandsnetze, WANDA Basic): the list comes daily from the
+//! configuration service (TUC_KON_283, TIP1-A_5152), administrators choose (ANLW_IA_BESTANDSNETZE), and routes, names, packet filter
+//! and DHCP follow without a restart (A_21899). The last list that was good stays, and the one before it can be taken up again.
+
+use crate::events::Event;
+use crate::net::Net;
+use crate::{Failure, Inner, tls_service};
+use base::{Code, Severity, Timestamp};
+use network::{Forward, Legacy, Network, Plan};
+use pki::Purpose;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use soap::inventory::{Inventory, InventoryNetwork};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddrV4};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use store::Store;
+
+const STORE: &str = "legacy";
+/// Kind of documents that say what administrators have decided, by ID.
+pub(crate) const CHOICES: &str = "legacy-choice";
+/// Between two downloads, and after one that failed.
+const DAILY: Duration = Duration::from_secs(86_400);
+const AGAIN: Duration = Duration::from_secs(3600);
+/// Most that downloads of many devices are apart (GS-A_5013).
+const SPREAD: u64 = 3600;
+
+/// A list as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    text: String,
+    since: Timestamp,
+}
+
+/// The list in use, and the one before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Lists {
+    current: Option<Kept>,
+    before: Option<Kept>,
+    /// Somebody has gone back from this version: only a newer one is taken.
+    left: Option<[u16; 3]>,
+}
+
+/// What is known of the networks beside the TI.
+#[derive(Default)]
+pub(crate) struct Known {
+    inventory: Option<Arc<Inventory>>,
+    /// What administrators have decided, by ID.
+    choices: BTreeMap<String, bool>,
+}
+
+impl Known {
+    /// What is stored; a list that cannot be read any more gives way to the one before it.
+    pub fn open(store: &Store) -> Result<Self, Failure> {
+        let lists: Lists = store.get(STORE, "lists")?.unwrap_or_default();
+        let read = |kept: &Option<Kept>| {
+            let text = &kept.as_ref()?.text;
+            let read = Inventory::parse(text);
+            read.inspect_err(|error| tracing::error!(%error, "stored list of networks beside the TI"))
+                .ok()
+        };
+        Ok(Self {
+            inventory: read(&lists.current).or_else(|| read(&lists.before)).map(Arc::new),
+            choices: store.all(CHOICES)?.into_iter().collect(),
+        })
+    }
+}
+
+fn version(number: [u16; 3]) -> String {
+    number.map(|one| one.to_string()).join(".")
+}
+
+/// Is `domain` this one, or below it?
+fn is_within(domain: &str, other: &str) -> bool {
+    let (domain, other) = (domain.to_ascii_lowercase(), other.to_ascii_lowercase());
+    domain == other || domain.ends_with(&format!(".{other}"))
+}
+
+impl Inner {
+    fn inventory(&self, net: &Net) -> (Option<Arc<Inventory>>, BTreeMap<String, bool>) {
+        let known = net.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+        (known.inventory.clone(), known.choices.clone())
+    }
+
+    /// Those that are to be used today.
+    fn is_chosen(&self, net: &Net, one: &InventoryNetwork, choices: &BTreeMap<String, bool>) -> bool {
+        let now = Timestamp::from_second(self.believed()).unwrap_or_default();
+        let wanted = choices.get(&one.id).copied().unwrap_or(net.settings.new_legacy);
+        wanted && one.is_valid_at(now)
+    }
+
+    /// Puts the networks beside the TI into a plan. One that has no place here (it collides with the TI or with the practice) is
+    /// left out, and the others are not.
+    pub(crate) fn add_legacy(&self, net: &Net, plan: &mut Plan) -> Vec<String> {
+        let (inventory, choices) = self.inventory(net);
+        let Some(profile) = net.environment().profile().ok() else {
+            return Vec::new();
+        };
+        let mut left_out = Vec::new();
+        for one in inventory.iter().flat_map(|inventory| &inventory.networks) {
+            let mut networks = Vec::new();
+            for (address, bits) in &one.networks {
+                let network = Network::try_from(format!("{address}/{bits}")).ok();
+                let wrong = match network {
+                    None => Some(format!("{address}/{bits} is no network of version 4")),
+                    Some(network) => plan.no_legacy(network, &profile),
+                };
+                match (wrong, network) {
+                    (None, Some(network)) => networks.push(network),
+                    (wrong, _) => left_out.push(format!("{}: {}", one.id, wrong.unwrap_or_default())),
+                }
+            }
+            let servers = one.servers.iter().filter_map(|server| match server {
+                // whoever knows the names of a network is in it
+                IpAddr::V4(server) if networks.iter().any(|network| network.contains(*server)) => {
+                    Some(*server)
+                }
+                _ => None,
+            });
+            let legacy = Legacy {
+                names: servers.collect(),
+                active: self.is_chosen(net, one, &choices),
+                networks,
+            };
+            if let Some(names) = plan
+                .resolver
+                .as_mut()
+                .filter(|_| legacy.active && !legacy.names.is_empty())
+            {
+                // nobody beside the TI answers for names of the TI or of the practice
+                let taken = names.forwards.iter().any(|other| {
+                    is_within(&one.domain, &other.domain) || is_within(&other.domain, &one.domain)
+                });
+                let servers = match plan.ti.is_some() {
+                    true => legacy
+                        .names
+                        .iter()
+                        .map(|name| SocketAddrV4::new(*name, 53))
+                        .collect(),
+                    // without a tunnel nobody is asked
+                    false => Default::default(),
+                };
+                match taken || is_within(&one.domain, "konlan") {
+                    true => left_out.push(format!("{}: names of {} are others' already", one.id, one.domain)),
+                    false => names.forwards.push(Forward {
+                        domain: one.domain.clone(),
+                        servers,
+                    }),
+                }
+            }
+            plan.legacy.push(legacy);
+        }
+        left_out
+    }
+
+    /// Judges a list, stores and uses it. Is it new?
+    async fn take_inventory(&self, net: &Net, text: &str) -> Result<bool, Failure> {
+        let failed = |reason: String| Failure::new(Code::LEGACY_NETWORKS, reason);
+        let read = Inventory::parse(text).map_err(|error| failed(error.to_string()))?;
+        let lists: Lists = self.store.get(STORE, "lists")?.unwrap_or_default();
+        if lists.current.as_ref().is_some_and(|current| current.text == text) {
+            return Ok(false);
+        }
+        let old = self.inventory(net).0.map(|inventory| inventory.version);
+        if let Some(left) = lists.left.filter(|left| read.version <= *left) {
+            tracing::debug!(
+                version = version(read.version),
+                left = version(left),
+                "left before"
+            );
+            return Ok(false);
+        }
+        if let Some(old) = old.filter(|old| read.version < *old) {
+            let text = format!("version {} is older than {}", version(read.version), version(old));
+            return Err(failed(text));
+        }
+        // a list without anything would take every network away
+        if read.networks.is_empty() && !read.refused.is_empty() {
+            return Err(failed(read.refused.join("; ")));
+        }
+        for refused in &read.refused {
+            tracing::warn!(refused, "network beside the TI");
+        }
+        let new = Lists {
+            current: Some(Kept {
+                text: text.to_owned(),
+                since: self.clock.now(),
+            }),
+            before: lists.current,
+            left: None,
+        };
+        self.store.put(STORE, "lists", &new)?;
+        self.use_inventory(net, read, old).await;
+        Ok(true)
+    }
+
+    async fn use_inventory(&self, net: &Net, inventory: Inventory, old: Option<[u16; 3]>) {
+        let parameters = vec![
+            ("OldVersion", old.map(version).unwrap_or_default()),
+            ("NewVersion", version(inventory.version)),
+        ];
+        net.legacy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .inventory = Some(Arc::new(inventory));
+        self.raise(Event::info("KSR/UPDATE_KONFIG", None, parameters));
+        // said where it failed, and tried again
+        let _ = self.replan(net, false).await;
+    }
+
+    /// Fetches the list now (TUC_KON_283). Is it new?
+    pub async fn update_legacy(self: &Arc<Self>) -> Result<bool, Failure> {
+        let failed = |reason: &str| Failure::new(Code::LEGACY_NETWORKS, reason);
+        let net = self.net.clone().ok_or_else(|| failed("no [network]"))?;
+        let url = net.settings.inventory.clone();
+        let url = url.ok_or_else(|| failed("network.inventory names no configuration service"))?;
+        let _one = net.updating.lock().await;
+        let fetched = tls_service::fetch(self, &url, &Purpose::CONFIGURATION, soap::inventory::LONGEST).await;
+        let outcome = match fetched {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => self.take_inventory(&net, &text).await,
+                Err(_) => Err(failed("not text")),
+            },
+            Err(failure) => Err(failure.within(Code::LEGACY_NETWORKS)),
+        };
+        if let Err(failure) = &outcome {
+            let parameters = vec![
+                ("Error", Code::LEGACY_NETWORKS.number().to_string()),
+                ("Detail", failure.detail()),
+            ];
+            self.log(&Event::quiet("KSR/ERROR", Severity::Error, parameters));
+        }
+        outcome
+    }
+
+    /// Takes up the list before the one in use; only a newer one than that is taken by itself then. `false` if there is none.
+    pub async fn step_back_legacy(&self) -> Result<bool, Failure> {
+        let Some(net) = self.net.clone() else {
+            return Ok(false);
+        };
+        let _one = net.updating.lock().await;
+        let lists: Lists = self.store.get(STORE, "lists")?.unwrap_or_default();
+        let Some(before) = lists.before else {
+            return Ok(false);
+        };
+        let read =
+            Inventory::parse(&before.text).map_err(|error| Failure::new(Code::LEGACY_NETWORKS, error))?;
+        let old = self.inventory(&net).0.map(|inventory| inventory.version);
+        let new = Lists {
+            current: Some(before),
+            before: None,
+            left: old,
+        };
+        self.store.put(STORE, "lists", &new)?;
+        self.use_inventory(&net, read, old).await;
+        Ok(true)
+    }
+
+    /// An administrator's word on one network; `None` leaves it to `network.new_legacy`.
+    pub async fn choose_legacy(&self, id: &str, active: Option<bool>) -> Result<(), Failure> {
+        let unknown = || Failure::new(Code::SYNTAX, "no such network beside the TI");
+        let net = self.net.clone().ok_or_else(unknown)?;
+        let _one = net.updating.lock().await;
+        let (inventory, choices) = self.inventory(&net);
+        let mut all = inventory.iter().flat_map(|inventory| &inventory.networks);
+        // one that was decided on and is gone from the list may be forgotten
+        let forgotten = active.is_none() && choices.contains_key(id);
+        if !forgotten && !all.any(|one| one.id == id) {
+            return Err(unknown());
+        }
+        match active {
+            Some(active) => self.store.put(CHOICES, id, &active)?,
+            None => self.store.delete(CHOICES, id)?,
+        }
+        self.reload_legacy()?;
+        self.replan(&net, false).await
+    }
+
+    /// What administrators have decided is read anew; it has an effect with the next look at the network.
+    pub(crate) fn reload_legacy(&self) -> Result<(), Failure> {
+        let choices = self.store.all(CHOICES)?.into_iter().collect();
+        if let Some(net) = &self.net {
+            net.legacy.lock().unwrap_or_else(PoisonError::into_inner).choices = choices;
+        }
+        Ok(())
+    }
+
+    /// The networks beside the TI as administrators see them.
+    pub fn legacy_view(&self) -> Result<Value, Failure> {
+        let Some(net) = &self.net else {
+            return Ok(json!({ "configured": false }));
+        };
+        let (inventory, choices) = self.inventory(net);
+        let lists: Lists = self.store.get(STORE, "lists")?.unwrap_or_default();
+        let read = |kept: Option<Kept>| Some(Inventory::parse(&kept?.text).ok()?.version);
+        let networks = inventory
+            .iter()
+            .flat_map(|inventory| &inventory.networks)
+            .map(|one| {
+                let networks = one
+                    .networks
+                    .iter()
+                    .map(|(address, bits)| format!("{address}/{bits}"));
+                json!({
+                    "id": one.id, "name": one.name, "networks": networks.collect::<Vec<_>>(),
+                    "domain": one.domain, "servers": one.servers,
+                    "from": one.valid.0.to_string(), "to": one.valid.1.to_string(),
+                    "chosen": choices.get(&one.id), "active": self.is_chosen(net, one, &choices),
+                })
+            });
+        Ok(json!({
+            "configured": net.settings.inventory.is_some(),
+            "version": inventory.as_ref().map(|inventory| version(inventory.version)),
+            "since": lists.current.as_ref().map(|kept| kept.since.to_string()),
+            "before": read(lists.before).map(version),
+            "networks": networks.collect::<Vec<_>>(),
+            "refused": inventory.as_ref().map(|inventory| inventory.refused.clone()).unwrap_or_default(),
+            "left_out": self.plan(net).1,
+        }))
+    }
+
+    /// Fetches the list daily, and whenever the tunnel has come up for the first time, for ever.
+    pub(crate) async fn keep_legacy(self: Arc<Self>) {
+        let spread = crypto::random::<8>().map_or(0, |bytes| u64::from_be_bytes(bytes) % SPREAD);
+        loop {
+            while !self.reaches_ti() || self.trust().is_none() {
+                self.clock.sleep(Duration::from_secs(5)).await;
+            }
+            let pause = match self.update_legacy().await {
+                Ok(_) => DAILY + Duration::from_secs(spread),
+                Err(failure) => {
+                    tracing::warn!(detail = failure.detail(), "networks beside the TI");
+                    AGAIN
+                }
+            };
+            self.clock.sleep(pause).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_compared_whole() {
+        assert!(is_within("kv-safenet.de", "KV-SafeNet.de"));
+        assert!(is_within("www.kv-safenet.de", "kv-safenet.de"));
+        assert!(!is_within("ev-kv-safenet.de", "kv-safenet.de"));
+        assert!(!is_within("de", "kv-safenet.de"));
+    }
+}
