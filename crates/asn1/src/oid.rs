@@ -118,6 +118,8 @@ oids! {
     NK_VPN = "1.2.276.0.76.4.80";
     /// C.VPNK.VPN.
     VPNK_VPN = "1.2.276.0.76.4.81";
+    /// C.VPNK.VPN-SIS.
+    VPNK_VPN_SIS = "1.2.276.0.76.4.165";
     /// C.SMKT.AUT.
     SMKT_AUT = "1.2.276.0.76.4.82";
     /// C.SAK.AUT.

@@ -518,6 +518,14 @@ impl Config {
         if let Some(vpn) = &self.vpn {
             vpn.check().map_err(BadConfig::Range)?;
         }
+        let network = self.network.as_ref();
+        let sis = network.is_some_and(|network| network.internet == network::Internet::Sis);
+        if sis && self.vpn.as_ref().is_none_or(|vpn| vpn.user_space) {
+            // charon has one interface for all its tunnels: nobody could tell their packets apart
+            return Err(BadConfig::Range(
+                "network.internet = \"sis\" needs vpn, and the kernel's ESP",
+            ));
+        }
         self.alarm.check().map_err(BadConfig::Range)?;
         self.model.validate()?;
         Ok(())

@@ -122,10 +122,12 @@ impl NetworkSettings {
                 Err("network.inventory must begin with https://")
             }
             _ if self.poll > 10 => Err("network.poll is at most 10"),
-            // better said than a way to the Internet that never comes
-            _ if self.internet == Internet::Sis || !self.barred.is_empty() => Err(
-                "network.internet = \"sis\" and network.barred: there is no tunnel of the secure Internet service yet",
-            ),
+            _ if self.internet == Internet::Sis && self.gateway.is_none() => {
+                Err("network.internet = \"sis\" needs network.gateway")
+            }
+            _ if self.internet != Internet::Sis && !self.barred.is_empty() => {
+                Err("network.barred is for network.internet = \"sis\"")
+            }
             _ => Ok(()),
         }
     }
@@ -134,7 +136,7 @@ impl NetworkSettings {
 /// What is known at the moment, besides the settings.
 #[derive(Default, Clone)]
 struct Facts {
-    doors: BTreeSet<Ipv4Addr>,
+    doors: BTreeSet<(Service, Ipv4Addr)>,
     standing: BTreeMap<Service, Standing>,
     inside: BTreeMap<Service, Inside>,
     /// By address as it is written in the settings.
@@ -261,7 +263,11 @@ impl Inner {
             .map(|vpn| four(&vpn.name_servers))
             .unwrap_or_default();
         let ti = facts.standing.get(&Service::Ti).cloned();
-        let sis = facts.standing.get(&Service::Sis).cloned();
+        // never without the TI: what leads into it would go on without being asked (TUC_KON_304)
+        let sis = ti
+            .is_some()
+            .then(|| facts.standing.get(&Service::Sis).cloned())
+            .flatten();
         let (listen, admin) = (self.config.listen.port(), self.config.listen_admin.port());
         let mut tcp = BTreeSet::from([listen, admin]);
         tcp.extend(self.config.ldap.iter().map(|ldap| ldap.listen.port()));
@@ -289,7 +295,7 @@ impl Inner {
             intranet: settings.intranet.clone(),
             redirect: settings.redirect,
             internet: settings.internet,
-            doors: facts.doors,
+            doors: facts.doors.into_iter().map(|(_, address)| address).collect(),
             resolver: settings
                 .dns
                 .then(|| self.names(net, &names, ti.as_ref(), sis.as_ref())),
@@ -589,10 +595,10 @@ impl Inner {
 
     /// Which interface a tunnel has.
     pub(crate) fn interface(&self, service: Service, path: DataPath) -> String {
-        match (path, service) {
-            (DataPath::Kernel, service) => service.interface().into(),
-            (DataPath::UserSpace, Service::Ti) => "ipsec0".into(),
-            (DataPath::UserSpace, Service::Sis) => "ipsec1".into(),
+        match path {
+            DataPath::Kernel => service.interface().into(),
+            // charon has one for all its tunnels
+            DataPath::UserSpace => "ipsec0".into(),
         }
     }
 
@@ -639,7 +645,10 @@ fn code(error: &HandsError) -> Code {
 struct Door(Weak<Inner>);
 
 impl Door {
-    async fn change(&self, change: impl FnOnce(&mut BTreeSet<Ipv4Addr>) + Send) -> Result<(), String> {
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut BTreeSet<(Service, Ipv4Addr)>) + Send,
+    ) -> Result<(), String> {
         let inner = self.0.upgrade().ok_or("switched off")?;
         let Some(net) = &inner.net else { return Ok(()) };
         net.with_facts(|facts| change(&mut facts.doors));
@@ -651,7 +660,7 @@ impl Door {
 }
 
 impl Gate for Door {
-    fn open(&self, _: Service, address: Ipv4Addr) -> Later<'_, Result<(), String>> {
+    fn open(&self, service: Service, address: Ipv4Addr) -> Later<'_, Result<(), String>> {
         Box::pin(async move {
             let inner = self.0.upgrade().ok_or("switched off")?;
             let Some(net) = &inner.net else { return Ok(()) };
@@ -662,14 +671,14 @@ impl Gate for Door {
             }
             drop(inner);
             let opened = self.change(move |doors| {
-                doors.insert(address);
+                doors.insert((service, address));
             });
             let outcome = opened.await;
             if outcome.is_err()
                 && let Some(inner) = self.0.upgrade()
                 && let Some(net) = &inner.net
             {
-                net.with_facts(|facts| facts.doors.remove(&address));
+                net.with_facts(|facts| facts.doors.remove(&(service, address)));
             }
             outcome
         })
@@ -693,7 +702,7 @@ impl Gate for Door {
                 });
             }
             let closed = self.change(move |doors| {
-                doors.remove(&address);
+                doors.remove(&(service, address));
             });
             // said where it failed
             let _ = closed.await;
@@ -706,7 +715,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_built_is_refused() {
+    fn settings_that_contradict_each_other_are_refused() {
         let text = "[lan]\nname = \"lan\"\naddress = \"192.168.1.2\"\nnetwork = \"192.168.1.0/24\"\n";
         let check = |first: &str| {
             toml::from_str::<NetworkSettings>(&format!("{first}{text}"))
@@ -716,6 +725,7 @@ mod tests {
         assert_eq!(check(""), Ok(()));
         assert_eq!(check("internet = \"iag\"\n"), Ok(()));
         assert!(check("internet = \"sis\"\n").is_err());
+        assert_eq!(check("internet = \"sis\"\ngateway = \"192.168.1.1\"\n"), Ok(()));
         assert!(check("barred = [{ network = \"1.2.3.0/24\" }]\n").is_err());
         assert!(check("helper = \"/run/x\"\nprefix = [\"ip\"]\n").is_err());
     }

@@ -1,6 +1,7 @@
 //! The tunnel of this instance: charon is started and watched, a [`network::Tunnel`] built with the certificate that serves now
 //! ([`identity::select::tunnel`]), changed beside the old one when another serves, and used as the last proof of the lifetime
-//! extension. What happens to it are events and the condition EC_No_VPN_TI_Connection.
+//! extension. What happens to it are events and the condition EC_No_VPN_TI_Connection. The tunnel of the secure Internet service, if
+//! it is wanted (`network.internet`), stands beside it with the same certificate, and never without it.
 
 use crate::events::Event;
 use crate::state::Condition;
@@ -70,6 +71,9 @@ pub struct VpnSettings {
     /// Concentrators that are always there instead, in the order in which they are tried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concentrators: Vec<FixedConcentrator>,
+    /// The same for the secure Internet service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sis_concentrators: Vec<FixedConcentrator>,
 }
 
 fn charon() -> Vec<String> {
@@ -92,13 +96,17 @@ impl VpnSettings {
         match (&self.domain, self.concentrators.is_empty()) {
             (None, true) => return Err("vpn needs a domain with name_servers, or concentrators"),
             (Some(_), false) => return Err("vpn has a domain or concentrators, not both"),
+            (Some(_), true) if !self.sis_concentrators.is_empty() => {
+                return Err("vpn has a domain or concentrators, not both");
+            }
             (Some(domain), true) if !name(domain) => return Err("vpn.domain must be a domain"),
             (Some(_), true) if self.name_servers.is_empty() => {
                 return Err("vpn.domain needs vpn.name_servers");
             }
             _ => {}
         }
-        match self.concentrators.iter().all(|one| name(&one.name)) {
+        let mut fixed = self.concentrators.iter().chain(&self.sis_concentrators);
+        match fixed.all(|one| name(&one.name)) {
             true if self.keepalive_seconds != Some(0) => Ok(()),
             true => Err("vpn.keepalive_seconds must not be 0"),
             false => Err("vpn.concentrators.name must be a host name"),
@@ -116,7 +124,10 @@ impl VpnSettings {
 impl VpnSettings {
     fn directory(&self) -> Result<Arc<dyn Directory>, Failure> {
         Ok(match &self.domain {
-            None => Arc::new(Fixed(self.concentrators.clone())),
+            None => Arc::new(Fixed([
+                (Service::Ti, self.concentrators.clone()),
+                (Service::Sis, self.sis_concentrators.clone()),
+            ])),
             Some(domain) => {
                 let servers = NameServers::new(&self.name_servers, domain);
                 Arc::new(servers.map_err(|error| Failure::new(Code::VPN_TI, error))?)
@@ -126,11 +137,12 @@ impl VpnSettings {
 }
 
 /// Concentrators from the configuration.
-struct Fixed(Vec<FixedConcentrator>);
+struct Fixed([(Service, Vec<FixedConcentrator>); 2]);
 
 impl Directory for Fixed {
-    fn find(&self, _: Service) -> Later<'_, Result<Places, DirectoryError>> {
-        let places = self.0.iter().map(|one| Place {
+    fn find(&self, service: Service) -> Later<'_, Result<Places, DirectoryError>> {
+        let all = self.0.iter().filter(|(of, _)| *of == service);
+        let places = all.flat_map(|(_, all)| all).map(|one| Place {
             concentrator: Concentrator {
                 name: one.name.clone(),
                 address: one.address,
@@ -152,6 +164,34 @@ pub(crate) struct Vpn {
     turn: bool,
     /// When a generation was last refused beside a tunnel that stands.
     refused: BTreeMap<u32, Duration>,
+    /// The tunnel of the secure Internet service.
+    sis: Sis,
+}
+
+/// The tunnel of the secure Internet service: with the certificate that the tunnel into the TI stands with.
+#[derive(Default)]
+struct Sis {
+    tunnel: Option<Arc<Tunnel>>,
+    generation: Option<u32>,
+    down_since: Option<Timestamp>,
+    /// When the certificate of the other tunnel was last refused here.
+    refused: Option<(u32, Duration)>,
+}
+
+/// The name of an event about a tunnel.
+fn topic(service: Service, what: &str) -> String {
+    let name = match service {
+        Service::Ti => "TI",
+        Service::Sis => "SIS",
+    };
+    format!("NETWORK/VPN_{name}/{what}")
+}
+
+/// What the tunnel of the secure Internet service is built with.
+struct Beside<'s> {
+    settings: &'s VpnSettings,
+    path: DataPath,
+    changes: (mpsc::UnboundedSender<Change>, mpsc::UnboundedReceiver<Change>),
 }
 
 impl Inner {
@@ -161,7 +201,7 @@ impl Inner {
 
     /// The tunnel takes itself down when nobody holds it any more.
     pub(crate) fn let_tunnel_go(&self) {
-        self.with_vpn(|vpn| vpn.tunnel = None);
+        self.with_vpn(|vpn| (vpn.tunnel, vpn.sis.tunnel) = (None, None));
     }
 
     pub(crate) fn tunnel(&self) -> Option<Arc<Tunnel>> {
@@ -180,10 +220,14 @@ impl Inner {
 
     /// CAs of concentrators with the roots above them, signers of revocation lists, and the list. `None` without one: nobody is
     /// believed then (4173).
-    fn belief(&self) -> Option<Trust> {
+    fn belief(&self, service: Service) -> Option<Trust> {
         let space = self.space();
         let (list, crl) = (space.list()?, space.crl()?);
-        let cas = list.cas.iter().filter(|ca| ca.types.contains(&oid::VPNK_VPN));
+        let kind = match service {
+            Service::Ti => oid::VPNK_VPN,
+            Service::Sis => oid::VPNK_VPN_SIS,
+        };
+        let cas = list.cas.iter().filter(|ca| ca.types.contains(&kind));
         let others = list.crl_signers.iter().chain(&self.identities.origin.roots);
         Some(Trust {
             authorities: cas.map(|ca| ca.certificate.der().to_vec()).collect(),
@@ -232,12 +276,18 @@ impl Inner {
                 tracing::error!(detail = failure.detail(), "VPN");
             }
             self.tunnel_gone(Service::Ti).await;
-            if self.with_vpn(|vpn| vpn.down_since.is_none()) {
-                self.tunnel_down();
+            self.tunnel_gone(Service::Sis).await;
+            self.tunnel_down(Service::Ti);
+            if self.with_vpn(|vpn| vpn.sis.tunnel.is_some()) {
+                self.tunnel_down(Service::Sis);
             }
             self.with_vpn(|vpn| {
                 *vpn = Vpn {
                     down_since: vpn.down_since,
+                    sis: Sis {
+                        down_since: vpn.sis.down_since,
+                        ..Sis::default()
+                    },
                     ..Vpn::default()
                 }
             });
@@ -250,7 +300,7 @@ impl Inner {
     async fn run_tunnel(self: &Arc<Self>, settings: &VpnSettings) -> Result<(), Failure> {
         let failed = |error: network::IkeError| Failure::new(Code::VPN_TI, error);
         self.with_vpn(|vpn| vpn.down_since.get_or_insert_with(|| self.clock.now()).to_owned());
-        let ready = || Some((self.belief()?, self.tunnel_credentials(None)?));
+        let ready = || Some((self.belief(Service::Ti)?, self.tunnel_credentials(None)?));
         let (belief, (generation, credentials)) = loop {
             if let Some(ready) = ready() {
                 break ready;
@@ -282,7 +332,7 @@ impl Inner {
             service: Service::Ti,
             profile: Arc::new(profile),
             credentials,
-            trust: belief.clone(),
+            trust: belief,
         };
         let (sender, mut changes) = mpsc::unbounded_channel();
         let begun = Tunnel::begin(
@@ -299,27 +349,94 @@ impl Inner {
             vpn.tunnel = Some(tunnel.clone());
             vpn.generation = Some(generation);
         });
-        let mut believed = Some(belief);
+        let mut beside = Beside {
+            settings,
+            path,
+            changes: mpsc::unbounded_channel(),
+        };
         loop {
             tokio::select! {
                 change = changes.recv() => match change {
-                    Some(change) => self.tunnel_changed(&change, path).await,
+                    Some(change) => self.tunnel_changed(Service::Ti, &change, path).await,
                     None => return Err(Failure::new(Code::VPN_TI, "the tunnel has ended")),
                 },
+                Some(change) = beside.changes.1.recv() => self.tunnel_changed(Service::Sis, &change, path).await,
                 () = self.clock.sleep(LOOK) => {}
                 () = self.vpn_again.notified() => {}
             }
             if charon.has_ended() {
                 return Err(Failure::new(Code::VPN_TI, "charon has ended"));
             }
-            let newest = self.belief();
-            if newest != believed {
-                tunnel.trust(newest.clone().unwrap_or_default()).await;
-                believed = newest;
-            }
+            tunnel.trust(self.belief(Service::Ti).unwrap_or_default()).await;
             self.renew_tunnel(&tunnel).await;
+            if let Err(failure) = self.keep_sis(&charon, &tunnel, &beside).await {
+                tracing::warn!(detail = failure.detail(), "secure Internet service");
+            }
             self.tell_of_tunnel();
         }
+    }
+
+    /// The tunnel of the secure Internet service, as long as the other one stands.
+    async fn keep_sis(
+        self: &Arc<Self>,
+        charon: &Charon,
+        ti: &Tunnel,
+        beside: &Beside<'_>,
+    ) -> Result<(), Failure> {
+        let failed = |error: network::IkeError| Failure::new(Code::VPN_SIS, error);
+        let state = ti.state();
+        if !self.wants_sis() || !matches!(state, TunnelState::Up { .. }) {
+            // whoever holds it last takes it down, which is told as it happens
+            self.with_vpn(|vpn| vpn.sis.tunnel = None);
+            return Ok(());
+        }
+        let belief = self.belief(Service::Sis).unwrap_or_default();
+        let generation = self.with_vpn(|vpn| vpn.generation);
+        // the certificate of the other one: nobody tries anything new here
+        let credentials = match self.tunnel_credentials(Some(&state)) {
+            Some((number, credentials)) if Some(number) == generation => credentials,
+            _ => return Ok(()),
+        };
+        let Some(tunnel) = self.with_vpn(|vpn| vpn.sis.tunnel.clone()) else {
+            self.with_vpn(|vpn| vpn.sis.down_since.get_or_insert(self.clock.now()).to_owned());
+            let order = TunnelOrder {
+                service: Service::Sis,
+                profile: Arc::new(beside.settings.profile()?),
+                credentials,
+                trust: belief,
+            };
+            let begun = Tunnel::begin(
+                charon,
+                beside.path,
+                order,
+                beside.settings.directory()?,
+                self.gate(),
+                self.clock.clone(),
+                beside.changes.0.clone(),
+            );
+            let tunnel = Arc::new(begun.await.map_err(failed)?);
+            self.with_vpn(|vpn| (vpn.sis.tunnel, vpn.sis.generation) = (Some(tunnel), generation));
+            return Ok(());
+        };
+        tunnel.trust(belief).await;
+        let now = self.clock.elapsed();
+        let (known, refused) = self.with_vpn(|vpn| (vpn.sis.generation, vpn.sis.refused));
+        let again = refused.is_none_or(|(of, at)| Some(of) != generation || now >= at + RENEW_AGAIN);
+        if known == generation || !again {
+            return Ok(());
+        }
+        let outcome = tunnel.renew(credentials).await;
+        // one that does not stand is built with it next
+        match outcome.is_ok() || matches!(tunnel.state(), TunnelState::Down { .. }) {
+            true => self.with_vpn(|vpn| vpn.sis.generation = generation),
+            false => self.with_vpn(|vpn| vpn.sis.refused = generation.map(|generation| (generation, now))),
+        }
+        Ok(())
+    }
+
+    fn wants_sis(&self) -> bool {
+        let network = self.config.network.as_ref();
+        network.is_some_and(|network| network.internet == network::Internet::Sis)
     }
 
     /// Changes the tunnel's certificate if another serves now.
@@ -350,51 +467,54 @@ impl Inner {
         }
     }
 
-    async fn tunnel_changed(&self, change: &Change, path: DataPath) {
+    async fn tunnel_changed(&self, service: Service, change: &Change, path: DataPath) {
         match change {
             Change::Up(place, sa) => {
                 // whoever hears of it may use it at once
-                if let Some(standing) = self.standing(place, sa, path) {
-                    self.tunnel_stands(Service::Ti, standing, place.inside.clone())
-                        .await;
+                if let Some(standing) = self.standing(service, place, sa, path) {
+                    self.tunnel_stands(service, standing, place.inside.clone()).await;
                 }
-                self.with_vpn(|vpn| (vpn.down_since, vpn.turn) = (None, false));
+                self.with_vpn(|vpn| match service {
+                    Service::Ti => (vpn.down_since, vpn.turn) = (None, false),
+                    Service::Sis => vpn.sis.down_since = None,
+                });
                 let inner = sa.inner.map(|inner| inner.to_string()).unwrap_or_default();
                 let parameters = vec![("IP", inner), ("Concentrator", place.concentrator.name.clone())];
-                self.raise(Event::info("NETWORK/VPN_TI/UP", None, parameters));
-                // much waits for the TI
-                self.look_again.notify_one();
+                self.raise(Event::info(&topic(service, "UP"), None, parameters));
+                if service == Service::Ti {
+                    // much waits for the TI
+                    self.look_again.notify_one();
+                }
             }
             Change::Down => {
-                self.tunnel_gone(Service::Ti).await;
-                self.tunnel_down();
+                self.tunnel_gone(service).await;
+                self.tunnel_down(service);
             }
             Change::Renewed(place, sa) => {
-                if let Some(standing) = self.standing(place, sa, path) {
-                    self.tunnel_stands(Service::Ti, standing, place.inside.clone())
-                        .await;
+                if let Some(standing) = self.standing(service, place, sa, path) {
+                    self.tunnel_stands(service, standing, place.inside.clone()).await;
                 }
                 let parameters = vec![("Suite", sa.suite.clone())];
                 self.log(&Event::quiet(
-                    "NETWORK/VPN_TI/RENEWED",
+                    &topic(service, "RENEWED"),
                     Severity::Info,
                     parameters,
                 ));
             }
             Change::Failed(attempt) => {
-                if attempt.reason == Reason::Refused {
+                if attempt.reason == Reason::Refused && service == Service::Ti {
                     self.with_vpn(|vpn| vpn.turn = true);
                 }
                 let [german, _] = attempt.reason.texts();
                 let place = attempt.place.as_ref().map(|place| place.name.clone());
                 let parameters = vec![
                     ("Concentrator", place.unwrap_or_default()),
-                    ("Error", attempt.reason.code(Service::Ti).number().to_string()),
+                    ("Error", attempt.reason.code(service).number().to_string()),
                     ("Bedeutung", german.to_owned()),
                     ("Detail", attempt.detail.clone()),
                 ];
                 self.log(&Event::quiet(
-                    "NETWORK/VPN_TI/FAILED",
+                    &topic(service, "FAILED"),
                     Severity::Warning,
                     parameters,
                 ));
@@ -402,9 +522,9 @@ impl Inner {
         }
     }
 
-    fn standing(&self, place: &Place, sa: &Sa, path: DataPath) -> Option<Standing> {
+    fn standing(&self, service: Service, place: &Place, sa: &Sa, path: DataPath) -> Option<Standing> {
         Some(Standing {
-            interface: self.interface(Service::Ti, path),
+            interface: self.interface(service, path),
             inner: sa.inner?,
             concentrator: place.concentrator.address,
             names: place
@@ -415,24 +535,32 @@ impl Inner {
         })
     }
 
-    /// Says once that the tunnel is gone, however that was noticed.
-    fn tunnel_down(&self) {
-        let first = self
-            .with_vpn(|vpn| vpn.down_since.replace(self.clock.now()))
-            .is_none();
+    /// Says once that a tunnel is gone, however that was noticed.
+    fn tunnel_down(&self, service: Service) {
+        let now = self.clock.now();
+        let first = self.with_vpn(|vpn| {
+            let since = match service {
+                Service::Ti => &mut vpn.down_since,
+                Service::Sis => &mut vpn.sis.down_since,
+            };
+            let first = since.is_none();
+            since.get_or_insert(now);
+            first
+        });
         if first {
             self.raise(Event {
                 severity: Severity::Warning,
-                ..Event::info("NETWORK/VPN_TI/DOWN", None, Vec::new())
+                ..Event::info(&topic(service, "DOWN"), None, Vec::new())
             });
         }
     }
 
     fn tell_of_tunnel(&self) {
-        let down = self.with_vpn(|vpn| vpn.down_since);
+        let (ti, sis) = self.with_vpn(|vpn| (vpn.down_since, vpn.sis.down_since));
         let now = self.clock.now().as_second();
-        let told = down.is_some_and(|since| now - since.as_second() >= TOLD_AFTER);
-        self.set_condition(Condition::NoVpnTiConnection, told);
+        let told = |down: Option<Timestamp>| down.is_some_and(|since| now - since.as_second() >= TOLD_AFTER);
+        self.set_condition(Condition::NoVpnTiConnection, told(ti));
+        self.set_condition(Condition::NoVpnSisConnection, self.wants_sis() && told(sis));
     }
 
     /// P4: a second tunnel with the candidate, beside the one that works.
@@ -470,26 +598,46 @@ impl Inner {
         }
     }
 
-    /// The tunnel as administrators see it.
+    /// The tunnels as administrators see them: the one into the TI, and in it that of the secure Internet service if it is wanted.
     pub fn vpn_view(&self) -> Value {
-        let generation = self.with_vpn(|vpn| vpn.generation);
-        match self.tunnel().map(|tunnel| tunnel.state()) {
+        let (generation, sis) = self.with_vpn(|vpn| (vpn.generation, vpn.sis.tunnel.clone()));
+        let mut view = match self.tunnel() {
             None => json!({ "configured": self.config.vpn.is_some(), "up": false }),
-            Some(TunnelState::Down { since, last }) => json!({
-                "configured": true, "up": false, "since": since.to_string(),
-                "last": last.map(|attempt| {
-                    let [german, english] = attempt.reason.texts();
-                    json!({
-                        "concentrator": attempt.place.map(|place| place.name), "de": german, "en": english,
-                        "detail": attempt.detail, "code": attempt.reason.code(Service::Ti).number(),
-                    })
-                }),
-            }),
-            Some(TunnelState::Up { since, place, sa }) => json!({
-                "configured": true, "up": true, "since": since.to_string(), "generation": generation,
-                "concentrator": place.concentrator.name, "inner": sa.inner.map(|inner| inner.to_string()),
-                "suite": sa.suite, "extended_sequence_numbers": sa.esn,
-            }),
+            Some(tunnel) => view_of(&tunnel.state(), Service::Ti),
+        };
+        let Some(fields) = view.as_object_mut() else {
+            return view;
+        };
+        if let Some(generation) = generation {
+            fields.insert("generation".into(), json!(generation));
         }
+        if self.wants_sis() {
+            let sis = match sis {
+                None => json!({ "configured": true, "up": false }),
+                Some(tunnel) => view_of(&tunnel.state(), Service::Sis),
+            };
+            fields.insert("sis".into(), sis);
+        }
+        view
+    }
+}
+
+fn view_of(state: &TunnelState, service: Service) -> Value {
+    match state {
+        TunnelState::Down { since, last } => json!({
+            "configured": true, "up": false, "since": since.to_string(),
+            "last": last.as_ref().map(|attempt| {
+                let [german, english] = attempt.reason.texts();
+                json!({
+                    "concentrator": attempt.place.as_ref().map(|place| &place.name), "de": german, "en": english,
+                    "detail": attempt.detail, "code": attempt.reason.code(service).number(),
+                })
+            }),
+        }),
+        TunnelState::Up { since, place, sa } => json!({
+            "configured": true, "up": true, "since": since.to_string(),
+            "concentrator": place.concentrator.name, "inner": sa.inner.map(|inner| inner.to_string()),
+            "suite": sa.suite, "extended_sequence_numbers": sa.esn,
+        }),
     }
 }

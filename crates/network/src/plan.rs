@@ -162,7 +162,7 @@ const MANY: usize = 512;
 /// Most networks beside the TI, with their name servers; 2,000 networks must be taken (A_20531).
 pub(crate) const LEGACY: usize = 8192;
 /// Interfaces that a tunnel may have: one of its own in the kernel, or charon's.
-pub(crate) const INTERFACES: [&str; 4] = ["vpn_ti", "vpn_sis", "ipsec0", "ipsec1"];
+pub(crate) const INTERFACES: [&str; 3] = ["vpn_ti", "vpn_sis", "ipsec0"];
 
 impl Adapter {
     fn judge(&self) -> Result<(), String> {

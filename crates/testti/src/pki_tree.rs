@@ -399,7 +399,7 @@ impl TestPki {
                 ),
                 ca(&self.hba_ca, vec![oid::HBA_AUT, oid::HBA_ENC]),
                 ca(&self.egk_ca, vec![oid::EGK_AUT, oid::EGK_ENC]),
-                ca(&self.vpn_ca, vec![oid::VPNK_VPN]),
+                ca(&self.vpn_ca, vec![oid::VPNK_VPN, oid::VPNK_VPN_SIS]),
             ],
             responders: vec![self.ocsp_signer.0.der().to_vec()],
             crl_signers: vec![self.crl_signer.0.der().to_vec()],

@@ -17,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// A service inside the TI, behind every concentrator.
 pub const SERVICE: &str = "172.24.0.10";
+/// A host in the Internet, behind the concentrator of the secure Internet service.
+pub const INTERNET: &str = "9.8.7.80";
 /// Networks of the TI's test environment, as a route.
 const TI: &str = "172.24.0.0/14";
 
@@ -93,6 +95,8 @@ pub struct Oddity {
     pub refuses: bool,
     /// It has no addresses to give.
     pub no_addresses: bool,
+    /// It leads into the secure Internet service.
+    pub sis: bool,
 }
 
 /// The whole laboratory.
@@ -346,13 +350,17 @@ impl Lab {
         self.next += 1;
         let host = Host::new(format!("{}v{number}", self.prefix)).unwrap();
         plug(&self.bridge, &host, transport(number));
-        host.ip(&["addr", "add", &format!("{SERVICE}/32"), "dev", "lo"])
+        let (service, inner, addresses, kind) = match oddity.sis {
+            false => (SERVICE, "172.16.0.0/13", "172.16.0.0/24", "ti"),
+            true => (INTERNET, "172.29.0.0/16", "172.29.0.0/24", "sis"),
+        };
+        host.ip(&["addr", "add", &format!("{service}/32"), "dev", "lo"])
             .unwrap();
         if path() == DataPath::Kernel {
             // policies take what a route has led out
-            host.ip(&["route", "add", "172.16.0.0/13", "dev", "wan"]).unwrap();
+            host.ip(&["route", "add", inner, "dev", "wan"]).unwrap();
         }
-        let name = format!("vpnk{number}.ti-extern.langlauf.test");
+        let name = format!("vpnk{number}.{kind}-extern.langlauf.test");
         let identity = self.pki.concentrator(&name).unwrap();
         let folder = self.folder.path().join(&name);
         let setup = Setup {
@@ -392,7 +400,7 @@ impl Lab {
                  local {{\n auth = ecdsa-sha256\n certs = vpnk.pem\n id = {said}\n }}\n \
                  remote {{\n auth = ecdsa-sha256\n cacerts = ca.pem\n revocation = relaxed\n }}\n \
                  children {{ ti {{\n local_ts = 0.0.0.0/0\n remote_ts = dynamic\n esp_proposals = aes256gcm16-ecp384bp{esn}\n }} }}\n }} }}\n\
-                 pools {{ p {{\n addrs = 172.16.0.0/24\n }} }}\n"
+                 pools {{ p {{\n addrs = {addresses}\n }} }}\n"
             ),
         );
         let station = Station {

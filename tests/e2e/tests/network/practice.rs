@@ -1,7 +1,7 @@
 //! A practice behind its Konnektor, which has no rights over the network: the helper, a process of its own, has them. A client in
 //! the LAN reaches a service of the TI through the tunnel, asks for names and for the time, and loses all of it with the tunnel.
 
-use crate::lab::{Host, Lab, NameServer, Oddity, interface, may, path};
+use crate::lab::{Host, INTERNET, Lab, NameServer, Oddity, Station, interface, may, path};
 use base::SystemClock;
 use konnektor::doctor::{Health, Whose};
 use langlauf::world::World;
@@ -130,6 +130,57 @@ fn reaches(client: &Host, to: &str) -> bool {
     client.exec(&["ping", "-c", "1", "-W", "1", to]).is_ok()
 }
 
+/// The concentrator of the secure Internet service, and a name server behind it.
+async fn internet(lab: &mut Lab, folder: &Path) -> (Station, NameServer) {
+    let oddity = Oddity {
+        sis: true,
+        ..Oddity::default()
+    };
+    let station = lab.station(oddity).await;
+    let file = folder.join("internet");
+    let records = format!(
+        "$TTL 300\n@ IN SOA ns.example.com. admin.example.com. 1 3600 600 86400 300\n@ IN NS ns.example.com.\n\
+         ns IN A {INTERNET}\nwww IN A {INTERNET}\n"
+    );
+    std::fs::write(&file, records).unwrap();
+    let address = format!("{INTERNET}:53").parse().unwrap();
+    let names = NameServer::inside(&station.host, address, "example.com", &file);
+    (station, names)
+}
+
+/// The secure Internet service: the practice reaches the Internet through its tunnel or not at all, and the TI through the other.
+async fn secure_internet(
+    world: &World,
+    client: &Host,
+    mut station: Station,
+    until: impl AsyncFn(&str, &dyn Fn() -> bool),
+) {
+    let inner = world.konnektor().unwrap().inner().clone();
+    let up = |wanted: bool| inner.vpn_view()["sis"]["up"] == wanted;
+    until("secure Internet service", &|| up(true)).await;
+    until("Internet", &|| reaches(client, INTERNET)).await;
+    assert!(reaches(client, OPEN));
+    until("name of the Internet", &|| {
+        ask(client, "www.example.com").contains(INTERNET)
+    })
+    .await;
+    // nobody in the Internet begins anything
+    assert!(
+        station
+            .host
+            .exec(&["ping", "-c", "1", "-W", "1", "192.168.10.50"])
+            .is_err()
+    );
+    station.charon.kill().await;
+    until("no secure Internet service", &|| up(false)).await;
+    until("no Internet", &|| !reaches(client, INTERNET)).await;
+    assert!(reaches(client, OPEN));
+    let log = e2e::logged(&inner);
+    for topic in ["NETWORK/VPN_SIS/UP", "NETWORK/VPN_SIS/DOWN"] {
+        assert!(log.iter().any(|(one, _)| one == topic), "{topic}");
+    }
+}
+
 /// Networks beside the TI: as they are listed and as administrators choose, without a restart; what is listed badly takes nothing
 /// else away.
 async fn beside_the_ti(world: &World, client: &Host, until: impl AsyncFn(&str, &dyn Fn() -> bool)) {
@@ -153,10 +204,7 @@ async fn beside_the_ti(world: &World, client: &Host, until: impl AsyncFn(&str, &
     );
     assert!(inner.update_legacy().await.unwrap());
     until("network beside the TI", &|| reaches(client, BESIDE)).await;
-    until("its names", &|| {
-        ask(client, "www.kv-safenet.de").contains(BESIDE)
-    })
-    .await;
+    until("its names", &|| ask(client, "www.kv-safenet.de").contains(BESIDE)).await;
     assert!(ask(client, "erezept.telematik-test").contains(OPEN));
     let view = inner.legacy_view().unwrap();
     assert_eq!(view["version"], "2.1.5");
@@ -202,18 +250,28 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     );
     let mut options = e2e::options(folder.path().join("world"));
     let station = "vpnk10.ti-extern.langlauf.test";
-    let records = [
+    let mut records = vec![
         format!("_isakmp._udp.ti-extern.langlauf.test. 60 IN SRV 10 0 500 {station}."),
         format!("{station}. 60 IN A 10.77.0.10"),
         format!(
             "{station}. 60 IN TXT \"txtvers=1\" \"NameserverTI={NAMES}\" \"DomainSrvTI=zugd.telematik-test\""
         ),
     ];
+    // two tunnels can be told apart only where the kernel enciphers
+    let sis = path() == DataPath::Kernel;
+    if sis {
+        let station = "vpnk11.sis-extern.langlauf.test";
+        records.extend([
+            format!("_isakmp._udp.sis-extern.langlauf.test. 60 IN SRV 10 0 500 {station}."),
+            format!("{station}. 60 IN A 10.77.0.11"),
+            format!("{station}. 60 IN TXT \"txtvers=1\" \"NameserverSIS={INTERNET}\" \"DomainSrvSIS=sis.langlauf.test\""),
+        ]);
+    }
     let outer = NameServer::start("langlauf.test", &records, &*clock).await;
     options.settings = format!(
         "[vpn]\nenvironment = \"TU\"\nuser_space = {}\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
-         [network]\nhelper = \"{}\"\ninventory = \"https://INVENTORY\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
+         [network]\nhelper = \"{}\"\ninternet = \"{}\"\ninventory = \"https://INVENTORY\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
          [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n\
          [network.dhcp]\nseconds = 3600\n[[network.dhcp.groups]]\nfirst = \"192.168.10.100\"\nlast = \"192.168.10.150\"\n\
@@ -224,6 +282,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         vpn.display(),
         outer.address,
         socket.display(),
+        if sis { "sis" } else { "none" },
     )
     .parse()
     .unwrap();
@@ -271,6 +330,10 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
             .ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])
             .unwrap();
     }
+    let internet = match sis {
+        true => Some(internet(&mut lab, folder.path()).await),
+        false => None,
+    };
     let (zone, ds) = signed_zone(folder.path());
     let beside = folder.path().join("beside");
     let records = format!(
@@ -452,6 +515,9 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
             .iter()
             .any(|(topic, _)| topic == "ANLW/FIREWALL/TOUCHED")
     );
+    if let Some((station, _names)) = internet {
+        secure_internet(&world, &client, station, until).await;
+    }
     // the helper dies: what stands goes on standing, and another one takes over
     drop(helper);
     assert!(own.exec(&["nft", "list", "table", "inet", "langlauf"]).is_ok());
