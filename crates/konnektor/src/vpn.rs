@@ -10,6 +10,7 @@ use asn1::oid;
 use base::{Code, Severity, Timestamp};
 use identity::select::{self, Choice};
 use identity::{Family, Kind, Outcome, Probe, Role, Stage};
+use network::locate::Inside;
 use network::{
     Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Environment, Later,
     NameServers, Place, Places, Profile, Reason, Sa, Service, Setup, Standing, Trust, Tunnel, TunnelOrder,
@@ -41,6 +42,9 @@ pub struct FixedConcentrator {
     pub name: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Name servers behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Ipv4Addr>,
 }
 
 /// The VPN client. Without it the TI is reached as the machine reaches it.
@@ -147,7 +151,10 @@ impl Directory for Fixed {
                 name: one.name.clone(),
                 address: one.address,
             },
-            inside: None,
+            inside: (!one.names.is_empty()).then(|| Inside {
+                nameservers: one.names.clone(),
+                zone: None,
+            }),
         });
         let places = places.collect();
         Box::pin(async { Ok(places) })

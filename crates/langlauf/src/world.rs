@@ -51,6 +51,8 @@ pub struct Options {
     pub konnektor: bool,
     /// Days that the certificates of the gSMC-K last.
     pub gsmc_k_days: u32,
+    /// Where practice systems find the Konnektor; everything else is on this machine only.
+    pub listen: Ipv4Addr,
 }
 
 impl Options {
@@ -64,6 +66,7 @@ impl Options {
             settings: toml::Table::new(),
             konnektor: true,
             gsmc_k_days: 1826,
+            listen: Ipv4Addr::LOCALHOST,
         }
     }
 }
@@ -193,12 +196,11 @@ fn merge(settings: &mut toml::Table, changes: &toml::Table) {
     }
 }
 
-async fn listen(fixed: bool, port: u16) -> Result<TcpListener> {
+async fn listen(address: Ipv4Addr, fixed: bool, port: u16) -> Result<TcpListener> {
     let port = if fixed { port } else { 0 };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address)
+    TcpListener::bind((address, port))
         .await
-        .with_context(|| format!("port {port} on 127.0.0.1 is taken: is another demo running?"))
+        .with_context(|| format!("port {port} on {address} is taken: is another demo running?"))
 }
 
 /// The card with this image; its state lies beside it.
@@ -227,15 +229,15 @@ impl World {
     pub async fn start(options: &Options, clock: Arc<dyn Clock>) -> Result<Self> {
         let folder = &options.folder;
         std::fs::create_dir_all(folder.join("cards"))?;
-        let ti = listen(options.fixed_ports, 9000).await?;
-        let vsdm_listener = listen(options.fixed_ports, 9001).await?;
-        let tls_listener = listen(options.fixed_ports, 9002).await?;
-        let access_listener = listen(options.fixed_ports, 9003).await?;
-        let configuration_listener = listen(options.fixed_ports, 9004).await?;
-        let sicct = listen(options.fixed_ports, 4742).await?;
-        let page = listen(options.fixed_ports, 8600).await?;
-        let https = listen(options.fixed_ports, 8443).await?;
-        let admin = listen(options.fixed_ports, 8500).await?;
+        let ti = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 9000).await?;
+        let vsdm_listener = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 9001).await?;
+        let tls_listener = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 9002).await?;
+        let access_listener = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 9003).await?;
+        let configuration_listener = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 9004).await?;
+        let sicct = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 4742).await?;
+        let page = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 8600).await?;
+        let https = listen(options.listen, options.fixed_ports, 8443).await?;
+        let admin = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 8500).await?;
         let announcements = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addresses = Addresses {
             konnektor: https.local_addr()?,

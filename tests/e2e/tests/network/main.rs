@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )] // tests
 
+mod demo;
 mod faults;
 mod filter;
 mod lab;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use testti::configuration::Beside;
 
 /// A service that clients may use, one only for the Konnektor, the TI's name server and its time server.
-const OPEN: &str = "172.30.0.10";
+pub const OPEN: &str = "172.30.0.10";
 const CENTRAL: &str = "172.24.0.10";
-const NAMES: &str = "172.24.0.53";
+pub const NAMES: &str = "172.24.0.53";
 const TIME: &str = "172.24.0.123";
 
 /// A network beside the TI, with a host that knows its names.
@@ -56,7 +56,7 @@ async fn helper_process() {
 }
 
 /// A zone of the TI, signed: its file, and the anchor as a DS record.
-fn signed_zone(folder: &Path) -> (PathBuf, String) {
+pub fn signed_zone(folder: &Path) -> (PathBuf, String) {
     let zone = "telematik-test";
     let file = folder.join("zone");
     let records = format!(
@@ -96,7 +96,7 @@ fn signed_zone(folder: &Path) -> (PathBuf, String) {
 }
 
 /// A DS record as a trust list says it.
-fn anchor(record: &str) -> pki::tsl::DnssecAnchor {
+pub fn anchor(record: &str) -> pki::tsl::DnssecAnchor {
     let words: Vec<&str> = record.split_whitespace().collect();
     let [zone, _, _, tag, algorithm, kind, digest @ ..] = words.as_slice() else {
         panic!("{record}");
@@ -111,7 +111,7 @@ fn anchor(record: &str) -> pki::tsl::DnssecAnchor {
 }
 
 /// What a client in the LAN is told about a name.
-fn ask(client: &Host, name: &str) -> String {
+pub fn ask(client: &Host, name: &str) -> String {
     let words = [
         "dig",
         "+time=1",
@@ -126,7 +126,7 @@ fn ask(client: &Host, name: &str) -> String {
     client.exec(&words).unwrap_or_default()
 }
 
-fn reaches(client: &Host, to: &str) -> bool {
+pub fn reaches(client: &Host, to: &str) -> bool {
     client.exec(&["ping", "-c", "1", "-W", "1", to]).is_ok()
 }
 
