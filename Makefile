@@ -24,7 +24,7 @@ setup: build-packages
 	  SUDO=""; [ "$$(id -u)" = 0 ] || SUDO=sudo; $$SUDO systemctl disable --now slapd.service; fi
 
 # real IKE peers, and hosts of our own to put them in
-NETWORK := bind9-dnsutils bind9-utils busybox-static charon-systemd chrony conntrack iperf3 iproute2 iputils-ping kea-dhcp4-server libcharon-extra-plugins libstrongswan-extra-plugins \
+NETWORK := bind9-dnsutils bind9-utils busybox-static charon-systemd chrony conntrack faketime iperf3 iproute2 iputils-ping kea-dhcp4-server libcharon-extra-plugins libstrongswan-extra-plugins \
   libstrongswan-standard-plugins nftables procps python3 strongswan-swanctl unbound
 
 # on a machine with systemd the packages start daemons of their own, which nobody here needs

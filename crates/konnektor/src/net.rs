@@ -313,6 +313,7 @@ impl Inner {
             legacy: Vec::new(),
             barred: settings.barred.clone(),
             dhcp: settings.dhcp.clone(),
+            mtu: net.vpn.as_ref().and_then(|vpn| vpn.mtu),
             tcp,
             udp,
         };

@@ -66,6 +66,10 @@ pub struct VpnSettings {
     /// Seconds between two questions whether the concentrator lives, instead of the environment's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive_seconds: Option<u32>,
+    /// Largest packet in the tunnels without ESP, bytes, 576 to 8076, instead of the environment's (VPN_TI_MTU, VPN_SIS_MTU); used
+    /// with `[network]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
     /// DNS_DOMAIN_VPN_ZUGD_INT: where the provider lists its concentrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -97,6 +101,9 @@ impl VpnSettings {
             let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
             !name.is_empty() && name.len() <= 200 && name.chars().all(letter)
         };
+        if self.mtu.is_some_and(|mtu| !network::MTU.contains(&mtu)) {
+            return Err("vpn.mtu must be 576 to 8076");
+        }
         match (&self.domain, self.concentrators.is_empty()) {
             (None, true) => return Err("vpn needs a domain with name_servers, or concentrators"),
             (Some(_), false) => return Err("vpn has a domain or concentrators, not both"),

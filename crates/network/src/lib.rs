@@ -37,7 +37,7 @@ pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
 pub use machine::{HandsError, Machine, Seen};
 pub use names::{Anchor, Forward, Names};
 pub use plan::{Adapter, Barred, Internet, Intranet, Legacy, Plan, Standing, Unsound};
-pub use profile::{Environment, Network, Networks, Profile, ProfileError, Suites};
+pub use profile::{Environment, MTU, Network, Networks, Profile, ProfileError, Suites};
 pub use resolve::NameServers;
 pub use time::{MOST as MAX_TIME_DIFFERENCE, Measured, TimeService};
 pub use tunnel::{

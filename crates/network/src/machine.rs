@@ -152,7 +152,7 @@ impl Machine {
         state.stale.retain(|address| !now.contains(address));
         self.kernel(plan).await.map_err(HandsError::Kernel)?;
         for standing in plan.ti.iter().chain(&plan.sis) {
-            self.interface(standing, plan, profile.mtu)
+            self.interface(standing, plan, plan.mtu.unwrap_or(profile.mtu))
                 .await
                 .map_err(HandsError::Route)?;
         }
@@ -332,6 +332,8 @@ impl Machine {
         let mut words = vec!["sysctl".to_owned(), "-q".into(), "-w".into()];
         let mut set = |name: &str, value: u8| words.push(format!("net.ipv4.{name}={value}"));
         set("ip_forward", 1);
+        // a path that loses large packets and says nothing is found out (RFC 4821)
+        set("tcp_mtu_probing", 1);
         for name in [
             "accept_redirects",
             "secure_redirects",

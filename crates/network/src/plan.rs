@@ -129,6 +129,9 @@ pub struct Plan {
     /// The server of addresses, if it is wanted.
     #[serde(default)]
     pub dhcp: Option<Dhcp>,
+    /// Largest packet in the tunnels without ESP, bytes, instead of the environment's (VPN_TI_MTU, VPN_SIS_MTU).
+    #[serde(default)]
+    pub mtu: Option<u32>,
 }
 
 /// Why a plan is not carried out.
@@ -293,6 +296,9 @@ impl Plan {
         if self.sis.is_some() && self.ti.is_none() {
             return wrong("the secure Internet service never without the TI".into());
         }
+        if self.mtu.is_some_and(|mtu| !crate::profile::MTU.contains(&mtu)) {
+            return wrong("the largest packet has 576 to 8076 bytes".into());
+        }
         if self.sis.is_some() && self.gateway.is_none() {
             return wrong("with the secure Internet service the router must be named".into());
         }
@@ -368,6 +374,7 @@ mod tests {
             resolver: None,
             time: None,
             dhcp: None,
+            mtu: None,
         }
     }
 
@@ -447,6 +454,7 @@ mod tests {
             }),
             Box::new(|plan| plan.sis = plan.ti.take()),
             Box::new(|plan| plan.tcp = (1..1000).collect()),
+            Box::new(|plan| plan.mtu = Some(100)),
             bad_names(
                 "telematik.\"\n include: /etc/shadow",
                 "drucker",

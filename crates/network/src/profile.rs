@@ -75,6 +75,9 @@ pub struct Networks {
     pub sis: Vec<Network>,
 }
 
+/// Largest packets in a tunnel that may be set (TAB_KON_639, TAB_KON_684).
+pub const MTU: std::ops::RangeInclusive<u32> = 576..=8076;
+
 impl Networks {
     /// Those that are reached through the tunnel into the TI.
     pub fn inside(&self) -> impl Iterator<Item = Network> + '_ {
@@ -196,7 +199,7 @@ impl Profile {
         if profile.keepalive_seconds == 0 || profile.keepalive_tries == 0 {
             return wrong("keep-alive needs an interval and tries");
         }
-        if !(576..=8076).contains(&profile.mtu) {
+        if !MTU.contains(&profile.mtu) {
             return wrong("mtu is 576 to 8076 (TAB_KON_639)");
         }
         Ok(profile)

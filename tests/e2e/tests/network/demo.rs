@@ -4,7 +4,7 @@
 
 use crate::lab::{Host, Lab, NameServer, Oddity, Station, may, path};
 use crate::practice::{NAMES, OPEN, anchor, ask, reaches, signed_zone};
-use base::{Clock, SystemClock};
+use base::SystemClock;
 use langlauf::demo::Walk;
 use langlauf::practice::{Operation, Practice};
 use langlauf::world::{Options, World};

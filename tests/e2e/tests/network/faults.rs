@@ -1,6 +1,8 @@
 //! What goes wrong between a practice and its provider, and how long it takes until packets pass again.
 
-use crate::lab::{Host, Lab, Oddity, SERVICE, Station, Watched, certificate, key, may, path, put, run};
+use crate::lab::{
+    Host, Lab, Oddity, SERVICE, Station, Watched, certificate, interface, key, may, path, put, run,
+};
 use crate::{lost, ping, ping_every};
 use network::{Change, Charon, DataPath, Setup};
 use std::time::Duration;
@@ -120,6 +122,70 @@ async fn the_line_is_what_it_is() {
         watched.tunnel.stop().await;
     }
     println!("up through a line that loses 30 %, five times: {took:?} ms");
+}
+
+/// A line that loses large packets and says nothing: the tunnel comes up, what the device sends finds its way by itself, and with a
+/// smaller `vpn.mtu` everything does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_black_hole_for_large_packets() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    let station = lab.station(Oddity::default()).await;
+    let nat = lab.behind_nat().await;
+    let chain = "{ type filter hook forward priority 0 ; }";
+    nat.exec(&["nft", "add", "chain", "ip", "nat", "hole", chain])
+        .unwrap();
+    nat.exec(&[
+        "nft", "add", "rule", "ip", "nat", "hole", "meta", "length", ">", "1340", "drop",
+    ])
+    .unwrap();
+    let started = lab.clock.elapsed();
+    let mut watched = lab.tunnel(lab.order(), &[&station.place]).await;
+    up(&mut watched, &lab).await;
+    let took = (lab.clock.elapsed() - started).as_millis();
+    // as the helper sets it
+    lab.konnektor
+        .exec(&["sysctl", "-qw", "net.ipv4.tcp_mtu_probing=1"])
+        .unwrap();
+    let mtu = |mtu: &str| {
+        lab.konnektor
+            .ip(&["link", "set", interface(), "mtu", mtu])
+            .unwrap()
+    };
+    let mut server = std::process::Command::new("ip")
+        .args(["netns", "exec", &station.host.name, "iperf3", "-s"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    lab.clock.sleep(Duration::from_millis(500)).await;
+    let sends = |other: &[&str]| {
+        let started = lab.clock.elapsed();
+        let words = ["timeout", "20", "iperf3", "-c", SERVICE, "-n", "200K"];
+        let outcome = lab.konnektor.exec(&[&words, other].concat());
+        outcome.map(|_| (lab.clock.elapsed() - started).as_millis())
+    };
+    mtu("1318");
+    let small = lab
+        .konnektor
+        .exec(&["ping", "-c", "1", "-W", "2", SERVICE])
+        .is_ok();
+    let large = lab
+        .konnektor
+        .exec(&["ping", "-c", "1", "-W", "2", "-M", "do", "-s", "1290", SERVICE])
+        .is_ok();
+    assert!(small && !large, "{small} {large}");
+    let own = sends(&[]).unwrap();
+    let (there, back) = {
+        mtu("1200");
+        (sends(&[]).unwrap(), sends(&["-R"]).unwrap())
+    };
+    println!(
+        "large packets are lost silently: up after {took} ms, 200 kB into the TI after {own} ms; with vpn.mtu = 1200 {there} ms, and {back} ms back"
+    );
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 /// How long packets are lost in a change of the certificate, at one a millisecond.

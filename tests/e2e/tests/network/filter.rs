@@ -221,6 +221,7 @@ impl Practice {
             resolver: None,
             time: None,
             dhcp: None,
+            mtu: None,
         }
     }
 

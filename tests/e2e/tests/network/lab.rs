@@ -95,6 +95,8 @@ pub struct Oddity {
     pub refuses: bool,
     /// It has no addresses to give.
     pub no_addresses: bool,
+    /// Its clock is ten years ahead.
+    pub ahead: bool,
     /// It leads into the secure Internet service.
     pub sis: bool,
 }
@@ -157,6 +159,7 @@ pub fn may() -> bool {
                 "unbound",
                 "nft",
                 "conntrack",
+                "faketime",
                 "chronyd",
                 "dnssec-signzone",
                 "dig",
@@ -363,8 +366,13 @@ impl Lab {
         let name = format!("vpnk{number}.{kind}-extern.langlauf.test");
         let identity = self.pki.concentrator(&name).unwrap();
         let folder = self.folder.path().join(&name);
+        let mut command = host.command("charon-systemd");
+        if oddity.ahead {
+            let clock = ["faketime", "-f", "+3650d"].map(str::to_owned);
+            command.splice(4..4, clock);
+        }
         let setup = Setup {
-            command: host.command("charon-systemd"),
+            command,
             path: path(),
             patience: patience(),
             ..Setup::new(folder.clone())
