@@ -316,7 +316,7 @@ impl Inner {
             "before": read(lists.before).map(version),
             "networks": networks.collect::<Vec<_>>(),
             "refused": inventory.as_ref().map(|inventory| inventory.refused.clone()).unwrap_or_default(),
-            "left_out": self.plan(net).1,
+            "left_out": self.plan(net).map(|(_, left_out)| left_out).unwrap_or_default(),
         }))
     }
 

@@ -9,8 +9,8 @@ use crate::{Failure, Inner, tls_service};
 use base::{Code, Severity};
 use network::{
     Adapter, Anchor, Barred, DataPath, Dhcp, Environment, Forward, Gate, Hands, HandsError, Helper, Internet,
-    Intranet, Later, Machine, NameServers, Names, Plan, Seen, Service, Standing, TimeService, Unsound,
-    locate::Inside,
+    Intranet, Later, Lent, Machine, NameServers, Names, Network, Plan, Seen, Service, Standing, TimeService,
+    Unsound, locate::Inside,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -39,11 +39,11 @@ pub struct NetworkSettings {
     #[serde(default = "folder")]
     pub folder: PathBuf,
     /// Towards the practice (ANLW_LAN_IP_ADDRESS).
-    pub lan: Adapter,
+    pub lan: AdapterSettings,
     /// Towards the router (ANLW_WAN_ADAPTER_MODUS): with it the device stands in line, without it beside the practice's hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wan: Option<Adapter>,
-    /// The practice's router (ANLW_IAG_ADDRESS).
+    pub wan: Option<AdapterSettings>,
+    /// The practice's router (ANLW_IAG_ADDRESS), if a DHCP server does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Ipv4Addr>,
     /// ANLW_LEKTR_INTRANET_ROUTES.
@@ -93,6 +93,46 @@ pub struct NetworkSettings {
     pub poll: u8,
 }
 
+/// A network adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterSettings {
+    /// Its name in the system.
+    pub name: String,
+    /// The Konnektor's address on it, as the system has set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// The network around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Does a DHCP server lend both (ANLW_LAN_/ANLW_WAN_ DHCP)?
+    #[serde(default)]
+    pub dhcp: bool,
+}
+
+impl AdapterSettings {
+    fn check(&self) -> Result<(), &'static str> {
+        match (self.address, self.network, self.dhcp) {
+            (Some(_), Some(_), false) | (None, None, true) => Ok(()),
+            _ => Err("an adapter has address and network, or dhcp"),
+        }
+    }
+
+    /// As it is now, once somebody has lent it an address.
+    fn now(&self, lent: &BTreeMap<String, Lent>) -> Option<Adapter> {
+        let (address, network) = match self.dhcp {
+            true => lent.get(&self.name).map(|lent| (lent.address, lent.network))?,
+            false => (self.address?, self.network?),
+        };
+        Some(Adapter {
+            name: self.name.clone(),
+            address,
+            network,
+            lent: self.dhcp,
+        })
+    }
+}
+
 fn folder() -> PathBuf {
     "network".into()
 }
@@ -112,6 +152,9 @@ fn minute() -> u8 {
 impl NetworkSettings {
     /// What can be said without knowing the environment; the rest when it is carried out ([`Plan::check`]).
     pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.lan.check()?;
+        self.wan.as_ref().map_or(Ok(()), AdapterSettings::check)?;
+        let outside = self.wan.as_ref().unwrap_or(&self.lan);
         match (self.helper.is_some(), self.prefix.is_empty()) {
             (true, false) => Err("network has a helper or a prefix, not both"),
             _ if self
@@ -122,7 +165,7 @@ impl NetworkSettings {
                 Err("network.inventory must begin with https://")
             }
             _ if self.poll > 10 => Err("network.poll is at most 10"),
-            _ if self.internet == Internet::Sis && self.gateway.is_none() => {
+            _ if self.internet == Internet::Sis && self.gateway.is_none() && !outside.dhcp => {
                 Err("network.internet = \"sis\" needs network.gateway")
             }
             _ if self.internet != Internet::Sis && !self.barred.is_empty() => {
@@ -142,6 +185,8 @@ struct Facts {
     /// By address as it is written in the settings.
     hosts: BTreeMap<String, BTreeSet<SocketAddrV4>>,
     time_servers: BTreeSet<Ipv4Addr>,
+    /// By name of the adapter.
+    lent: BTreeMap<String, Lent>,
 }
 
 /// What has become of plans.
@@ -253,8 +298,9 @@ fn four(all: &[SocketAddr]) -> BTreeSet<SocketAddrV4> {
 }
 
 impl Inner {
-    /// What the network shall be like now, and which networks beside the TI have no place in it.
-    pub(crate) fn plan(&self, net: &Net) -> (Plan, Vec<String>) {
+    /// What the network shall be like now, and which networks beside the TI have no place in it. `None` as long as an adapter has no
+    /// address.
+    pub(crate) fn plan(&self, net: &Net) -> Option<(Plan, Vec<String>)> {
         let facts = net.with_facts(|facts| facts.clone());
         let settings = &net.settings;
         let names = net
@@ -283,22 +329,27 @@ impl Inner {
         if settings.dhcp.is_some() {
             udp.insert(67);
         }
+        let lan = settings.lan.now(&facts.lent)?;
+        let wan = match &settings.wan {
+            None => None,
+            Some(wan) => Some(wan.now(&facts.lent)?),
+        };
+        let outside = wan.as_ref().unwrap_or(&lan);
+        let router = facts.lent.get(&outside.name).and_then(|lent| lent.router);
         let servers = match settings.time_servers.is_empty() {
             true => facts.time_servers,
             false => settings.time_servers.clone(),
         };
         let mut plan = Plan {
             environment: net.environment(),
-            lan: settings.lan.clone(),
-            wan: settings.wan.clone(),
-            gateway: settings.gateway,
+            gateway: settings.gateway.or(router),
             intranet: settings.intranet.clone(),
             redirect: settings.redirect,
             internet: settings.internet,
             doors: facts.doors.into_iter().map(|(_, address)| address).collect(),
             resolver: settings
                 .dns
-                .then(|| self.names(net, &names, ti.as_ref(), sis.as_ref())),
+                .then(|| self.names(net, lan.address, &names, ti.as_ref(), sis.as_ref())),
             time: settings.ntp.then(|| TimeService {
                 // without a tunnel there is nobody to ask
                 servers: if ti.is_some() { servers } else { BTreeSet::new() },
@@ -313,18 +364,21 @@ impl Inner {
             legacy: Vec::new(),
             barred: settings.barred.clone(),
             dhcp: settings.dhcp.clone(),
+            lan,
+            wan,
             mtu: net.vpn.as_ref().and_then(|vpn| vpn.mtu),
             tcp,
             udp,
         };
         let left_out = self.add_legacy(net, &mut plan);
-        (plan, left_out)
+        Some((plan, left_out))
     }
 
     /// Who is asked for which names (TAB_KON_687). Those of the TI are asked for in the TI or nowhere.
     fn names(
         &self,
         net: &Net,
+        lan: Ipv4Addr,
         outside: &BTreeSet<SocketAddrV4>,
         ti: Option<&Standing>,
         sis: Option<&Standing>,
@@ -347,7 +401,7 @@ impl Inner {
             digest_type: anchor.digest_type,
             digest: hex::encode(&anchor.digest),
         });
-        let own = [("konnektor".to_owned(), net.settings.lan.address)];
+        let own = [("konnektor".to_owned(), lan)];
         let hosts = net
             .settings
             .hosts
@@ -368,7 +422,10 @@ impl Inner {
     /// Makes the network as it should be now. What could not be done is said and tried again.
     pub(crate) async fn replan(&self, net: &Net, anyway: bool) -> Result<(), Failure> {
         let mut applied = net.applied.lock().await;
-        let (plan, left_out) = self.plan(net);
+        let Some((plan, left_out)) = self.plan(net) else {
+            // whoever has the rights lets nothing through until there is one
+            return Ok(());
+        };
         if !anyway && applied.plan.as_ref() == Some(&plan) {
             return Ok(());
         }
@@ -428,6 +485,7 @@ impl Inner {
     pub(crate) async fn keep_network(self: Arc<Self>, net: Arc<Net>) {
         let mut addresses = Duration::ZERO;
         let (mut since, mut silent, mut trouble) = (None, false, Vec::new());
+        self.borrow_addresses(&net).await;
         // before anybody is asked for a name
         let _ = self.replan(&net, false).await;
         loop {
@@ -476,6 +534,7 @@ impl Inner {
                 }
                 Err(_) => {}
             }
+            self.borrow_addresses(&net).await;
             // said where it failed, and tried again
             let _ = self.replan(&net, anyway).await;
             if addresses <= now && self.config.online {
@@ -488,10 +547,41 @@ impl Inner {
             if net.settings.ntp && self.config.online {
                 self.judge_time(since);
             }
-            let waiting = self.clock.sleep(LOOK);
+            let without = self.plan(&net).is_none();
+            let waiting = self
+                .clock
+                .sleep(if without { Duration::from_secs(1) } else { LOOK });
             tokio::select! {
                 () = waiting => {}
                 () = net.again.notified() => addresses = Duration::ZERO,
+            }
+        }
+    }
+
+    /// Addresses that DHCP servers lend to the device's adapters (TUC_KON_341). One that is lent no more stays until another is: nobody
+    /// is helped by a device without one.
+    async fn borrow_addresses(&self, net: &Net) {
+        let all = [Some(&net.settings.lan), net.settings.wan.as_ref()];
+        for adapter in all.into_iter().flatten().filter(|adapter| adapter.dhcp) {
+            let name = &adapter.name;
+            match net.hands.lease(name.clone()).await {
+                Ok(Some(lent)) => {
+                    let before = net.with_facts(|facts| facts.lent.insert(name.clone(), lent.clone()));
+                    if before.as_ref() != Some(&lent) {
+                        let parameters = vec![
+                            ("Adapter", name.clone()),
+                            ("IP", lent.address.to_string()),
+                            ("Network", lent.network.to_string()),
+                        ];
+                        let topic = match net.settings.wan.as_ref() {
+                            Some(wan) if wan.name == *name => "ANLW/WAN/IP_CHANGED",
+                            _ => "ANLW/LAN/IP_CHANGED",
+                        };
+                        self.raise(Event::info(topic, None, parameters));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, adapter = name, "no address lent"),
             }
         }
     }
@@ -504,12 +594,14 @@ impl Inner {
         let resolver = net.vpn.as_ref().filter(|vpn| !vpn.name_servers.is_empty());
         let resolver = resolver.and_then(|vpn| NameServers::new(&vpn.name_servers, "").ok());
         let profile = net.environment().profile().ok();
+        let lan = net.with_facts(|facts| net.settings.lan.now(&facts.lent));
+        let lan = lan.map(|lan| lan.network);
         // what lies in the TI or in the practice is reached without a rule of its own
         let outside = |one: &SocketAddrV4| {
             let outside = profile
                 .as_ref()
                 .is_some_and(|profile| profile.is_outside(*one.ip()));
-            outside && !net.settings.lan.network.contains(*one.ip())
+            outside && !lan.is_some_and(|lan| lan.contains(*one.ip()))
         };
         for url in all {
             let Some((host, port)) = host_of(url) else {

@@ -241,6 +241,7 @@ mod tests {
             name: "lan".into(),
             address: Ipv4Addr::new(192, 168, 10, 2),
             network: "192.168.10.0/24".to_owned().try_into().unwrap(),
+            lent: false,
         };
         let good = Dhcp {
             seconds: 3600,

@@ -2,6 +2,7 @@
 //! [`Plan`] and in no other words, and whoever has the rights judges that and carries it out.
 
 use crate::charon::{Charon, Setup};
+use crate::lease::Lent;
 use crate::machine::{HandsError, Machine, Seen};
 use crate::plan::Plan;
 use crate::tunnel::Later;
@@ -21,6 +22,8 @@ pub trait Hands: Send + Sync {
     fn apply(&self, plan: Plan) -> Later<'_, Result<(), HandsError>>;
     /// What is seen of the packet filter?
     fn look(&self) -> Later<'_, Result<Seen, HandsError>>;
+    /// What has a DHCP server lent to this adapter? It is asked for from the first question on.
+    fn lease(&self, adapter: String) -> Later<'_, Result<Option<Lent>, HandsError>>;
 }
 
 impl Hands for Machine {
@@ -31,6 +34,10 @@ impl Hands for Machine {
     fn look(&self) -> Later<'_, Result<Seen, HandsError>> {
         Box::pin(self.seen())
     }
+
+    fn lease(&self, adapter: String) -> Later<'_, Result<Option<Lent>, HandsError>> {
+        Box::pin(async move { Machine::lease(self, &adapter).await })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +45,7 @@ impl Hands for Machine {
 enum Order {
     Apply(Box<Plan>),
     Look,
+    Lease(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +53,7 @@ enum Order {
 enum Answer {
     Done,
     Seen(Seen),
+    Lent(Option<Lent>),
     Failed(HandsError),
 }
 
@@ -118,6 +127,7 @@ async fn obey(machine: &Machine, order: Order) -> Answer {
     let outcome = match order {
         Order::Apply(plan) => machine.carry_out(&plan).await.map(|()| Answer::Done),
         Order::Look => machine.seen().await.map(Answer::Seen),
+        Order::Lease(adapter) => machine.lease(&adapter).await.map(Answer::Lent),
     };
     outcome.unwrap_or_else(|error| {
         tracing::warn!(%error, "order not carried out");
@@ -211,6 +221,15 @@ impl Hands for Helper {
             match self.ask(Order::Look).await? {
                 Answer::Seen(seen) => Ok(seen),
                 other => Err(HandsError::Helper(format!("{other:?} is nothing seen"))),
+            }
+        })
+    }
+
+    fn lease(&self, adapter: String) -> Later<'_, Result<Option<Lent>, HandsError>> {
+        Box::pin(async move {
+            match self.ask(Order::Lease(adapter)).await? {
+                Answer::Lent(lent) => Ok(lent),
+                other => Err(HandsError::Helper(format!("{other:?} is nothing lent"))),
             }
         })
     }

@@ -4,8 +4,9 @@
 use crate::Service;
 use crate::daemon::{Daemon, prepare};
 use crate::filter::{self, TABLE};
+use crate::lease::{self, Lent};
 use crate::names::Names;
-use crate::plan::{Internet, Plan, Standing, Unsound};
+use crate::plan::{Adapter, Internet, Plan, Standing, Unsound, judge_name};
 use crate::profile::{Network, Networks};
 use crate::routes::{self, PROTOCOL, Route};
 use crate::time::{self, Measured, TimeService};
@@ -13,6 +14,7 @@ use base::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub enum HandsError {
 /// In the time service's folder: it has looked at the servers' time and may set the clock freely no more. The folder goes when the
 /// machine is switched off.
 const LOOKED: &str = "looked";
+/// Adapters that a device has.
+const ADAPTERS: usize = 2;
 /// Longest output of a tool that is read, in bytes.
 const LONGEST: usize = 8 << 20;
 
@@ -75,6 +79,10 @@ struct State {
     resolver: Option<Kept>,
     time: Option<Kept>,
     dhcp: Option<Kept>,
+    /// Who asks for addresses, by adapter.
+    clients: BTreeMap<String, Kept>,
+    /// Addresses that adapters were given, with the bits of their networks.
+    lent: BTreeMap<String, (Ipv4Addr, u8)>,
     /// Daemons that do not start, and why.
     trouble: Vec<String>,
     /// Addresses whose connections are still to be forgotten.
@@ -151,6 +159,13 @@ impl Machine {
         state.stale.extend(gone);
         state.stale.retain(|address| !now.contains(address));
         self.kernel(plan).await.map_err(HandsError::Kernel)?;
+        for adapter in [Some(&plan.lan), plan.wan.as_ref()].into_iter().flatten() {
+            if adapter.lent {
+                self.give(&mut state.lent, adapter)
+                    .await
+                    .map_err(HandsError::Route)?;
+            }
+        }
         for standing in plan.ti.iter().chain(&plan.sis) {
             self.interface(standing, plan, plan.mtu.unwrap_or(profile.mtu))
                 .await
@@ -266,6 +281,70 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives an adapter the address that it was lent, and takes the one of before away.
+    async fn give(
+        &self,
+        lent: &mut BTreeMap<String, (Ipv4Addr, u8)>,
+        adapter: &Adapter,
+    ) -> Result<(), String> {
+        let (name, new) = (adapter.name.as_str(), (adapter.address, adapter.network.bits));
+        let text = |(address, bits): (Ipv4Addr, u8)| format!("{address}/{bits}");
+        self.run(&["ip", "addr", "replace", &text(new), "dev", name], None)
+            .await?;
+        if let Some(old) = lent.insert(name.to_owned(), new).filter(|old| *old != new) {
+            // it may be gone already
+            let _ = self
+                .run(&["ip", "addr", "del", &text(old), "dev", name], None)
+                .await;
+        }
+        Ok(())
+    }
+
+    /// What a DHCP server has lent to this adapter; from the first question on it is asked for. What was lent last stays until
+    /// something else is.
+    pub(crate) async fn lease(&self, adapter: &str) -> Result<Option<Lent>, HandsError> {
+        judge_name(adapter).map_err(|error| HandsError::Unsound(Unsound::Lan(error)))?;
+        let folder = self.folder.join("client").join(adapter);
+        let file = folder.join("lent");
+        let mut state = self.state.lock().await;
+        if !state.clients.contains_key(adapter) && state.clients.len() >= ADAPTERS {
+            return Err(HandsError::Helper(format!(
+                "more than {ADAPTERS} adapters ask for addresses"
+            )));
+        }
+        if state
+            .clients
+            .get_mut(adapter)
+            .is_none_or(|kept| kept.daemon.ended().is_some())
+        {
+            let start = async {
+                prepare(&folder, 0o750)?;
+                // of a time before: whoever has lent it may have lent it to somebody else since
+                let _ = std::fs::remove_file(&file);
+                let script = folder.join("script");
+                write(
+                    &script,
+                    &lease::SCRIPT.replace("FILE", &file.display().to_string()),
+                )?;
+                let mode = std::fs::Permissions::from_mode(0o750);
+                std::fs::set_permissions(&script, mode).map_err(|error| error.to_string())?;
+                self.run(&["ip", "link", "set", adapter, "up"], None).await?;
+                let script = script.display().to_string();
+                let words = ["udhcpc", "-f", "-i", adapter, "-A", "10", "-s", &script];
+                self.keep("busybox", &folder, String::new(), &words).await
+            };
+            let kept = start.await.map_err(HandsError::Kernel)?;
+            state.clients.insert(adapter.to_owned(), kept);
+        }
+        match std::fs::read_to_string(&file) {
+            // nobody has answered yet
+            Err(_) => Ok(None),
+            Ok(text) => Lent::parse(&text)
+                .map(Some)
+                .map_err(|reason| HandsError::Unsound(Unsound::Wan(format!("DHCP on {adapter}: {reason}")))),
+        }
+    }
+
     async fn keep(&self, name: &str, folder: &Path, told: String, words: &[&str]) -> Result<Kept, String> {
         let command = self
             .prefix
@@ -348,6 +427,10 @@ impl Machine {
             let name = adapter.name.replace('.', "/");
             for setting in ["accept_redirects", "secure_redirects", "accept_source_route"] {
                 set(&format!("conf.{name}.{setting}"), 0);
+            }
+            if adapter.lent {
+                // the new address of a network does not go with the old one
+                set(&format!("conf.{name}.promote_secondaries"), 1);
             }
             let ours = adapter.name == plan.lan.name && redirects;
             set(&format!("conf.{name}.send_redirects"), u8::from(ours));

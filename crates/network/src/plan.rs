@@ -21,6 +21,9 @@ pub struct Adapter {
     pub address: Ipv4Addr,
     /// The network around it.
     pub network: Network,
+    /// Were both lent by a DHCP server? Then the adapter gets them with the plan, otherwise it has them from the system.
+    #[serde(default)]
+    pub lent: bool,
 }
 
 /// A network of the practice behind another router (ANLW_LEKTR_INTRANET_ROUTES).
@@ -167,15 +170,21 @@ pub(crate) const LEGACY: usize = 8192;
 /// Interfaces that a tunnel may have: one of its own in the kernel, or charon's.
 pub(crate) const INTERFACES: [&str; 3] = ["vpn_ti", "vpn_sis", "ipsec0"];
 
+/// Is it the name of an adapter of the practice? Otherwise why not.
+pub(crate) fn judge_name(name: &str) -> Result<(), String> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !(1..=15).contains(&name.len()) || !name.chars().all(letter) || name.starts_with(['.', '-']) {
+        return Err("not the name of an adapter".into());
+    }
+    match name == "lo" || INTERFACES.contains(&name) {
+        true => Err(format!("{name} is no adapter of the practice")),
+        false => Ok(()),
+    }
+}
+
 impl Adapter {
     fn judge(&self) -> Result<(), String> {
-        let letter = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !(1..=15).contains(&self.name.len()) || !self.name.chars().all(letter) {
-            return Err("not the name of an adapter".into());
-        }
-        if self.name == "lo" || INTERFACES.contains(&self.name.as_str()) {
-            return Err(format!("{} is no adapter of the practice", self.name));
-        }
+        judge_name(&self.name)?;
         match self.network.contains(self.address) && (8..=30).contains(&self.network.bits) {
             true => Ok(()),
             false => Err(format!("{} is not a host of {}", self.address, self.network)),
@@ -345,6 +354,7 @@ mod tests {
             name: name.into(),
             address: address.parse().unwrap(),
             network: network(around),
+            lent: false,
         }
     }
 

@@ -183,6 +183,7 @@ impl Practice {
             name: name.into(),
             address: address(own),
             network: network(around),
+            lent: false,
         };
         let standing = |interface: &str, inner: &str| Standing {
             interface: interface.into(),

@@ -271,9 +271,9 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     options.settings = format!(
         "[vpn]\nenvironment = \"TU\"\nuser_space = {}\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
-         [network]\nhelper = \"{}\"\ninternet = \"{}\"\ninventory = \"https://INVENTORY\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\ngateway = \"10.77.0.1\"\n\
+         [network]\nhelper = \"{}\"\ninternet = \"{}\"\ninventory = \"https://INVENTORY\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\n\
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
-         [network.wan]\nname = \"wan\"\naddress = \"10.77.0.3\"\nnetwork = \"10.77.0.0/24\"\n\
+         [network.wan]\nname = \"wan\"\ndhcp = true\n\
          [network.dhcp]\nseconds = 3600\n[[network.dhcp.groups]]\nfirst = \"192.168.10.100\"\nlast = \"192.168.10.150\"\n\
          domain = \"praxis.lan\"\n[[network.dhcp.groups]]\nfirst = \"192.168.10.200\"\nlast = \"192.168.10.210\"\n\
          gateway = \"192.168.10.2\"\nmembers = [\"02:00:00:00:00:02\"]\n\
@@ -322,6 +322,22 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     client
         .ip(&["route", "add", "default", "via", "192.168.10.2"])
         .unwrap();
+    // the provider's router, which lends addresses for twenty seconds
+    own.ip(&["addr", "flush", "dev", "wan"]).unwrap();
+    let router = lab.host(&format!("{prefix}r"), 1);
+    let lends = |address: &str| {
+        let file = folder.path().join(format!("udhcpd-{address}"));
+        let text = format!(
+            "start {address}\nend {address}\ninterface wan\nlease_file {0}.leases\npidfile {0}.pid\n\
+             option subnet 255.255.255.0\noption router 10.77.0.1\noption lease 20\nmin_lease 10\n",
+            file.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(file.with_added_extension("leases"), "").unwrap();
+        let words = ["netns", "exec", &router.name, "busybox", "udhcpd", "-f"];
+        Running(Command::new("ip").args(words).arg(&file).spawn().unwrap())
+    };
+    let lender = lends("10.77.0.60");
     // the TI: behind the concentrator
     let mut station = lab.station(Oddity::default()).await;
     for address in [OPEN, NAMES, TIME, BESIDE] {
@@ -518,6 +534,16 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     if let Some((station, _names)) = internet {
         secure_internet(&world, &client, station, until).await;
     }
+    // the provider gives another address: the tunnel moves with it
+    let has = |address: &str| {
+        let all = own.ip(&["addr", "show", "dev", "wan"]).unwrap();
+        all.contains(&format!("{address}/24"))
+    };
+    assert!(has("10.77.0.60"));
+    drop(lender);
+    let _lender = lends("10.77.0.61");
+    until("another address", &|| has("10.77.0.61") && !has("10.77.0.60")).await;
+    until("service", &|| reaches(&client, OPEN)).await;
     // the helper dies: what stands goes on standing, and another one takes over
     drop(helper);
     assert!(own.exec(&["nft", "list", "table", "inet", "langlauf"]).is_ok());
