@@ -289,8 +289,8 @@ impl Net {
 }
 
 /// Hosts outside, of version 4 as all of the TI's are; one on this machine needs no way.
-fn four(all: &[SocketAddr]) -> BTreeSet<SocketAddrV4> {
-    let four = all.iter().filter_map(|one| match one {
+fn four<'a>(all: impl Iterator<Item = &'a SocketAddr>) -> BTreeSet<SocketAddrV4> {
+    let four = all.filter_map(|one| match one {
         SocketAddr::V4(one) if !one.ip().is_loopback() => Some(*one),
         _ => None,
     });
@@ -306,7 +306,7 @@ impl Inner {
         let names = net
             .vpn
             .as_ref()
-            .map(|vpn| four(&vpn.name_servers))
+            .map(|vpn| four(vpn.all_name_servers()))
             .unwrap_or_default();
         let ti = facts.standing.get(&Service::Ti).cloned();
         // never without the TI: what leads into it would go on without being asked (TUC_KON_304)
@@ -588,7 +588,9 @@ impl Inner {
 
     /// Addresses of those whom the device itself asks in the Internet (TIP1-A_4736); what cannot be found out keeps what it had.
     async fn find_hosts(&self, net: &Net) {
-        let registration = self.config.lifetime.registration.iter();
+        let further = net.vpn.iter().flat_map(|vpn| &vpn.further);
+        let further = further.filter_map(|one| one.registration.as_ref());
+        let registration = self.config.lifetime.registration.iter().chain(further);
         let all = self.config.tsl_internet_urls.iter().chain(&self.config.crl_urls);
         let all = all.chain(registration).chain(&self.config.lifetime.download);
         let resolver = net.vpn.as_ref().filter(|vpn| !vpn.name_servers.is_empty());

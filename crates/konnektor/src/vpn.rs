@@ -18,10 +18,10 @@ use network::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -82,6 +82,115 @@ pub struct VpnSettings {
     /// The same for the secure Internet service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sis_concentrators: Vec<FixedConcentrator>,
+    /// Further access services, in order of preference: tried when nobody of those before them answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<FurtherAccess>,
+}
+
+/// A further access service, with a contract of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherAccess {
+    /// What administrators call it: letters, digits and dashes.
+    pub name: String,
+    /// As for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// As for the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<SocketAddr>,
+    /// As for the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concentrators: Vec<FixedConcentrator>,
+    /// As for the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sis_concentrators: Vec<FixedConcentrator>,
+    /// Its registration server, `https://host:port/path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+    /// MGM_ZGDP_CONTRACTID there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+}
+
+/// Where an access service has its concentrators.
+struct Where<'s> {
+    domain: Option<&'s String>,
+    name_servers: &'s [SocketAddr],
+    concentrators: &'s [FixedConcentrator],
+    sis_concentrators: &'s [FixedConcentrator],
+}
+
+impl Where<'_> {
+    fn check(&self) -> Result<(), &'static str> {
+        let name = |name: &String| {
+            let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+            !name.is_empty() && name.len() <= 200 && name.chars().all(letter)
+        };
+        match (self.domain, self.concentrators.is_empty()) {
+            (None, true) => return Err("vpn needs a domain with name_servers, or concentrators"),
+            (Some(_), false) => return Err("vpn has a domain or concentrators, not both"),
+            (Some(_), true) if !self.sis_concentrators.is_empty() => {
+                return Err("vpn has a domain or concentrators, not both");
+            }
+            (Some(domain), true) if !name(domain) => return Err("vpn.domain must be a domain"),
+            (Some(_), true) if self.name_servers.is_empty() => {
+                return Err("vpn.domain needs vpn.name_servers");
+            }
+            _ => {}
+        }
+        let mut fixed = self.concentrators.iter().chain(self.sis_concentrators);
+        match fixed.all(|one| name(&one.name)) {
+            true => Ok(()),
+            false => Err("vpn.concentrators.name must be a host name"),
+        }
+    }
+
+    fn directory(&self) -> Result<Arc<dyn Directory>, Failure> {
+        Ok(match self.domain {
+            None => Arc::new(Fixed([
+                (Service::Ti, self.concentrators.to_vec()),
+                (Service::Sis, self.sis_concentrators.to_vec()),
+            ])),
+            Some(domain) => {
+                let servers = NameServers::new(self.name_servers, domain);
+                Arc::new(servers.map_err(|error| Failure::new(Code::VPN_TI, error))?)
+            }
+        })
+    }
+}
+
+impl FurtherAccess {
+    fn place(&self) -> Where<'_> {
+        Where {
+            domain: self.domain.as_ref(),
+            name_servers: &self.name_servers,
+            concentrators: &self.concentrators,
+            sis_concentrators: &self.sis_concentrators,
+        }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if !(1..=40).contains(&self.name.len()) || !self.name.chars().all(letter) {
+            return Err("vpn.further.name has letters, digits and dashes");
+        }
+        if self
+            .registration
+            .as_ref()
+            .is_some_and(|url| !url.starts_with("https://"))
+        {
+            return Err("vpn.further.registration must begin with https://");
+        }
+        let contract = self.contract.as_deref();
+        if contract.is_some_and(|text| !soap::provisioning::is_contract(text)) {
+            return Err("vpn.further.contract has a character that no ContractID has (A_14623)");
+        }
+        if self.registration.is_some() && contract.is_none() {
+            return Err("vpn.further.registration needs a contract");
+        }
+        self.place().check()
+    }
 }
 
 fn charon() -> Vec<String> {
@@ -97,31 +206,34 @@ impl VpnSettings {
         if self.charon.first().is_none_or(String::is_empty) {
             return Err("vpn.charon must name the program");
         }
-        let name = |name: &String| {
-            let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-            !name.is_empty() && name.len() <= 200 && name.chars().all(letter)
-        };
         if self.mtu.is_some_and(|mtu| !network::MTU.contains(&mtu)) {
             return Err("vpn.mtu must be 576 to 8076");
         }
-        match (&self.domain, self.concentrators.is_empty()) {
-            (None, true) => return Err("vpn needs a domain with name_servers, or concentrators"),
-            (Some(_), false) => return Err("vpn has a domain or concentrators, not both"),
-            (Some(_), true) if !self.sis_concentrators.is_empty() => {
-                return Err("vpn has a domain or concentrators, not both");
-            }
-            (Some(domain), true) if !name(domain) => return Err("vpn.domain must be a domain"),
-            (Some(_), true) if self.name_servers.is_empty() => {
-                return Err("vpn.domain needs vpn.name_servers");
-            }
-            _ => {}
+        if self.keepalive_seconds == Some(0) {
+            return Err("vpn.keepalive_seconds must not be 0");
         }
-        let mut fixed = self.concentrators.iter().chain(&self.sis_concentrators);
-        match fixed.all(|one| name(&one.name)) {
-            true if self.keepalive_seconds != Some(0) => Ok(()),
-            true => Err("vpn.keepalive_seconds must not be 0"),
-            false => Err("vpn.concentrators.name must be a host name"),
+        self.place().check()?;
+        self.further.iter().try_for_each(FurtherAccess::check)?;
+        let names: BTreeSet<&String> = self.further.iter().map(|one| &one.name).collect();
+        match names.len() == self.further.len() {
+            true => Ok(()),
+            false => Err("vpn.further has a name twice"),
         }
+    }
+
+    fn place(&self) -> Where<'_> {
+        Where {
+            domain: self.domain.as_ref(),
+            name_servers: &self.name_servers,
+            concentrators: &self.concentrators,
+            sis_concentrators: &self.sis_concentrators,
+        }
+    }
+
+    /// Name servers of the transport network, of all access services.
+    pub(crate) fn all_name_servers(&self) -> impl Iterator<Item = &SocketAddr> {
+        let further = self.further.iter().flat_map(|one| &one.name_servers);
+        self.name_servers.iter().chain(further)
     }
 
     fn profile(&self) -> Result<Profile, Failure> {
@@ -133,15 +245,46 @@ impl VpnSettings {
 }
 
 impl VpnSettings {
-    fn directory(&self) -> Result<Arc<dyn Directory>, Failure> {
-        Ok(match &self.domain {
-            None => Arc::new(Fixed([
-                (Service::Ti, self.concentrators.clone()),
-                (Service::Sis, self.sis_concentrators.clone()),
-            ])),
-            Some(domain) => {
-                let servers = NameServers::new(&self.name_servers, domain);
-                Arc::new(servers.map_err(|error| Failure::new(Code::VPN_TI, error))?)
+    /// All access services, one after the other; `others` hears which addresses are not of the first one.
+    fn directory(&self, others: Others) -> Result<Arc<dyn Directory>, Failure> {
+        let further = self.further.iter().map(|one| one.place().directory());
+        Ok(Arc::new(Several {
+            all: std::iter::once(self.place().directory())
+                .chain(further)
+                .collect::<Result<_, _>>()?,
+            others,
+        }))
+    }
+}
+
+/// Addresses of concentrators that are not of the first access service.
+type Others = Arc<Mutex<BTreeSet<Ipv4Addr>>>;
+
+/// Access services in order of preference.
+struct Several {
+    all: Vec<Arc<dyn Directory>>,
+    others: Others,
+}
+
+impl Directory for Several {
+    fn find(&self, service: Service) -> Later<'_, Result<Places, DirectoryError>> {
+        Box::pin(async move {
+            let (mut places, mut last) = (Places::new(), None);
+            for (number, one) in self.all.iter().enumerate() {
+                match one.find(service).await {
+                    Ok(found) if number > 0 => {
+                        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+                        others.extend(found.iter().map(|place| place.concentrator.address));
+                        places.extend(found);
+                    }
+                    Ok(found) => places.extend(found),
+                    // one whose names nobody knows does not hide the others
+                    Err(error) => last = Some(error),
+                }
+            }
+            match last.filter(|_| places.is_empty()) {
+                Some(error) => Err(error),
+                None => Ok(places),
             }
         })
     }
@@ -176,6 +319,7 @@ pub(crate) struct Vpn {
     down_since: Option<Timestamp>,
     /// The access service has refused the present one in this round: the next round tries another.
     turn: bool,
+    others: Others,
     /// When a generation was last refused beside a tunnel that stands.
     refused: BTreeMap<u32, Duration>,
     /// The tunnel of the secure Internet service.
@@ -353,7 +497,7 @@ impl Inner {
             &charon,
             path,
             order,
-            settings.directory()?,
+            settings.directory(self.with_vpn(|vpn| vpn.others.clone()))?,
             self.gate(),
             self.clock.clone(),
             sender,
@@ -423,7 +567,7 @@ impl Inner {
                 charon,
                 beside.path,
                 order,
-                beside.settings.directory()?,
+                beside.settings.directory(Others::default())?,
                 self.gate(),
                 self.clock.clone(),
                 beside.changes.0.clone(),
@@ -517,7 +661,13 @@ impl Inner {
             }
             Change::Failed(attempt) => {
                 if attempt.reason == Reason::Refused && service == Service::Ti {
-                    self.with_vpn(|vpn| vpn.turn = true);
+                    // whoever does not know us yet says nothing of the certificate
+                    self.with_vpn(|vpn| {
+                        let others = vpn.others.lock().unwrap_or_else(PoisonError::into_inner);
+                        let place = attempt.place.as_ref();
+                        let first = place.is_none_or(|place| !others.contains(&place.address));
+                        vpn.turn |= first;
+                    });
                 }
                 let [german, _] = attempt.reason.texts();
                 let place = attempt.place.as_ref().map(|place| place.name.clone());

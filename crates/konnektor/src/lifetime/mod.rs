@@ -5,6 +5,7 @@
 
 mod ends;
 mod fetch;
+mod further;
 mod probe;
 mod recover;
 mod register;
@@ -455,6 +456,7 @@ impl Inner {
         let began = self.clock.now();
         if self.config.lifetime.automatic {
             self.do_what_is_due().await;
+            self.register_elsewhere().await;
             self.check_own_certificates();
         }
         *self

@@ -53,7 +53,13 @@ impl Inner {
         best
     }
 
-    fn register_error(&self, held: &identity::Held, operation: Operation, fail: &str, meaning: String) {
+    pub(super) fn register_error(
+        &self,
+        held: &identity::Held,
+        operation: Operation,
+        fail: &str,
+        meaning: String,
+    ) {
         let parameters = vec![
             ("Iccsn", self.identities.iccsn.clone()),
             ("Serial", held.serial.clone()),
@@ -78,14 +84,19 @@ impl Inner {
         }
     }
 
+    /// The registration server of the first access service.
+    fn registration_server(&self) -> Result<&str, Failure> {
+        let url = self.config.lifetime.registration.as_deref();
+        url.ok_or_else(|| Failure::new(Code::NOT_PERMITTED, "lifetime.registration is not set"))
+    }
+
     async fn ask(
         self: &Arc<Self>,
+        url: &str,
         card: &Arc<Card>,
         operation: Operation,
         message: String,
     ) -> Result<Answer, Failure> {
-        let url = self.config.lifetime.registration.as_deref();
-        let url = url.ok_or_else(|| Failure::new(Code::NOT_PERMITTED, "lifetime.registration is not set"))?;
         let key = CardKey::elliptic(self, card, KeyPurpose::Authenticate).await?;
         let identity = (
             vec![key.certificate().der().to_vec()],
@@ -120,7 +131,11 @@ impl Inner {
                 "no unlocked SM-B to sign with",
             ));
         };
-        let outcome = self.send_registration(&card, &held, operation).await;
+        let (url, contract) = (
+            self.registration_server()?,
+            self.config.lifetime.contract.as_deref(),
+        );
+        let outcome = self.send_registration(url, contract, &card, &held).await;
         let answer = match outcome {
             Ok(answer) if answer.registered => answer,
             Ok(_) => {
@@ -148,29 +163,34 @@ impl Inner {
         Ok(())
     }
 
-    async fn send_registration(
+    pub(super) async fn send_registration(
         self: &Arc<Self>,
+        url: &str,
+        contract: Option<&str>,
         card: &Arc<Card>,
         held: &identity::Held,
-        operation: Operation,
     ) -> Result<Answer, Failure> {
+        let operation = Operation::Register;
         let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let contract = self.config.lifetime.contract.as_deref();
         let request = provisioning::request(operation, &now, &held.der, contract);
         let key = CardKey::elliptic(self, card, KeyPurpose::Sign).await?;
         let certificate = key.certificate().der().to_vec();
         let signed = xmlsec::sign_enveloped(&request, &key, &certificate, None)
             .map_err(|error| Failure::new(Code::SIGNATURE_FAILED, error))?;
-        self.ask(card, operation, soap::wrap(&signed)).await
+        self.ask(url, card, operation, soap::wrap(&signed)).await
     }
 
-    async fn query_status(self: &Arc<Self>, held: &identity::Held) -> Result<Answer, Failure> {
+    pub(super) async fn query_status(
+        self: &Arc<Self>,
+        url: &str,
+        held: &identity::Held,
+    ) -> Result<Answer, Failure> {
         let signer = self.best_signer().await;
         let (card, _) = signer.ok_or(Code::SMCB_NOT_VERIFIED)?;
         let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let operation = Operation::Status;
         let request = provisioning::request(operation, &now, &held.der, None);
-        self.ask(&card, operation, soap::wrap(&request)).await
+        self.ask(url, &card, operation, soap::wrap(&request)).await
     }
 
     /// Does the access service know this one? Nothing follows from the answer.
@@ -180,7 +200,8 @@ impl Inner {
         family: Family,
     ) -> Result<bool, Failure> {
         let held = self.tunnel_certificate(generation, family)?;
-        Ok(self.query_status(&held).await?.registered)
+        let url = self.registration_server()?;
+        Ok(self.query_status(url, &held).await?.registered)
     }
 
     /// Asks whether a registration stands. Only a clear "no" counts as one.
@@ -190,7 +211,7 @@ impl Inner {
         family: Family,
     ) -> Result<bool, Failure> {
         let held = self.tunnel_certificate(generation, family)?;
-        let answer = self.query_status(&held).await?;
+        let answer = self.query_status(self.registration_server()?, &held).await?;
         let registered = self.with_book(|book| book.registered_at(generation, family));
         // "registered" with an older moment is the registration before: the last one was lost, and with it its signer
         let since = answer

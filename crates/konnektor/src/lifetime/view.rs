@@ -19,6 +19,7 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let doubt = self.doubt().map(|doubt| format!("{doubt:?}").to_lowercase());
+        let elsewhere = self.elsewhere_view();
         self.with_book(|book| {
             let generations = book.generations.iter().zip(&book.arrived).map(|(one, arrived)| {
                 let families = one.families().into_iter().map(|family| {
@@ -61,7 +62,7 @@ impl Inner {
                 "clients": { "brainpoolP256r1": shown(Algorithm::Brainpool), "P-256": shown(Algorithm::Nist),
                     "chosen": book.ak_choice,
                     "next": next.map(|(at, generation)| json!({ "at": date(at), "generation": generation })) },
-                "terminals": book.terminals,
+                "terminals": book.terminals, "elsewhere": elsewhere,
                 "search_begins": date(plan::end_of_used(book).saturating_sub(plan::BEGIN * identity::DAY)),
                 "activation": waiting.then(|| date(plan::activation(iccsn, newest, arrived, plan::end_of_used(book)))),
             })

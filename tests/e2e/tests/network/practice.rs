@@ -4,6 +4,7 @@
 use crate::lab::{Host, INTERNET, Lab, NameServer, Oddity, Station, interface, may, path};
 use base::SystemClock;
 use konnektor::doctor::{Health, Whose};
+use langlauf::demo::Walk;
 use langlauf::world::World;
 use network::{DataPath, Machine, Setup};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use testti::configuration::Beside;
+use testti::registrar::Registrar;
 
 /// A service that clients may use, one only for the Konnektor, the TI's name server and its time server.
 pub const OPEN: &str = "172.30.0.10";
@@ -128,6 +130,33 @@ pub fn ask(client: &Host, name: &str) -> String {
 
 pub fn reaches(client: &Host, to: &str) -> bool {
     client.exec(&["ping", "-c", "1", "-W", "1", to]).is_ok()
+}
+
+/// The registration server of another access service, with a contract of its own.
+async fn further_access(world: &World, clock: Arc<dyn base::Clock>) -> (std::net::SocketAddr, Registrar) {
+    let certificate = |der: &[u8]| asn1::X509::parse(der).unwrap();
+    let cas = [&world.pki.component_ca, &world.pki.component_ca_nist];
+    let registrar = Registrar::new(
+        clock,
+        world.ledger.clone(),
+        "vertrag-2",
+        cas.map(|ca| certificate(&ca.certificate)).to_vec(),
+        certificate(&world.pki.smcb_ca.certificate),
+    );
+    let identity = world.pki.component(
+        crypto::Curve::BrainpoolP256r1,
+        &pki::issue::profile::ZD_TLS_S,
+        asn1::oid::ROLE_VPNZ_TI,
+        "registrierung2.langlauf.test",
+        &["localhost"],
+        &[],
+    );
+    let identity = identity.unwrap();
+    world.ledger.register(&identity.chain[0]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(registrar.clone().serve(listener, identity));
+    (address, registrar)
 }
 
 /// The concentrator of the secure Internet service, and a name server behind it.
@@ -260,10 +289,10 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     // two tunnels can be told apart only where the kernel enciphers
     let sis = path() == DataPath::Kernel;
     if sis {
-        let station = "vpnk11.sis-extern.langlauf.test";
+        let station = "vpnk12.sis-extern.langlauf.test";
         records.extend([
             format!("_isakmp._udp.sis-extern.langlauf.test. 60 IN SRV 10 0 500 {station}."),
-            format!("{station}. 60 IN A 10.77.0.11"),
+            format!("{station}. 60 IN A 10.77.0.12"),
             format!("{station}. 60 IN TXT \"txtvers=1\" \"NameserverSIS={INTERNET}\" \"DomainSrvSIS=sis.langlauf.test\""),
         ]);
     }
@@ -271,6 +300,8 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     options.settings = format!(
         "[vpn]\nenvironment = \"TU\"\nuser_space = {}\nkeepalive_seconds = 1\nfolder = \"{}\"\n\
          domain = \"langlauf.test\"\nname_servers = [\"{}\"]\n\
+         [[vpn.further]]\nname = \"zweiter\"\nregistration = \"https://SECOND/\"\ncontract = \"vertrag-2\"\n\
+         [[vpn.further.concentrators]]\nname = \"vpnk11.ti-extern.langlauf.test\"\naddress = \"10.77.0.11\"\n\
          [network]\nhelper = \"{}\"\ninternet = \"{}\"\ninventory = \"https://INVENTORY\"\nsteer = false\npoll = 0\ntime_servers = [\"{TIME}\"]\n\
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
          [network.wan]\nname = \"wan\"\ndhcp = true\n\
@@ -294,7 +325,11 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         world.addresses.configuration,
         testti::configuration::INVENTORY
     );
-    std::fs::write(&world.config, config.replace("INVENTORY", &inventory)).unwrap();
+    let (second_access, second_registrar) = further_access(&world, clock.clone()).await;
+    let config = config
+        .replace("INVENTORY", &inventory)
+        .replace("SECOND", &second_access.to_string());
+    std::fs::write(&world.config, config).unwrap();
     let mut lab = Lab::of(clock.clone(), world.pki.clone(), world.publisher.clone()).await;
     // the Konnektor's place: one adapter to the practice, one to the router
     let own = lab.host(&format!("{prefix}k"), 3);
@@ -346,6 +381,11 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
             .ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])
             .unwrap();
     }
+    let mut second = lab.station(Oddity::default()).await;
+    second
+        .host
+        .ip(&["addr", "add", &format!("{OPEN}/32"), "dev", "lo"])
+        .unwrap();
     let internet = match sis {
         true => Some(internet(&mut lab, folder.path()).await),
         false => None,
@@ -442,6 +482,15 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     };
     let up = |wanted: bool| inner.vpn_view()["up"] == wanted;
     until("tunnel", &|| up(true)).await;
+    // what the first access service knows the second one is told, too
+    Walk::new(&world, &*clock, true, &|_| ()).run().await.unwrap();
+    inner.look_now();
+    until("registered with both", &|| {
+        !inner.lifetime_view()["elsewhere"][0]["registered_by"].is_null()
+    })
+    .await;
+    assert_eq!(world.registrar.entries().len(), 1);
+    assert_eq!(second_registrar.entries().len(), 1);
     // a service for clients, and one that is none
     until("service", &|| reaches(&client, OPEN)).await;
     assert!(!reaches(&client, CENTRAL));
@@ -555,8 +604,15 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     })
     .await;
     until("service", &|| reaches(&client, OPEN)).await;
-    // and with the tunnel goes all that led through it
+    // nobody of the first access service answers: the second one does
     station.charon.kill().await;
+    until("the second access service", &|| {
+        up(true) && inner.vpn_view()["concentrator"] == second.place.concentrator.name
+    })
+    .await;
+    until("service", &|| reaches(&client, OPEN)).await;
+    // and with the tunnel goes all that led through it
+    second.charon.kill().await;
     until("no tunnel", &|| up(false)).await;
     until("no name", &|| {
         ask(&client, "erezept.telematik-test").contains("REFUSED")
