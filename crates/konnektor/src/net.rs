@@ -592,7 +592,11 @@ impl Inner {
         let further = further.filter_map(|one| one.registration.as_ref());
         let registration = self.config.lifetime.registration.iter().chain(further);
         let all = self.config.tsl_internet_urls.iter().chain(&self.config.crl_urls);
-        let all = all.chain(registration).chain(&self.config.lifetime.download);
+        let named = net.vpn.iter().filter_map(|vpn| vpn.hash_and_url.as_ref());
+        let all = all
+            .chain(named)
+            .chain(registration)
+            .chain(&self.config.lifetime.download);
         let resolver = net.vpn.as_ref().filter(|vpn| !vpn.name_servers.is_empty());
         let resolver = resolver.and_then(|vpn| NameServers::new(&vpn.name_servers, "").ok());
         let profile = net.environment().profile().ok();

@@ -12,7 +12,7 @@ use identity::select::{self, Choice};
 use identity::{Family, Kind, Outcome, Probe, Role, Stage};
 use network::locate::Inside;
 use network::{
-    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Environment, Later,
+    Change, Charon, Concentrator, Credentials, DataPath, Directory, DirectoryError, Environment, Later, Lies,
     NameServers, Place, Places, Profile, Reason, Sa, Service, Setup, Standing, Trust, Tunnel, TunnelOrder,
     TunnelState,
 };
@@ -70,6 +70,10 @@ pub struct VpnSettings {
     /// with `[network]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Where concentrators find this device's certificates (hash and URL; off without), `http://…/`. With a helper that must be started
+    /// with `--hash-and-url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_and_url: Option<String>,
     /// DNS_DOMAIN_VPN_ZUGD_INT: where the provider lists its concentrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -208,6 +212,10 @@ impl VpnSettings {
         }
         if self.mtu.is_some_and(|mtu| !network::MTU.contains(&mtu)) {
             return Err("vpn.mtu must be 576 to 8076");
+        }
+        let place = |url: &String| url.starts_with("http://") && url.ends_with('/') && url.len() <= 200;
+        if !self.hash_and_url.as_ref().is_none_or(place) {
+            return Err("vpn.hash_and_url must begin with http:// and end with a slash");
         }
         if self.keepalive_seconds == Some(0) {
             return Err("vpn.keepalive_seconds must not be 0");
@@ -395,9 +403,23 @@ impl Inner {
     }
 
     fn credentials(&self, choice: &Choice<'_>) -> Option<Credentials> {
+        let base = self.config.vpn.as_ref().and_then(|vpn| vpn.hash_and_url.clone());
+        let issuer = || {
+            let trust = self.trust()?;
+            let mut cas = trust.list().cas.iter();
+            let found = cas.find(|ca| ca.certificate.subject() == choice.held.issuer)?;
+            Some(found.certificate.der().to_vec())
+        };
         Some(Credentials {
             certificate: choice.held.der.clone(),
             key: self.own_key(choice.kind)?,
+            // without its issuer it is sent as ever
+            lies: base.and_then(|base| {
+                Some(Lies {
+                    base,
+                    issuer: issuer()?,
+                })
+            }),
         })
     }
 
@@ -479,6 +501,7 @@ impl Inner {
                 let mut setup = Setup {
                     command: settings.charon.clone(),
                     path,
+                    hash_and_url: settings.hash_and_url.is_some(),
                     ..Setup::new(settings.folder.clone())
                 };
                 setup.patience.1 = profile.keepalive_tries;

@@ -82,6 +82,9 @@ enum Role {
         /// charon enciphers by itself: for machines whose kernel has no ESP, tests only.
         #[arg(long)]
         user_space: bool,
+        /// Certificates may be named by where they lie (`vpn.hash_and_url`): charon fetches them over HTTP.
+        #[arg(long)]
+        hash_and_url: bool,
         /// What stands before every program, word by word: `--prefix ip --prefix netns --prefix exec --prefix NAME`.
         #[arg(long, value_name = "WORD")]
         prefix: Vec<String>,
@@ -439,8 +442,19 @@ async fn main() -> Result<()> {
             folder,
             charon,
             user_space,
+            hash_and_url,
             prefix,
-        } => help_network(&socket, folder, charon, user_space, prefix).await,
+        } => {
+            let setup = charon.map(|folder| network::Setup {
+                hash_and_url,
+                path: match user_space {
+                    true => network::DataPath::UserSpace,
+                    false => network::DataPath::Kernel,
+                },
+                ..network::Setup::new(folder)
+            });
+            help_network(&socket, folder, setup, prefix).await
+        }
         Role::Card { image, driver } => serve_card(&image, driver),
         Role::Terminal { page, action } => work_terminal(&page, action).await,
         Role::Calendar {
@@ -502,22 +516,16 @@ fn serve_card(image: &Path, driver: SocketAddr) -> Result<()> {
 async fn help_network(
     socket: &Path,
     folder: PathBuf,
-    charon: Option<PathBuf>,
-    user_space: bool,
+    mut charon: Option<network::Setup>,
     prefix: Vec<String>,
 ) -> Result<()> {
     let clock = SystemClock::new();
-    let setup = charon.map(|folder| {
-        let mut setup = network::Setup::new(folder);
-        if user_space {
-            setup.path = network::DataPath::UserSpace;
-        }
-        setup.command = [prefix.clone(), setup.command].concat();
-        setup
-    });
+    if let Some(setup) = &mut charon {
+        setup.command.splice(0..0, prefix.clone());
+    }
     let machine = Arc::new(network::Machine::new(prefix, folder, clock.clone()));
     tokio::select! {
-        outcome = network::run_helper(socket, machine, setup, clock) => Ok(outcome?),
+        outcome = network::run_helper(socket, machine, charon, clock) => Ok(outcome?),
         outcome = until_told() => outcome,
     }
 }

@@ -29,6 +29,9 @@ pub struct Setup {
     pub path: DataPath,
     /// Seconds before a request is sent again for the first time, and how often: decides how soon silence is noticed.
     pub patience: (u32, u32),
+    /// May certificates be named by where they lie, ours and a concentrator's? charon fetches them over HTTP then, before it knows
+    /// who has named them.
+    pub hash_and_url: bool,
 }
 
 impl Setup {
@@ -40,6 +43,7 @@ impl Setup {
             path: DataPath::Kernel,
             // IKE_KEEPALIVE_RETRY of every environment so far
             patience: (2, 3),
+            hash_and_url: false,
         }
     }
 
@@ -49,6 +53,10 @@ impl Setup {
         let plugins = match self.path {
             DataPath::Kernel => "",
             DataPath::UserSpace => "kernel-libipsec ",
+        };
+        let (named, fetcher) = match self.hash_and_url {
+            true => ("hash_and_url = yes\n  ", "curl "),
+            false => ("", ""),
         };
         // an IKE_SA is built beside one that is like it, not taken for it (reuse_ikesa); its own packets carry a mark and so never
         // go into the tunnel themselves; routes are ours to set, but libipsec sets its
@@ -63,8 +71,8 @@ impl Setup {
         };
         format!(
             "charon-systemd {{\n  load = random nonce openssl pem pkcs1 pkcs8 x509 revocation constraints pubkey kdf hmac aes sha1 sha2 \
-             {plugins}kernel-netlink socket-default vici error-notify\n  \
-             install_virtual_ip = yes\n  make_before_break = yes\n  reuse_ikesa = no\n  {path}  retransmit_timeout = {timeout}\n  \
+             {plugins}{fetcher}kernel-netlink socket-default vici error-notify\n  \
+             install_virtual_ip = yes\n  make_before_break = yes\n  reuse_ikesa = no\n  {named}{path}  retransmit_timeout = {timeout}\n  \
              retransmit_tries = {tries}\n  retransmit_base = 1.3\n  \
              filelog {{\n    log {{\n      path = {folder}/charon.log\n      append = no\n      ike = 1\n      flush_line = yes\n    }}\n  }}\n  \
              plugins {{\n    vici {{\n      socket = unix://{folder}/vici\n    }}\n    error-notify {{\n      \

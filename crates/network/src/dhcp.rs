@@ -41,6 +41,36 @@ pub struct Group {
     pub first: Ipv4Addr,
     /// Last address.
     pub last: Ipv4Addr,
+    /// Further options, such as where telephones find their settings.
+    #[serde(default)]
+    pub options: Vec<FreeOption>,
+}
+
+/// An option of DHCP that means nothing to the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeOption {
+    /// Its code; none that the device sets itself.
+    pub code: u8,
+    /// Its bytes, hexadecimal, at most 255.
+    pub value: String,
+}
+
+/// What the device, or Kea, says itself: mask, router, name servers, host and domain name, time servers, lease, message, routes.
+const OWN: [u8; 18] = [
+    0, 1, 3, 6, 12, 15, 42, 50, 51, 52, 53, 54, 55, 58, 59, 121, 249, 255,
+];
+/// Most options of a group; a message has room for few.
+const OPTIONS: usize = 16;
+/// Most routes that are told; a message has no room for more. The gateway knows them all.
+const ROUTES: usize = 40;
+
+impl FreeOption {
+    fn is_sound(&self) -> bool {
+        let digits = self.value.chars().all(|c| c.is_ascii_hexdigit());
+        let length = self.value.len();
+        digits && length.is_multiple_of(2) && (2..=510).contains(&length) && !OWN.contains(&self.code)
+    }
 }
 
 /// The server.
@@ -121,6 +151,15 @@ impl Dhcp {
         if !names.into_iter().all(|name| is_name(name)) {
             return wrong("a name has letters, digits, hyphens and dots");
         }
+        let mut free = self.groups.iter().map(|group| &group.options);
+        if !free.all(|all| all.len() <= OPTIONS && all.iter().all(FreeOption::is_sound)) {
+            return wrong(
+                "a further option has a code that is not the device's and 1 to 255 hexadecimal bytes",
+            );
+        }
+        if lan.lent {
+            return wrong("another server lends addresses in the LAN, this device's own");
+        }
         match self.leases.iter().all(|lease| inside(lease.address)) {
             true => Ok(()),
             false => wrong("fixed addresses lie in the LAN"),
@@ -146,7 +185,11 @@ impl Dhcp {
                 bits: 0,
             };
             let default = group.gateway.map(|gateway| route(everything, gateway));
-            let all = routes.iter().map(|to| route(*to, lan.address)).chain(default);
+            let all = routes
+                .iter()
+                .take(ROUTES)
+                .map(|to| route(*to, lan.address))
+                .chain(default);
             all.flatten().map(|byte| format!("{byte:02x}")).collect()
         };
         let class = |number: usize| format!("group{number}");
@@ -184,6 +227,10 @@ impl Dhcp {
             }
             options.extend(group.gateway.map(|gateway| option("routers", gateway.to_string())));
             options.extend(group.domain.iter().map(|domain| option("domain-name", domain.clone())));
+            let free = group.options.iter();
+            options.extend(free.map(|one| {
+                json!({ "code": one.code, "data": one.value, "csv-format": false, "always-send": true })
+            }));
             if !routes.is_empty() {
                 let bytes = bytes(group);
                 for name in ["routes", "routes-microsoft"] {
@@ -252,6 +299,10 @@ mod tests {
                 members: BTreeSet::new(),
                 first: Ipv4Addr::new(192, 168, 10, 100),
                 last: Ipv4Addr::new(192, 168, 10, 150),
+                options: vec![FreeOption {
+                    code: 66,
+                    value: "7466".into(),
+                }],
             }],
             leases: vec![Lease {
                 mac: "02:00:00:00:00:01".into(),
@@ -261,7 +312,7 @@ mod tests {
         };
         assert_eq!(good.check(&lan), Ok(()));
         type Change = fn(&mut Dhcp);
-        let changes: [Change; 8] = [
+        let changes: [Change; 11] = [
             |dhcp| dhcp.groups.clear(),
             |dhcp| dhcp.groups[0].first = Ipv4Addr::new(192, 168, 10, 1),
             |dhcp| dhcp.groups[0].last = Ipv4Addr::new(192, 168, 11, 1),
@@ -270,6 +321,9 @@ mod tests {
             |dhcp| dhcp.leases[0].mac = "' or '1' == '1".into(),
             |dhcp| dhcp.leases[0].address = Ipv4Addr::new(192, 168, 10, 2),
             |dhcp| dhcp.seconds = 1,
+            |dhcp| dhcp.groups[0].options[0].code = 3,
+            |dhcp| dhcp.groups[0].options[0].value = "7".into(),
+            |dhcp| dhcp.groups[0].options[0].value = "\" }".into(),
         ];
         for (number, change) in changes.iter().enumerate() {
             let mut dhcp = good.clone();

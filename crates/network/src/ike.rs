@@ -42,6 +42,17 @@ pub struct Credentials {
     pub certificate: Vec<u8>,
     /// Its key.
     pub key: SoftKey,
+    /// Is it sent, or only told where it lies?
+    pub lies: Option<Lies>,
+}
+
+/// Where the concentrator finds our certificate: its SHA-1 in hexadecimal is put behind an address (hash and URL, RFC 7296 3.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lies {
+    /// The address, `http://…/`.
+    pub base: String,
+    /// The certificate's issuer, DER: by that charon knows which certificates lie there.
+    pub issuer: Vec<u8>,
 }
 
 /// A concentrator.
@@ -124,6 +135,12 @@ struct Data<'d> {
     #[serde(skip_serializing_if = "Option::is_none")]
     flag: Option<&'d str>,
     data: &'d str,
+}
+
+#[derive(Serialize)]
+struct Authority<'a> {
+    cacert: String,
+    cert_uri_base: &'a str,
 }
 
 #[derive(Serialize)]
@@ -312,6 +329,15 @@ impl Ike {
         with_interface: bool,
     ) -> Result<(), IkeError> {
         self.load_key(&own.key).await?;
+        if let Some(lies) = &own.lies {
+            // it vouches for no concentrator: those are named below (cacerts)
+            let authority = Authority {
+                cacert: pem(&lies.issuer)?,
+                cert_uri_base: &lies.base,
+            };
+            let message = BTreeMap::from([("own", authority)]);
+            self.order("load-authority", message, PROMPT).await?;
+        }
         let profile = &order.profile;
         let authorities: Vec<String> = order
             .trust

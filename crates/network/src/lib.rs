@@ -31,10 +31,10 @@ mod time;
 mod tunnel;
 
 pub use charon::{Charon, DataPath, Setup};
-pub use dhcp::{Dhcp, Group, Lease};
+pub use dhcp::{Dhcp, FreeOption, Group, Lease};
 pub use dial::{Pause, Reason};
 pub use helper::{Hands, Helper, run_helper};
-pub use ike::{Concentrator, Credentials, Ike, IkeError, Sa};
+pub use ike::{Concentrator, Credentials, Ike, IkeError, Lies, Sa};
 pub use lease::Lent;
 pub use machine::{HandsError, Machine, Seen};
 pub use names::{Anchor, Forward, Names};

@@ -97,6 +97,8 @@ pub struct Oddity {
     pub no_addresses: bool,
     /// Its clock is ten years ahead.
     pub ahead: bool,
+    /// It fetches certificates that it is told about.
+    pub fetches: bool,
     /// It leads into the secure Internet service.
     pub sis: bool,
 }
@@ -219,6 +221,7 @@ impl Lab {
             nk: Credentials {
                 certificate: nk.chain[0].clone(),
                 key: nk.key,
+                lies: None,
             },
             konnektor,
             bridge,
@@ -256,6 +259,7 @@ impl Lab {
         Credentials {
             certificate: certify.certificate(&issuers).unwrap(),
             key: self.nk.key.clone(),
+            lies: None,
         }
     }
 
@@ -269,6 +273,7 @@ impl Lab {
         Credentials {
             certificate: nk.chain[0].clone(),
             key: nk.key,
+            lies: None,
         }
     }
 
@@ -282,6 +287,7 @@ impl Lab {
         Credentials {
             certificate: certificate.certificate,
             key: own,
+            lies: None,
         }
     }
 
@@ -342,6 +348,12 @@ impl Lab {
         host
     }
 
+    /// Starts the Konnektor's charon again, which tells where its certificate lies.
+    pub async fn tells_where(&mut self) {
+        self.setup.hash_and_url = true;
+        self.restart().await;
+    }
+
     /// Starts the Konnektor's charon again.
     pub async fn restart(&mut self) {
         self.charon = Charon::start(&self.setup, self.clock.clone()).await.unwrap();
@@ -375,6 +387,7 @@ impl Lab {
             command,
             path: path(),
             patience: patience(),
+            hash_and_url: oddity.fetches,
             ..Setup::new(folder.clone())
         };
         let charon = Charon::start(&setup, self.clock.clone()).await.unwrap();

@@ -103,6 +103,57 @@ async fn every_failure_has_its_reason() {
     assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::NoAnswer));
 }
 
+/// The certificate is not sent, only where it lies: a concentrator that cannot fetch it there believes nobody, one that can does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_lies_elsewhere() {
+    if !may() {
+        return;
+    }
+    let mut lab = Lab::new().await;
+    lab.tells_where().await;
+    let fetches = Oddity {
+        fetches: true,
+        ..Oddity::default()
+    };
+    let station = lab.station(fetches).await;
+    let folder = tempfile::tempdir().unwrap();
+    let port = format!("{}:80", station.place.concentrator.address);
+    let mut server = std::process::Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            &station.host.name,
+            "busybox",
+            "httpd",
+            "-f",
+            "-p",
+            &port,
+            "-h",
+        ])
+        .arg(folder.path())
+        .spawn()
+        .unwrap();
+    let mut order = lab.order();
+    order.credentials.lies = Some(network::Lies {
+        base: format!("http://{}/", station.place.concentrator.address),
+        issuer: lab.pki.component_ca.certificate.clone(),
+    });
+    let mut watched = lab.tunnel(order.clone(), &[&station.place]).await;
+    assert!(matches!(watched.next().await, Change::Failed(attempt) if attempt.reason == Reason::Refused));
+    watched.tunnel.stop().await;
+    // by the name that it is told by
+    let file = folder.path().join("certificate");
+    std::fs::write(&file, &order.credentials.certificate).unwrap();
+    let sum = lab::run("sha1sum", &[file.to_str().unwrap()]).unwrap();
+    let name = sum.split_whitespace().next().unwrap();
+    std::fs::rename(&file, folder.path().join(name)).unwrap();
+    let mut watched = lab.tunnel(order, &[&station.place]).await;
+    assert!(matches!(watched.next().await, Change::Up(..)));
+    watched.tunnel.stop().await;
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 /// Pings through the tunnel, one every ten milliseconds; how many were lost.
 fn ping(host: &str, count: u32) -> std::process::Child {
     ping_every("0.01", host, count)

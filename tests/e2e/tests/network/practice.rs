@@ -306,7 +306,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
          [network.lan]\nname = \"lan\"\naddress = \"192.168.10.2\"\nnetwork = \"192.168.10.0/24\"\n\
          [network.wan]\nname = \"wan\"\ndhcp = true\n\
          [network.dhcp]\nseconds = 3600\n[[network.dhcp.groups]]\nfirst = \"192.168.10.100\"\nlast = \"192.168.10.150\"\n\
-         domain = \"praxis.lan\"\n[[network.dhcp.groups]]\nfirst = \"192.168.10.200\"\nlast = \"192.168.10.210\"\n\
+         domain = \"praxis.lan\"\noptions = [{{ code = 66, value = \"746674702e707261786973\" }}]\n[[network.dhcp.groups]]\nfirst = \"192.168.10.200\"\nlast = \"192.168.10.210\"\n\
          gateway = \"192.168.10.2\"\nmembers = [\"02:00:00:00:00:02\"]\n\
          [[network.dhcp.leases]]\nmac = \"02:00:00:00:00:03\"\naddress = \"192.168.10.30\"\nname = \"drucker\"\n",
         path() == DataPath::UserSpace,
@@ -548,6 +548,7 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
         "dns='192.168.10.2'",
         "ntpsrv='192.168.10.2'",
         "domain='praxis.lan'",
+        "tftp='tftp.praxis'",
         "172.30.0.0/16 192.168.10.2",
         "188.144.0.0/15 192.168.10.2",
     ] {
