@@ -108,7 +108,16 @@ impl Charon {
         std::fs::write(&file, setup.configuration())
             .map_err(|error| IkeError::Daemon(format!("configuration: {error}")))?;
         let environment = [("STRONGSWAN_CONF", file.as_path())];
-        let daemon = Daemon::start("charon", &setup.folder, &setup.command, &environment, &*clock).await;
+        let rights = ["net_admin", "net_raw", "net_bind_service"];
+        let daemon = Daemon::start(
+            "charon",
+            &setup.folder,
+            &setup.command,
+            &rights,
+            &environment,
+            &*clock,
+        )
+        .await;
         Self::answering(
             setup.folder.clone(),
             Some(daemon.map_err(IkeError::Daemon)?),

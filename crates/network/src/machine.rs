@@ -224,7 +224,10 @@ impl Machine {
                 let file = names.join("unbound.conf");
                 write(&file, &wanted)?;
                 let words = ["-d", "-c", &file.display().to_string()];
-                state.resolver = Some(self.keep("unbound", &names, wanted, &words).await?);
+                state.resolver = Some(
+                    self.keep("unbound", &["net_bind_service"], &names, wanted, &words)
+                        .await?,
+                );
             }
         }
         Ok(())
@@ -249,7 +252,16 @@ impl Machine {
                 if !time.steer {
                     words.push("-x");
                 }
-                state.time = Some(self.keep("chronyd", &clock, wanted, &words).await?);
+                state.time = Some(
+                    self.keep(
+                        "chronyd",
+                        &["net_bind_service", "sys_time"],
+                        &clock,
+                        wanted,
+                        &words,
+                    )
+                    .await?,
+                );
             }
         }
         Ok(())
@@ -275,7 +287,16 @@ impl Machine {
                 let file = addresses.join("kea.json");
                 write(&file, &wanted)?;
                 let words = ["-c", &file.display().to_string()];
-                state.dhcp = Some(self.keep("kea-dhcp4", &addresses, wanted, &words).await?);
+                state.dhcp = Some(
+                    self.keep(
+                        "kea-dhcp4",
+                        &["net_raw", "net_bind_service"],
+                        &addresses,
+                        wanted,
+                        &words,
+                    )
+                    .await?,
+                );
             }
         }
         Ok(())
@@ -331,7 +352,14 @@ impl Machine {
                 self.run(&["ip", "link", "set", adapter, "up"], None).await?;
                 let script = script.display().to_string();
                 let words = ["udhcpc", "-f", "-i", adapter, "-A", "10", "-s", &script];
-                self.keep("busybox", &folder, String::new(), &words).await
+                self.keep(
+                    "busybox",
+                    &["net_raw", "net_bind_service"],
+                    &folder,
+                    String::new(),
+                    &words,
+                )
+                .await
             };
             let kept = start.await.map_err(HandsError::Kernel)?;
             state.clients.insert(adapter.to_owned(), kept);
@@ -345,7 +373,14 @@ impl Machine {
         }
     }
 
-    async fn keep(&self, name: &str, folder: &Path, told: String, words: &[&str]) -> Result<Kept, String> {
+    async fn keep(
+        &self,
+        name: &str,
+        rights: &[&str],
+        folder: &Path,
+        told: String,
+        words: &[&str],
+    ) -> Result<Kept, String> {
         let command = self
             .prefix
             .iter()
@@ -355,7 +390,7 @@ impl Machine {
         let command: Vec<String> = command.map(str::to_owned).collect();
         // Kea writes its number and its lock where it is told
         let places = [("KEA_PIDFILE_DIR", folder), ("KEA_LOCKFILE_DIR", folder)];
-        let daemon = Daemon::start(name, folder, &command, &places, &*self.clock).await;
+        let daemon = Daemon::start(name, folder, &command, rights, &places, &*self.clock).await;
         Ok(Kept {
             daemon: daemon.map_err(|error| format!("{name}: {error}"))?,
             told,

@@ -500,6 +500,25 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     assert!(ask(&client, "erezept.telematik-test").contains(" ad"));
     assert!(ask(&client, "falsch.telematik-test").contains("SERVFAIL"));
     assert!(ask(&client, "konnektor.konlan").contains("192.168.10.2"));
+    // nobody who reads what strangers say has more rights than he needs
+    for (daemon, most) in [
+        ("unbound", 1_u64 << 10),
+        ("chronyd", 1 << 10 | 1 << 25),
+        ("kea-dhcp4", 1 << 10 | 1 << 13),
+        ("busybox", 1 << 10 | 1 << 13),
+        ("charon-systemd", 1 << 10 | 1 << 12 | 1 << 13),
+    ] {
+        let all = crate::lab::run("ip", &["netns", "pids", &own.name]).unwrap();
+        let status = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let is_it = |status: &String| status.starts_with(&format!("Name:\t{daemon}\n"));
+        let status = all.lines().map(status).find(is_it);
+        let status = status.unwrap_or_else(|| panic!("{daemon} does not run"));
+        for set in ["CapPrm:", "CapEff:", "CapAmb:"] {
+            let rights = status.lines().find_map(|line| line.strip_prefix(set)).unwrap();
+            let rights = u64::from_str_radix(rights.trim(), 16).unwrap();
+            assert_eq!(rights & !most, 0, "{daemon} {set} {rights:x}");
+        }
+    }
     // the time, for the Konnektor and for the practice
     until("time", &|| {
         let told = client.exec(&[
