@@ -17,14 +17,12 @@ pub struct Lent {
     pub router: Option<Ipv4Addr>,
 }
 
-/// Writes down what was answered, for whoever judges it; changes nothing itself. `FILE` is where.
-pub(crate) const SCRIPT: &str = r#"#!/bin/sh
-case "$1" in
-bound|renew)
-  printf '%s\n' "$ip" "${mask:-}" "${router:-}" >"FILE.new" && mv "FILE.new" "FILE" ;;
-esac
-exit 0
+/// Writes down what was answered, in the folder it runs in, for whoever judges it; changes nothing itself.
+pub(crate) const SCRIPT: &str = r#"printf '%s\n' "$ip" "${mask:-}" "${router:-}" >lent.new && mv lent.new lent
 "#;
+/// What udhcpc calls its script with when there is an answer. Its script is the shell, which finds one of these names in its folder:
+/// where the folder lies nothing may be executed (`/run`).
+pub(crate) const ANSWERS: [&str; 2] = ["bound", "renew"];
 
 impl Lent {
     /// Reads what the script has written: address, bits of the prefix, routers.

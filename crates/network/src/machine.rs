@@ -14,7 +14,6 @@ use base::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -342,24 +341,18 @@ impl Machine {
                 prepare(&folder, 0o750)?;
                 // of a time before: whoever has lent it may have lent it to somebody else since
                 let _ = std::fs::remove_file(&file);
-                let script = folder.join("script");
-                write(
-                    &script,
-                    &lease::SCRIPT.replace("FILE", &file.display().to_string()),
-                )?;
-                let mode = std::fs::Permissions::from_mode(0o750);
-                std::fs::set_permissions(&script, mode).map_err(|error| error.to_string())?;
+                for answer in lease::ANSWERS {
+                    write(&folder.join(answer), lease::SCRIPT)?;
+                }
                 self.run(&["ip", "link", "set", adapter, "up"], None).await?;
-                let script = script.display().to_string();
-                let words = ["udhcpc", "-f", "-i", adapter, "-A", "10", "-s", &script];
-                self.keep(
-                    "busybox",
-                    &["net_raw", "net_bind_service"],
-                    &folder,
-                    String::new(),
-                    &words,
-                )
-                .await
+                // both have plain letters only
+                let ask = format!(
+                    "cd {} && exec busybox udhcpc -f -i {adapter} -A 10 -s /bin/sh",
+                    folder.display()
+                );
+                let (rights, words) = (["net_raw", "net_bind_service"], ["sh", "-c", &ask]);
+                self.keep("busybox", &rights, &folder, String::new(), &words)
+                    .await
             };
             let kept = start.await.map_err(HandsError::Kernel)?;
             state.clients.insert(adapter.to_owned(), kept);
