@@ -520,6 +520,12 @@ impl Config {
         }
         let network = self.network.as_ref();
         let sis = network.is_some_and(|network| network.internet == network::Internet::Sis);
+        let fixed = self.vpn.as_ref().filter(|vpn| vpn.domain.is_none());
+        if sis && fixed.is_some_and(|vpn| vpn.sis_concentrators.is_empty()) {
+            return Err(BadConfig::Range(
+                "network.internet = \"sis\" needs vpn.sis_concentrators",
+            ));
+        }
         if sis && self.vpn.as_ref().is_none_or(|vpn| vpn.user_space) {
             // charon has one interface for all its tunnels: nobody could tell their packets apart
             return Err(BadConfig::Range(

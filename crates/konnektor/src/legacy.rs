@@ -11,7 +11,7 @@ use pki::Purpose;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use soap::inventory::{Inventory, InventoryNetwork};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -20,8 +20,9 @@ use store::Store;
 const STORE: &str = "legacy";
 /// Kind of documents that say what administrators have decided, by ID.
 pub(crate) const CHOICES: &str = "legacy-choice";
-/// Between two downloads, and after one that failed.
+/// Between two downloads, and after one that failed: more and more.
 const DAILY: Duration = Duration::from_secs(86_400);
+const SOON: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_secs(3600);
 /// Most that downloads of many devices are apart (GS-A_5013).
 const SPREAD: u64 = 3600;
@@ -31,6 +32,8 @@ const SPREAD: u64 = 3600;
 struct Kept {
     text: String,
     since: Timestamp,
+    /// Where it came from: lists of others are neither used nor compared.
+    from: String,
 }
 
 /// The list in use, and the one before it.
@@ -38,8 +41,21 @@ struct Kept {
 struct Lists {
     current: Option<Kept>,
     before: Option<Kept>,
-    /// Somebody has gone back from this version: only a newer one is taken.
+    /// Somebody has gone back from this version: by itself it is not taken again.
     left: Option<[u16; 3]>,
+}
+
+impl Lists {
+    fn open(store: &Store, from: Option<&String>) -> Result<Self, Failure> {
+        let mut lists: Self = store.get(STORE, "lists")?.unwrap_or_default();
+        let ours = |kept: &Kept| Some(&kept.from) == from;
+        if lists.current.as_ref().is_some_and(|kept| !ours(kept)) {
+            lists.left = None;
+        }
+        lists.current = lists.current.filter(ours);
+        lists.before = lists.before.filter(ours);
+        Ok(lists)
+    }
 }
 
 /// What is known of the networks beside the TI.
@@ -51,9 +67,9 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// What is stored; a list that cannot be read any more gives way to the one before it.
-    pub fn open(store: &Store) -> Result<Self, Failure> {
-        let lists: Lists = store.get(STORE, "lists")?.unwrap_or_default();
+    /// What is stored of this source; a list that cannot be read any more gives way to the one before it.
+    pub fn open(store: &Store, from: Option<&String>) -> Result<Self, Failure> {
+        let lists = Lists::open(store, from)?;
         let read = |kept: &Option<Kept>| {
             let text = &kept.as_ref()?.text;
             let read = Inventory::parse(text);
@@ -71,10 +87,38 @@ fn version(number: [u16; 3]) -> String {
     number.map(|one| one.to_string()).join(".")
 }
 
-/// Is `domain` this one, or below it?
-fn is_within(domain: &str, other: &str) -> bool {
-    let (domain, other) = (domain.to_ascii_lowercase(), other.to_ascii_lowercase());
-    domain == other || domain.ends_with(&format!(".{other}"))
+/// Domains of which none is another one or below it.
+#[derive(Default)]
+struct Domains {
+    all: BTreeSet<String>,
+    /// Everything that one of them is below.
+    above: BTreeSet<String>,
+}
+
+impl Domains {
+    fn of<'d>(all: impl Iterator<Item = &'d str>) -> Self {
+        let mut domains = Self::default();
+        for one in all {
+            domains.add(one);
+        }
+        domains
+    }
+
+    /// Adds one, unless it is one that is there, below it or above it.
+    fn add(&mut self, domain: &str) -> bool {
+        let domain = domain.to_ascii_lowercase();
+        let above: Vec<&str> = domain
+            .match_indices('.')
+            .filter_map(|(at, _)| domain.get(at + 1..))
+            .collect();
+        let known = |one: &str| self.all.contains(one);
+        if known(&domain) || self.above.contains(&domain) || above.iter().any(|one| known(one)) {
+            return false;
+        }
+        self.above.extend(above.into_iter().map(str::to_owned));
+        self.all.insert(domain);
+        true
+    }
 }
 
 impl Inner {
@@ -98,6 +142,10 @@ impl Inner {
             return Vec::new();
         };
         let mut left_out = Vec::new();
+        let whole = plan.clone();
+        let forwards = plan.resolver.iter().flat_map(|names| &names.forwards);
+        let mut domains = Domains::of(forwards.map(|one| one.domain.as_str()));
+        domains.add("konlan");
         for one in inventory.iter().flat_map(|inventory| &inventory.networks) {
             let mut networks = Vec::new();
             for (address, bits) in &one.networks {
@@ -128,10 +176,7 @@ impl Inner {
                 .as_mut()
                 .filter(|_| legacy.active && !legacy.names.is_empty())
             {
-                // nobody beside the TI answers for names of the TI or of the practice
-                let taken = names.forwards.iter().any(|other| {
-                    is_within(&one.domain, &other.domain) || is_within(&other.domain, &one.domain)
-                });
+                // nobody beside the TI answers for names of the TI, of the practice or of another network
                 let servers = match plan.ti.is_some() {
                     true => legacy
                         .names
@@ -141,7 +186,7 @@ impl Inner {
                     // without a tunnel nobody is asked
                     false => Default::default(),
                 };
-                match taken || is_within(&one.domain, "konlan") {
+                match !domains.add(&one.domain) {
                     true => left_out.push(format!("{}: names of {} are others' already", one.id, one.domain)),
                     false => names.forwards.push(Forward {
                         domain: one.domain.clone(),
@@ -151,24 +196,33 @@ impl Inner {
             }
             plan.legacy.push(legacy);
         }
+        // whatever is wrong with all of them together must not take the way into the TI away
+        if let Err(error) = plan.check(&profile)
+            && whole.check(&profile).is_ok()
+        {
+            left_out.push(format!("all: {error}"));
+            *plan = whole;
+        }
         left_out
     }
 
     /// Judges a list, stores and uses it. Is it new?
-    async fn take_inventory(&self, net: &Net, text: &str) -> Result<bool, Failure> {
+    async fn take_inventory(
+        &self,
+        net: &Net,
+        from: &str,
+        text: &str,
+        by_hand: bool,
+    ) -> Result<bool, Failure> {
         let failed = |reason: String| Failure::new(Code::LEGACY_NETWORKS, reason);
         let read = Inventory::parse(text).map_err(|error| failed(error.to_string()))?;
-        let lists: Lists = self.store.get(STORE, "lists")?.unwrap_or_default();
+        let lists = Lists::open(&self.store, net.settings.inventory.as_ref())?;
         if lists.current.as_ref().is_some_and(|current| current.text == text) {
             return Ok(false);
         }
         let old = self.inventory(net).0.map(|inventory| inventory.version);
-        if let Some(left) = lists.left.filter(|left| read.version <= *left) {
-            tracing::debug!(
-                version = version(read.version),
-                left = version(left),
-                "left before"
-            );
+        if lists.left == Some(read.version) && !by_hand {
+            tracing::debug!(version = version(read.version), "somebody has gone back from it");
             return Ok(false);
         }
         if let Some(old) = old.filter(|old| read.version < *old) {
@@ -186,6 +240,7 @@ impl Inner {
             current: Some(Kept {
                 text: text.to_owned(),
                 since: self.clock.now(),
+                from: from.to_owned(),
             }),
             before: lists.current,
             left: None,
@@ -209,19 +264,19 @@ impl Inner {
         let _ = self.replan(net, false).await;
     }
 
-    /// Fetches the list now (TUC_KON_283). Is it new?
-    pub async fn update_legacy(self: &Arc<Self>) -> Result<bool, Failure> {
+    /// Fetches the list now (TUC_KON_283). Is it new? Only a person gets a version again that somebody has gone back from.
+    pub async fn update_legacy(self: &Arc<Self>, by_hand: bool) -> Result<bool, Failure> {
         let failed = |reason: &str| Failure::new(Code::LEGACY_NETWORKS, reason);
         let net = self.net.clone().ok_or_else(|| failed("no [network]"))?;
         let url = net.settings.inventory.clone();
         let url = url.ok_or_else(|| failed("network.inventory names no configuration service"))?;
-        let _one = net.updating.lock().await;
         let fetched = tls_service::fetch(self, &url, &Purpose::CONFIGURATION, soap::inventory::LONGEST).await;
-        let outcome = match fetched {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => self.take_inventory(&net, &text).await,
-                Err(_) => Err(failed("not text")),
-            },
+        let outcome = match fetched.map(String::from_utf8) {
+            Ok(Ok(text)) => {
+                let _one = net.updating.lock().await;
+                self.take_inventory(&net, &url, &text, by_hand).await
+            }
+            Ok(Err(_)) => Err(failed("not text")),
             Err(failure) => Err(failure.within(Code::LEGACY_NETWORKS)),
         };
         if let Err(failure) = &outcome {
@@ -234,13 +289,13 @@ impl Inner {
         outcome
     }
 
-    /// Takes up the list before the one in use; only a newer one than that is taken by itself then. `false` if there is none.
+    /// Takes up the list before the one in use; the version left is not taken by itself again. `false` if there is none.
     pub async fn step_back_legacy(&self) -> Result<bool, Failure> {
         let Some(net) = self.net.clone() else {
             return Ok(false);
         };
         let _one = net.updating.lock().await;
-        let lists: Lists = self.store.get(STORE, "lists")?.unwrap_or_default();
+        let lists = Lists::open(&self.store, net.settings.inventory.as_ref())?;
         let Some(before) = lists.before else {
             return Ok(false);
         };
@@ -292,7 +347,7 @@ impl Inner {
             return Ok(json!({ "configured": false }));
         };
         let (inventory, choices) = self.inventory(net);
-        let lists: Lists = self.store.get(STORE, "lists")?.unwrap_or_default();
+        let lists = Lists::open(&self.store, net.settings.inventory.as_ref())?;
         let read = |kept: Option<Kept>| Some(Inventory::parse(&kept?.text).ok()?.version);
         let networks = inventory
             .iter()
@@ -323,15 +378,22 @@ impl Inner {
     /// Fetches the list daily, and whenever the tunnel has come up for the first time, for ever.
     pub(crate) async fn keep_legacy(self: Arc<Self>) {
         let spread = crypto::random::<8>().map_or(0, |bytes| u64::from_be_bytes(bytes) % SPREAD);
+        let mut again = SOON;
         loop {
             while !self.reaches_ti() || self.trust().is_none() {
                 self.clock.sleep(Duration::from_secs(5)).await;
             }
-            let pause = match self.update_legacy().await {
-                Ok(_) => DAILY + Duration::from_secs(spread),
+            let pause = match self.update_legacy(false).await {
+                Ok(_) => {
+                    again = SOON;
+                    DAILY + Duration::from_secs(spread)
+                }
                 Err(failure) => {
                     tracing::warn!(detail = failure.detail(), "networks beside the TI");
-                    AGAIN
+                    // names and routes may not have followed the tunnel yet
+                    let pause = again;
+                    again = (again * 2).min(AGAIN);
+                    pause
                 }
             };
             self.clock.sleep(pause).await;
@@ -345,9 +407,20 @@ mod tests {
 
     #[test]
     fn domains_are_compared_whole() {
-        assert!(is_within("kv-safenet.de", "KV-SafeNet.de"));
-        assert!(is_within("www.kv-safenet.de", "kv-safenet.de"));
-        assert!(!is_within("ev-kv-safenet.de", "kv-safenet.de"));
-        assert!(!is_within("de", "kv-safenet.de"));
+        let mut domains = Domains::of(["telematik", "praxis.lan"].into_iter());
+        for (domain, free) in [
+            ("kv-safenet.de", true),
+            ("KV-SafeNet.de", false),
+            ("www.kv-safenet.de", false),
+            ("ev-kv-safenet.de", true),
+            ("de", false),
+            ("erezept.Telematik", false),
+            ("lan", false),
+            ("a.b.example", true),
+            ("b.example", false),
+            ("c.example", true),
+        ] {
+            assert_eq!(domains.add(domain), free, "{domain}");
+        }
     }
 }

@@ -200,7 +200,8 @@ impl Konnektor {
         let lifetime = lifetime::Lifetime::open(&store, &identities)?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let net = config.network.clone();
-        let known = legacy::Known::open(&store)?;
+        let source = net.as_ref().and_then(|settings| settings.inventory.as_ref());
+        let known = legacy::Known::open(&store, source)?;
         let net = net.map(|settings| net::Net::new(settings, config.vpn.clone(), known, clock.clone()));
         let net = net.map(Arc::new);
         let inner = Arc::new(Inner {

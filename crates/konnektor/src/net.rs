@@ -165,6 +165,9 @@ impl NetworkSettings {
                 Err("network.inventory must begin with https://")
             }
             _ if self.poll > 10 => Err("network.poll is at most 10"),
+            _ if self.lan.dhcp && self.dhcp.is_some() => {
+                Err("network.lan has dhcp: another server lends addresses there, network.dhcp must not")
+            }
             _ if self.internet == Internet::Sis && self.gateway.is_none() && !outside.dhcp => {
                 Err("network.internet = \"sis\" needs network.gateway")
             }
@@ -187,6 +190,8 @@ struct Facts {
     time_servers: BTreeSet<Ipv4Addr>,
     /// By name of the adapter.
     lent: BTreeMap<String, Lent>,
+    /// What was lent and cannot be used, by name of the adapter; told once.
+    unusable: BTreeMap<String, Lent>,
 }
 
 /// What has become of plans.
@@ -301,7 +306,10 @@ impl Inner {
     /// What the network shall be like now, and which networks beside the TI have no place in it. `None` as long as an adapter has no
     /// address.
     pub(crate) fn plan(&self, net: &Net) -> Option<(Plan, Vec<String>)> {
-        let facts = net.with_facts(|facts| facts.clone());
+        self.plan_of(net, net.with_facts(|facts| facts.clone()))
+    }
+
+    fn plan_of(&self, net: &Net, facts: Facts) -> Option<(Plan, Vec<String>)> {
         let settings = &net.settings;
         let names = net
             .vpn
@@ -309,11 +317,6 @@ impl Inner {
             .map(|vpn| four(vpn.all_name_servers()))
             .unwrap_or_default();
         let ti = facts.standing.get(&Service::Ti).cloned();
-        // never without the TI: what leads into it would go on without being asked (TUC_KON_304)
-        let sis = ti
-            .is_some()
-            .then(|| facts.standing.get(&Service::Sis).cloned())
-            .flatten();
         let (listen, admin) = (self.config.listen.port(), self.config.listen_admin.port());
         let mut tcp = BTreeSet::from([listen, admin]);
         tcp.extend(self.config.ldap.iter().map(|ldap| ldap.listen.port()));
@@ -336,13 +339,17 @@ impl Inner {
         };
         let outside = wan.as_ref().unwrap_or(&lan);
         let router = facts.lent.get(&outside.name).and_then(|lent| lent.router);
+        let gateway = settings.gateway.or(router);
+        // never without the TI: what leads into it would go on without being asked (TUC_KON_304); and not without a way back
+        let sis = facts.standing.get(&Service::Sis).cloned();
+        let sis = sis.filter(|_| ti.is_some() && gateway.is_some());
         let servers = match settings.time_servers.is_empty() {
             true => facts.time_servers,
             false => settings.time_servers.clone(),
         };
         let mut plan = Plan {
             environment: net.environment(),
-            gateway: settings.gateway.or(router),
+            gateway,
             intranet: settings.intranet.clone(),
             redirect: settings.redirect,
             internet: settings.internet,
@@ -566,18 +573,40 @@ impl Inner {
             let name = &adapter.name;
             match net.hands.lease(name.clone()).await {
                 Ok(Some(lent)) => {
-                    let before = net.with_facts(|facts| facts.lent.insert(name.clone(), lent.clone()));
-                    if before.as_ref() != Some(&lent) {
-                        let parameters = vec![
-                            ("Adapter", name.clone()),
-                            ("IP", lent.address.to_string()),
-                            ("Network", lent.network.to_string()),
-                        ];
-                        let topic = match net.settings.wan.as_ref() {
-                            Some(wan) if wan.name == *name => "ANLW/WAN/IP_CHANGED",
-                            _ => "ANLW/LAN/IP_CHANGED",
-                        };
-                        self.raise(Event::info(topic, None, parameters));
+                    let mut facts = net.with_facts(|facts| facts.clone());
+                    if facts.lent.insert(name.clone(), lent.clone()).as_ref() == Some(&lent) {
+                        continue;
+                    }
+                    // judged before it takes the place of one that works
+                    let plan = self.plan_of(net, facts);
+                    let profile = net.environment().profile().ok();
+                    let wrong = plan
+                        .zip(profile)
+                        .and_then(|((plan, _), profile)| plan.check(&profile).err());
+                    let topic = match net.settings.wan.as_ref() {
+                        Some(wan) if wan.name == *name => "ANLW/WAN/IP_CHANGED",
+                        _ => "ANLW/LAN/IP_CHANGED",
+                    };
+                    let mut parameters = vec![
+                        ("Adapter", name.clone()),
+                        ("IP", lent.address.to_string()),
+                        ("Network", lent.network.to_string()),
+                    ];
+                    match wrong {
+                        None => {
+                            net.with_facts(|facts| facts.lent.insert(name.clone(), lent));
+                            self.raise(Event::info(topic, None, parameters));
+                        }
+                        Some(error) => {
+                            let known =
+                                net.with_facts(|facts| facts.unusable.insert(name.clone(), lent.clone()));
+                            if known.as_ref() != Some(&lent) {
+                                let code = code(&HandsError::Unsound(error.clone()));
+                                parameters.push(("Error", code.number().to_string()));
+                                parameters.push(("Detail", error.to_string()));
+                                self.raise(Event::error("NETWORK/DHCP/UNUSABLE", None, code, parameters));
+                            }
+                        }
                     }
                 }
                 Ok(None) => {}
@@ -589,9 +618,10 @@ impl Inner {
     /// Addresses of those whom the device itself asks in the Internet (TIP1-A_4736); what cannot be found out keeps what it had.
     async fn find_hosts(&self, net: &Net) {
         let further = net.vpn.iter().flat_map(|vpn| &vpn.further);
-        let further = further.filter_map(|one| one.registration.as_ref());
+        let further = further.map(|one| &one.registration);
         let registration = self.config.lifetime.registration.iter().chain(further);
         let all = self.config.tsl_internet_urls.iter().chain(&self.config.crl_urls);
+        // where charon fetches what a concentrator names: it lies beside ours
         let named = net.vpn.iter().filter_map(|vpn| vpn.hash_and_url.as_ref());
         let all = all
             .chain(named)

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -110,11 +110,9 @@ pub struct FurtherAccess {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sis_concentrators: Vec<FixedConcentrator>,
     /// Its registration server, `https://host:port/path`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub registration: Option<String>,
+    pub registration: String,
     /// MGM_ZGDP_CONTRACTID there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contract: Option<String>,
+    pub contract: String,
 }
 
 /// Where an access service has its concentrators.
@@ -179,19 +177,11 @@ impl FurtherAccess {
         if !(1..=40).contains(&self.name.len()) || !self.name.chars().all(letter) {
             return Err("vpn.further.name has letters, digits and dashes");
         }
-        if self
-            .registration
-            .as_ref()
-            .is_some_and(|url| !url.starts_with("https://"))
-        {
+        if !self.registration.starts_with("https://") {
             return Err("vpn.further.registration must begin with https://");
         }
-        let contract = self.contract.as_deref();
-        if contract.is_some_and(|text| !soap::provisioning::is_contract(text)) {
+        if !soap::provisioning::is_contract(&self.contract) {
             return Err("vpn.further.contract has a character that no ContractID has (A_14623)");
-        }
-        if self.registration.is_some() && contract.is_none() {
-            return Err("vpn.further.registration needs a contract");
         }
         self.place().check()
     }
@@ -253,48 +243,13 @@ impl VpnSettings {
 }
 
 impl VpnSettings {
-    /// All access services, one after the other; `others` hears which addresses are not of the first one.
-    fn directory(&self, others: Others) -> Result<Arc<dyn Directory>, Failure> {
-        let further = self.further.iter().map(|one| one.place().directory());
-        Ok(Arc::new(Several {
-            all: std::iter::once(self.place().directory())
-                .chain(further)
-                .collect::<Result<_, _>>()?,
-            others,
-        }))
-    }
-}
-
-/// Addresses of concentrators that are not of the first access service.
-type Others = Arc<Mutex<BTreeSet<Ipv4Addr>>>;
-
-/// Access services in order of preference.
-struct Several {
-    all: Vec<Arc<dyn Directory>>,
-    others: Others,
-}
-
-impl Directory for Several {
-    fn find(&self, service: Service) -> Later<'_, Result<Places, DirectoryError>> {
-        Box::pin(async move {
-            let (mut places, mut last) = (Places::new(), None);
-            for (number, one) in self.all.iter().enumerate() {
-                match one.find(service).await {
-                    Ok(found) if number > 0 => {
-                        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-                        others.extend(found.iter().map(|place| place.concentrator.address));
-                        places.extend(found);
-                    }
-                    Ok(found) => places.extend(found),
-                    // one whose names nobody knows does not hide the others
-                    Err(error) => last = Some(error),
-                }
-            }
-            match last.filter(|_| places.is_empty()) {
-                Some(error) => Err(error),
-                None => Ok(places),
-            }
-        })
+    /// All access services, in order of preference.
+    fn directories(&self) -> Result<Vec<Arc<dyn Directory>>, Failure> {
+        let further = self.further.iter().map(FurtherAccess::place);
+        std::iter::once(self.place())
+            .chain(further)
+            .map(|one| one.directory())
+            .collect()
     }
 }
 
@@ -327,7 +282,6 @@ pub(crate) struct Vpn {
     down_since: Option<Timestamp>,
     /// The access service has refused the present one in this round: the next round tries another.
     turn: bool,
-    others: Others,
     /// When a generation was last refused beside a tunnel that stands.
     refused: BTreeMap<u32, Duration>,
     /// The tunnel of the secure Internet service.
@@ -342,6 +296,22 @@ struct Sis {
     down_since: Option<Timestamp>,
     /// When the certificate of the other tunnel was last refused here.
     refused: Option<(u32, Duration)>,
+    /// One of before that is on its way down: what it still says is of no other.
+    ending: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Sis {
+    /// Lets the tunnel go.
+    fn let_go(&mut self) {
+        // whoever else holds it, to look at it, lets it go soon
+        if let Some(tunnel) = self.tunnel.take().and_then(Arc::into_inner) {
+            self.ending = Some(tokio::spawn(tunnel.stop()));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending.as_ref().is_some_and(|task| !task.is_finished())
+    }
 }
 
 /// The name of an event about a tunnel.
@@ -479,7 +449,13 @@ impl Inner {
     /// One life of charon.
     async fn run_tunnel(self: &Arc<Self>, settings: &VpnSettings) -> Result<(), Failure> {
         let failed = |error: network::IkeError| Failure::new(Code::VPN_TI, error);
-        self.with_vpn(|vpn| vpn.down_since.get_or_insert_with(|| self.clock.now()).to_owned());
+        let began = self.clock.now();
+        self.with_vpn(|vpn| {
+            vpn.down_since.get_or_insert(began);
+            if self.wants_sis() {
+                vpn.sis.down_since.get_or_insert(began);
+            }
+        });
         let ready = || Some((self.belief(Service::Ti)?, self.tunnel_credentials(None)?));
         let (belief, (generation, credentials)) = loop {
             if let Some(ready) = ready() {
@@ -520,7 +496,7 @@ impl Inner {
             &charon,
             path,
             order,
-            settings.directory(self.with_vpn(|vpn| vpn.others.clone()))?,
+            settings.directories()?,
             self.gate(),
             self.clock.clone(),
             sender,
@@ -548,7 +524,7 @@ impl Inner {
             if charon.has_ended() {
                 return Err(Failure::new(Code::VPN_TI, "charon has ended"));
             }
-            tunnel.trust(self.belief(Service::Ti).unwrap_or_default()).await;
+            tunnel.trust(self.belief(Service::Ti).unwrap_or_default());
             self.renew_tunnel(&tunnel).await;
             if let Err(failure) = self.keep_sis(&charon, &tunnel, &beside).await {
                 tracing::warn!(detail = failure.detail(), "secure Internet service");
@@ -565,21 +541,30 @@ impl Inner {
         beside: &Beside<'_>,
     ) -> Result<(), Failure> {
         let failed = |error: network::IkeError| Failure::new(Code::VPN_SIS, error);
-        let state = ti.state();
-        if !self.wants_sis() || !matches!(state, TunnelState::Up { .. }) {
-            // whoever holds it last takes it down, which is told as it happens
-            self.with_vpn(|vpn| vpn.sis.tunnel = None);
+        if !self.wants_sis() || !matches!(ti.state(), TunnelState::Up { .. }) {
+            // what is taken down is told as it happens
+            self.with_vpn(|vpn| vpn.sis.let_go());
             return Ok(());
         }
         let belief = self.belief(Service::Sis).unwrap_or_default();
-        let generation = self.with_vpn(|vpn| vpn.generation);
         // the certificate of the other one: nobody tries anything new here
-        let credentials = match self.tunnel_credentials(Some(&state)) {
-            Some((number, credentials)) if Some(number) == generation => credentials,
-            _ => return Ok(()),
+        let (now, generation) = (self.believed(), self.with_vpn(|vpn| vpn.generation));
+        let credentials = self.with_book(|book| {
+            let all = select::tunnel(book, now);
+            let choice = all.iter().find(|choice| Some(choice.generation) == generation)?;
+            self.credentials(choice)
+        });
+        let known = self.with_vpn(|vpn| vpn.sis.tunnel.clone());
+        if let Some(tunnel) = &known {
+            tunnel.trust(belief.clone());
+        }
+        let Some(credentials) = credentials else {
+            return Ok(());
         };
-        let Some(tunnel) = self.with_vpn(|vpn| vpn.sis.tunnel.clone()) else {
-            self.with_vpn(|vpn| vpn.sis.down_since.get_or_insert(self.clock.now()).to_owned());
+        let Some(tunnel) = known else {
+            if self.with_vpn(|vpn| vpn.sis.is_ending()) {
+                return Ok(());
+            }
             let order = TunnelOrder {
                 service: Service::Sis,
                 profile: Arc::new(beside.settings.profile()?),
@@ -590,7 +575,7 @@ impl Inner {
                 charon,
                 beside.path,
                 order,
-                beside.settings.directory(Others::default())?,
+                beside.settings.directories()?,
                 self.gate(),
                 self.clock.clone(),
                 beside.changes.0.clone(),
@@ -599,18 +584,21 @@ impl Inner {
             self.with_vpn(|vpn| (vpn.sis.tunnel, vpn.sis.generation) = (Some(tunnel), generation));
             return Ok(());
         };
-        tunnel.trust(belief).await;
         let now = self.clock.elapsed();
-        let (known, refused) = self.with_vpn(|vpn| (vpn.sis.generation, vpn.sis.refused));
+        let (before, refused) = self.with_vpn(|vpn| (vpn.sis.generation, vpn.sis.refused));
         let again = refused.is_none_or(|(of, at)| Some(of) != generation || now >= at + RENEW_AGAIN);
-        if known == generation || !again {
+        if before == generation || !again {
             return Ok(());
         }
-        let outcome = tunnel.renew(credentials).await;
-        // one that does not stand is built with it next
-        match outcome.is_ok() || matches!(tunnel.state(), TunnelState::Down { .. }) {
-            true => self.with_vpn(|vpn| vpn.sis.generation = generation),
-            false => self.with_vpn(|vpn| vpn.sis.refused = generation.map(|generation| (generation, now))),
+        if matches!(tunnel.state(), TunnelState::Down { .. }) {
+            // one that is dialled hears nothing: the next one is built with it
+            drop(tunnel);
+            self.with_vpn(|vpn| vpn.sis.let_go());
+            return Ok(());
+        }
+        match tunnel.renew(credentials).await {
+            Ok(_) => self.with_vpn(|vpn| vpn.sis.generation = generation),
+            Err(_) => self.with_vpn(|vpn| vpn.sis.refused = generation.map(|generation| (generation, now))),
         }
         Ok(())
     }
@@ -683,14 +671,9 @@ impl Inner {
                 ));
             }
             Change::Failed(attempt) => {
-                if attempt.reason == Reason::Refused && service == Service::Ti {
-                    // whoever does not know us yet says nothing of the certificate
-                    self.with_vpn(|vpn| {
-                        let others = vpn.others.lock().unwrap_or_else(PoisonError::into_inner);
-                        let place = attempt.place.as_ref();
-                        let first = place.is_none_or(|place| !others.contains(&place.address));
-                        vpn.turn |= first;
-                    });
+                // whoever does not know us yet says nothing of the certificate
+                if attempt.reason == Reason::Refused && service == Service::Ti && attempt.access == 0 {
+                    self.with_vpn(|vpn| vpn.turn = true);
                 }
                 let [german, _] = attempt.reason.texts();
                 let place = attempt.place.as_ref().map(|place| place.name.clone());

@@ -465,12 +465,10 @@ fn outward(book: &mut Book, plan: &Plan, networks: &Networks) {
         );
         book.rule(Out, ask, Accept, "TIP1-A_4735");
     }
-    for adapter in [Some(&plan.lan), plan.wan.as_ref()].into_iter().flatten() {
-        if adapter.lent {
-            // asked anew of whoever has lent it; the first question goes past every filter
-            let ask = format!("oifname {} udp sport 68 udp dport 67", adapter.name);
-            book.rule(Out, ask, Accept, "TIP1-A_4763");
-        }
+    for adapter in plan.adapters().filter(|adapter| adapter.lent) {
+        // asked anew of whoever has lent it; the first question goes past every filter
+        let ask = format!("oifname {} udp sport 68 udp dport 67", adapter.name);
+        book.rule(Out, ask, Accept, "TIP1-A_4763");
     }
     let outside = format!("oifname {}", plan.outside().name);
     if let Some(doors) = braces(&plan.doors) {

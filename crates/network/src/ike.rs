@@ -304,6 +304,8 @@ impl Ike {
 
     /// Forgets certificates, revocation lists and keys: what follows is loaded anew.
     pub async fn forget(&self) -> Result<(), IkeError> {
+        // there is none without hash and URL
+        let _ = self.order("unload-authority", Name { name: "own" }, PROMPT).await;
         self.order("clear-creds", (), PROMPT).await
     }
 

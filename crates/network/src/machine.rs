@@ -80,8 +80,6 @@ struct State {
     dhcp: Option<Kept>,
     /// Who asks for addresses, by adapter.
     clients: BTreeMap<String, Kept>,
-    /// Addresses that adapters were given, with the bits of their networks.
-    lent: BTreeMap<String, (Ipv4Addr, u8)>,
     /// Daemons that do not start, and why.
     trouble: Vec<String>,
     /// Addresses whose connections are still to be forgotten.
@@ -142,7 +140,14 @@ impl Machine {
         let profile = plan.environment.profile();
         let profile = profile.map_err(|error| HandsError::Helper(error.to_string()))?;
         plan.check(&profile)?;
+        self.judge_lent(plan)?;
         let mut state = self.state.lock().await;
+        let lent: BTreeSet<&str> = plan
+            .adapters()
+            .filter(|one| one.lent)
+            .map(|one| one.name.as_str())
+            .collect();
+        state.clients.retain(|name, _| lent.contains(name.as_str()));
         let script = filter::script(plan, &profile.networks);
         self.run(&["nft", "-f", "-"], Some(&script))
             .await
@@ -158,12 +163,8 @@ impl Machine {
         state.stale.extend(gone);
         state.stale.retain(|address| !now.contains(address));
         self.kernel(plan).await.map_err(HandsError::Kernel)?;
-        for adapter in [Some(&plan.lan), plan.wan.as_ref()].into_iter().flatten() {
-            if adapter.lent {
-                self.give(&mut state.lent, adapter)
-                    .await
-                    .map_err(HandsError::Route)?;
-            }
+        for adapter in plan.adapters().filter(|adapter| adapter.lent) {
+            self.give(adapter).await.map_err(HandsError::Route)?;
         }
         for standing in plan.ti.iter().chain(&plan.sis) {
             self.interface(standing, plan, plan.mtu.unwrap_or(profile.mtu))
@@ -301,21 +302,50 @@ impl Machine {
         Ok(())
     }
 
-    /// Gives an adapter the address that it was lent, and takes the one of before away.
-    async fn give(
-        &self,
-        lent: &mut BTreeMap<String, (Ipv4Addr, u8)>,
-        adapter: &Adapter,
-    ) -> Result<(), String> {
-        let (name, new) = (adapter.name.as_str(), (adapter.address, adapter.network.bits));
-        let text = |(address, bits): (Ipv4Addr, u8)| format!("{address}/{bits}");
-        self.run(&["ip", "addr", "replace", &text(new), "dev", name], None)
+    /// Gives an adapter the address that it was lent, and takes others away: it has none but lent ones. Those of tunnels (/32) stay.
+    async fn give(&self, adapter: &Adapter) -> Result<(), String> {
+        let name = adapter.name.as_str();
+        let new = format!("{}/{}", adapter.address, adapter.network.bits);
+        self.run(&["ip", "addr", "replace", &new, "dev", name], None)
             .await?;
-        if let Some(old) = lent.insert(name.to_owned(), new).filter(|old| *old != new) {
-            // it may be gone already
-            let _ = self
-                .run(&["ip", "addr", "del", &text(old), "dev", name], None)
-                .await;
+        let all = self
+            .run(&["ip", "-j", "-4", "addr", "show", "dev", name], None)
+            .await?;
+        let all: serde_json::Value = serde_json::from_str(&all).map_err(|error| error.to_string())?;
+        let all = all.pointer("/0/addr_info").and_then(|all| all.as_array());
+        for one in all.into_iter().flatten() {
+            let field = |name: &str| {
+                one.get(name)
+                    .map(|value| value.to_string().trim_matches('"').to_owned())
+            };
+            let (Some(local), Some(bits)) = (field("local"), field("prefixlen")) else {
+                continue;
+            };
+            let old = format!("{local}/{bits}");
+            if old != new && bits != "32" {
+                // it may be gone already
+                let _ = self.run(&["ip", "addr", "del", &old, "dev", name], None).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&self, adapter: &str) -> PathBuf {
+        self.folder.join("client").join(adapter)
+    }
+
+    /// Only what our own client was told is lent, whatever a plan says.
+    fn judge_lent(&self, plan: &Plan) -> Result<(), Unsound> {
+        for adapter in plan.adapters().filter(|adapter| adapter.lent) {
+            let text = std::fs::read_to_string(self.client(&adapter.name).join("lent")).unwrap_or_default();
+            let good = Lent::parse(&text)
+                .is_ok_and(|lent| (lent.address, lent.network) == (adapter.address, adapter.network));
+            if !good {
+                return Err(Unsound::Wan(format!(
+                    "{} was not lent to {}",
+                    adapter.address, adapter.name
+                )));
+            }
         }
         Ok(())
     }
@@ -324,7 +354,7 @@ impl Machine {
     /// something else is.
     pub(crate) async fn lease(&self, adapter: &str) -> Result<Option<Lent>, HandsError> {
         judge_name(adapter).map_err(|error| HandsError::Unsound(Unsound::Lan(error)))?;
-        let folder = self.folder.join("client").join(adapter);
+        let folder = self.client(adapter);
         let file = folder.join("lent");
         let mut state = self.state.lock().await;
         if !state.clients.contains_key(adapter) && state.clients.len() >= ADAPTERS {
@@ -338,13 +368,12 @@ impl Machine {
             .is_none_or(|kept| kept.daemon.ended().is_some())
         {
             let start = async {
+                // fails where there is no such adapter
+                self.run(&["ip", "link", "set", adapter, "up"], None).await?;
                 prepare(&folder, 0o750)?;
-                // of a time before: whoever has lent it may have lent it to somebody else since
-                let _ = std::fs::remove_file(&file);
                 for answer in lease::ANSWERS {
                     write(&folder.join(answer), lease::SCRIPT)?;
                 }
-                self.run(&["ip", "link", "set", adapter, "up"], None).await?;
                 // both have plain letters only
                 let ask = format!(
                     "cd {} && exec busybox udhcpc -f -i {adapter} -A 10 -s /bin/sh",
@@ -450,8 +479,7 @@ impl Machine {
             set(&format!("conf.all.{name}"), 0);
         }
         // names with a dot are written with a slash here
-        let adapters = [Some(&plan.lan), plan.wan.as_ref()];
-        for adapter in adapters.into_iter().flatten() {
+        for adapter in plan.adapters() {
             let name = adapter.name.replace('.', "/");
             for setting in ["accept_redirects", "secure_redirects", "accept_source_route"] {
                 set(&format!("conf.{name}.{setting}"), 0);
@@ -491,19 +519,19 @@ impl Machine {
             .iter()
             .map(|route| (route.to, route.interface.as_str()))
             .collect();
+        let mut gone = String::new();
         for one in &there {
             let Some(to) = destination(&one.dst) else { continue };
             let dev = one.dev.as_deref().unwrap_or_default();
             if !keep.contains(&(to, dev)) {
-                let to = to.to_string();
-                // it goes with its interface, perhaps just now
-                let outcome = self
-                    .run(&["ip", "route", "del", &to, "dev", dev, "proto", PROTOCOL], None)
-                    .await;
-                if let Err(error) = outcome {
-                    tracing::debug!(error, to, "route of before");
-                }
+                gone += &format!("route del {to} dev {dev} proto {PROTOCOL}\n");
             }
+        }
+        // each may have gone with its interface, perhaps just now
+        if !gone.is_empty()
+            && let Err(error) = self.run(&["ip", "-force", "-batch", "-"], Some(&gone)).await
+        {
+            tracing::debug!(error, "routes of before");
         }
         Ok(())
     }

@@ -193,6 +193,11 @@ impl Adapter {
 }
 
 impl Plan {
+    /// Its adapters.
+    pub fn adapters(&self) -> impl Iterator<Item = &Adapter> {
+        std::iter::once(&self.lan).chain(&self.wan)
+    }
+
     /// The adapter that leads out.
     pub fn outside(&self) -> &Adapter {
         self.wan.as_ref().unwrap_or(&self.lan)
@@ -295,8 +300,21 @@ impl Plan {
             ));
         }
         let mut own = self.practice().chain(self.wan.iter().map(|wan| wan.network));
-        let wrong = network.bits < 8 || own.any(|one| one.overlaps(network));
-        wrong.then(|| format!("{network} cannot be a network beside the TI"))
+        if network.bits < 8 || own.any(|one| one.overlaps(network)) {
+            return Some(format!("{network} cannot be a network beside the TI"));
+        }
+        // whoever is spoken to outside would be barred with it
+        let asked = self.names.iter().chain(&self.hosts).map(|host| *host.ip());
+        let standing = self.ti.iter().chain(&self.sis).map(|one| one.concentrator);
+        let mut outside = self
+            .doors
+            .iter()
+            .copied()
+            .chain(asked)
+            .chain(standing)
+            .chain(self.gateway);
+        let met = outside.find(|host| network.contains(*host));
+        met.map(|host| format!("{network} has {host} in it, which is outside"))
     }
 
     fn check_tunnels(&self, profile: &Profile) -> Result<(), Unsound> {
@@ -453,6 +471,13 @@ mod tests {
                     active: true,
                 }];
             }),
+            Box::new(|plan| {
+                plan.legacy = vec![Legacy {
+                    networks: vec![network("9.9.9.0/24")],
+                    names: BTreeSet::new(),
+                    active: false,
+                }];
+            }),
             Box::new(|plan| plan.ti.as_mut().unwrap().interface = "wan".into()),
             Box::new(|plan| plan.ti.as_mut().unwrap().inner = "8.8.8.8".parse().unwrap()),
             Box::new(|plan| plan.doors.clear()),
@@ -480,6 +505,28 @@ mod tests {
             change(&mut plan);
             assert!(plan.check(&profile).is_err(), "{number}");
         }
+    }
+
+    /// As many networks beside the TI as must be taken (A_20531).
+    #[test]
+    fn two_thousand_networks_beside_the_ti() {
+        let profile = Environment::PU.profile().unwrap();
+        let mut plan = plan();
+        plan.legacy = (0..2000u32)
+            .map(|number| Legacy {
+                networks: vec![Network {
+                    address: (0xBC90_0000 + number * 256).into(),
+                    bits: 24,
+                }],
+                names: BTreeSet::from([(0xBC90_0001 + number * 256).into()]),
+                active: true,
+            })
+            .collect();
+        assert_eq!(plan.check(&profile), Ok(()));
+        assert!(routes::routes(&plan, &profile.networks).len() > 2000);
+        assert!(filter::script(&plan, &profile.networks).contains("188.144.7.0/24"));
+        let order = serde_json::to_vec(&plan).unwrap();
+        assert!(order.len() < 1 << 20, "{}", order.len());
     }
 
     /// What belongs into the TI leads into the tunnel, or nowhere.

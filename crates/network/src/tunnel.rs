@@ -89,6 +89,8 @@ impl Trust {
 /// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
+    /// Of which access service, counted in the order of preference.
+    pub access: usize,
     /// Where; `None` if no place was found.
     pub place: Option<Concentrator>,
     /// Why.
@@ -134,23 +136,23 @@ pub enum Change {
 enum Command {
     Renew(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
     Probe(Credentials, oneshot::Sender<Result<Sa, Attempt>>),
-    Trust(Trust),
 }
 
 /// A tunnel in charge of itself; it is torn down when this is dropped or stopped.
 pub struct Tunnel {
     commands: mpsc::Sender<Command>,
+    trust: watch::Sender<Trust>,
     state: watch::Receiver<TunnelState>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Tunnel {
-    /// Begins. What happens goes to `changes`.
+    /// Begins. `directories` are those of the access services, in order of preference. What happens goes to `changes`.
     pub async fn begin(
         charon: &Charon,
         path: DataPath,
         order: TunnelOrder,
-        directory: Arc<dyn Directory>,
+        directories: Vec<Arc<dyn Directory>>,
         gate: Arc<dyn Gate>,
         clock: Arc<dyn Clock>,
         changes: mpsc::UnboundedSender<Change>,
@@ -168,13 +170,15 @@ impl Tunnel {
             last: None,
         };
         let (sender, state) = watch::channel(first);
+        let (trust, trusted) = watch::channel(order.trust.clone());
         let clock_millis = clock.elapsed().as_millis();
         let work = Work {
             ike: Ike::new(charon.vici(), clock.clone()),
             reports,
             path,
             order,
-            directory,
+            trust: trusted,
+            directories,
             gate,
             clock,
             changes,
@@ -183,6 +187,7 @@ impl Tunnel {
             // no name twice, also when one before is still about to end
             number: u64::try_from(clock_millis).unwrap_or_default(),
             current: None,
+            access: 0,
             pause: Pause::default(),
         };
         let task = tokio::spawn(async move {
@@ -191,6 +196,7 @@ impl Tunnel {
         });
         Ok(Self {
             commands,
+            trust,
             state,
             task,
         })
@@ -206,6 +212,7 @@ impl Tunnel {
         command: impl FnOnce(oneshot::Sender<Result<Sa, Attempt>>) -> Command,
     ) -> Result<Sa, Attempt> {
         let ended = || Attempt {
+            access: 0,
             place: None,
             reason: Reason::Local,
             detail: "the tunnel was stopped".into(),
@@ -227,9 +234,8 @@ impl Tunnel {
     }
 
     /// Newer CAs and revocation lists, for what is built from now on.
-    pub async fn trust(&self, trust: Trust) {
-        // one that was stopped needs none
-        let _ = self.commands.send(Command::Trust(trust)).await;
+    pub fn trust(&self, trust: Trust) {
+        self.trust.send_replace(trust);
     }
 
     /// Takes it down.
@@ -278,7 +284,8 @@ struct Work {
     reports: Reports,
     path: DataPath,
     order: TunnelOrder,
-    directory: Arc<dyn Directory>,
+    trust: watch::Receiver<Trust>,
+    directories: Vec<Arc<dyn Directory>>,
     gate: Arc<dyn Gate>,
     clock: Arc<dyn Clock>,
     changes: mpsc::UnboundedSender<Change>,
@@ -286,6 +293,8 @@ struct Work {
     building: Arc<tokio::sync::Mutex<()>>,
     number: u64,
     current: Option<(Place, Sa)>,
+    /// Of which access service it is.
+    access: usize,
     pause: Pause,
 }
 
@@ -298,6 +307,7 @@ fn lot() -> f64 {
 
 fn nothing_stands() -> Attempt {
     Attempt {
+        access: 0,
         place: None,
         reason: Reason::NoAnswer,
         detail: "there is no tunnel to do it beside".into(),
@@ -346,50 +356,73 @@ impl Work {
         self.take_down().await;
     }
 
-    /// One after the other, until one works.
+    /// One access service after the other, and of each one concentrator after the other, until one works.
     async fn round(&mut self, commands: &mpsc::Receiver<Command>) -> bool {
-        let places = match self.directory.find(self.order.service).await {
-            Ok(places) => places,
-            Err(error) => {
-                self.failed(None, Reason::NoName, error.to_string());
-                return false;
+        for (access, directory) in self.directories.clone().into_iter().enumerate() {
+            let places = match directory.find(self.order.service).await {
+                Ok(places) => places,
+                Err(error) => {
+                    self.failed(access, None, Reason::NoName, error.to_string());
+                    continue;
+                }
+            };
+            match self.try_places(access, places, commands).await {
+                Some(up) => return up,
+                None => continue,
             }
-        };
+        }
+        false
+    }
+
+    /// Does one of them work? `None` if none does and others may.
+    async fn try_places(
+        &mut self,
+        access: usize,
+        places: Places,
+        commands: &mpsc::Receiver<Command>,
+    ) -> Option<bool> {
         for place in places {
             // who was let go of builds nothing any more: another may be at it
             if commands.is_closed() {
-                return false;
+                return Some(false);
             }
             let address = place.concentrator.address;
             if !crate::locate::is_host(&place.concentrator.name) {
-                self.failed(Some(&place), Reason::NoName, "not the name of a host".into());
+                self.failed(
+                    access,
+                    Some(&place),
+                    Reason::NoName,
+                    "not the name of a host".into(),
+                );
                 continue;
             }
             if let Err(error) = self.gate.open(self.order.service, address).await {
-                self.failed(Some(&place), Reason::Local, error);
-                return false;
+                self.failed(access, Some(&place), Reason::Local, error);
+                return Some(false);
             }
             let own = self.order.credentials.clone();
             match self.build(&place, &own, false).await {
                 Ok(sa) if commands.is_closed() => {
                     self.end(&sa).await;
-                    return false;
+                    self.gate.close(self.order.service, address).await;
+                    return Some(false);
                 }
                 Ok(sa) => {
+                    self.access = access;
                     self.stands(place.clone(), sa.clone());
                     self.tell(Change::Up(place, sa));
-                    return true;
+                    return Some(true);
                 }
                 Err((reason, detail)) => {
                     self.gate.close(self.order.service, address).await;
-                    self.failed(Some(&place), reason, detail);
+                    self.failed(access, Some(&place), reason, detail);
                     if reason == Reason::Local {
-                        return false;
+                        return Some(false);
                     }
                 }
             }
         }
-        false
+        None
     }
 
     fn stands(&mut self, place: Place, sa: Sa) {
@@ -401,8 +434,9 @@ impl Work {
         });
     }
 
-    fn failed(&self, place: Option<&Place>, reason: Reason, detail: String) {
+    fn failed(&self, access: usize, place: Option<&Place>, reason: Reason, detail: String) {
         let attempt = Attempt {
+            access,
             place: place.map(|place| place.concentrator.clone()),
             reason,
             detail,
@@ -430,6 +464,7 @@ impl Work {
     ) -> Result<Sa, (Reason, String)> {
         let local = |error: IkeError| (Reason::Local, error.to_string());
         self.number += 1;
+        self.order.trust = self.trust.borrow().clone();
         let name = format!("{}-{}", self.order.service.name(), self.number);
         let building = self.building.clone();
         let _one = building.lock().await;
@@ -574,7 +609,6 @@ impl Work {
                 }
                 let _ = answer.send(outcome);
             }
-            Command::Trust(trust) => self.order.trust = trust,
         }
     }
 
@@ -591,7 +625,6 @@ impl Work {
             Command::Probe(_, answer) => {
                 let _ = answer.send(Err(nothing_stands()));
             }
-            Command::Trust(trust) => self.order.trust = trust,
         }
     }
 
@@ -602,6 +635,7 @@ impl Work {
         self.build(&place, own, true)
             .await
             .map_err(|(reason, detail)| Attempt {
+                access: self.access,
                 place: Some(place.concentrator.clone()),
                 reason,
                 detail,

@@ -10,8 +10,10 @@ use std::net::IpAddr;
 
 /// Longest file in bytes; 3 MB must be taken (A_20531).
 pub const LONGEST: usize = 8 * 1024 * 1024;
-/// Most networks; 2,000 must be taken (A_20531).
-pub const MOST: usize = 4096;
+/// Most networks and name servers together; 2,000 networks must be taken (A_20531).
+pub const MOST: usize = 8000;
+/// Most name servers of a network.
+const SERVERS: usize = 16;
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +66,9 @@ impl Inventory {
         for node in children(all, ns::TICONF, "InventoryNetwork") {
             let found = InventoryNetwork::read(node).and_then(|one| {
                 let again = inventory.networks.iter().any(|other| other.id == one.id);
-                match room.checked_sub(one.networks.len()) {
+                match room.checked_sub(one.networks.len() + one.servers.len()) {
                     _ if again => Err(Malformed("a second time".into())),
-                    None => Err(Malformed(format!("more than {MOST} networks"))),
+                    None => Err(Malformed(format!("more than {MOST} networks and name servers"))),
                     Some(left) => {
                         room = left;
                         Ok(one)
@@ -83,6 +85,19 @@ impl Inventory {
         }
         Ok(inventory)
     }
+}
+
+/// As the schema has it: labels of letters, digits and dashes, each beginning with a letter.
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        bytes.len() <= 63
+            && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+            && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+            && bytes.iter().all(plain)
+    };
+    text.len() <= 100 && text.split('.').all(label)
 }
 
 fn version_of(text: &str) -> Option<[u16; 3]> {
@@ -132,6 +147,14 @@ impl InventoryNetwork {
             let text = server.text().unwrap_or_default().trim();
             text.parse().map_err(|_| wrong("Server"))
         });
+        let servers: Vec<IpAddr> = servers.collect::<Result<_, Malformed>>()?;
+        if servers.len() > SERVERS {
+            return Err(Malformed(format!("more than {SERVERS} name servers")));
+        }
+        let name_of = required(domain, ns::TICONF, "DomainName")?;
+        if !is_domain(&name_of) {
+            return Err(wrong("DomainName"));
+        }
         let history = descend(node, ns::TICONF, "History")?;
         let day = |name| -> Result<Date, Malformed> {
             // xs:date may carry a time zone; a day is a day
@@ -143,8 +166,8 @@ impl InventoryNetwork {
             id,
             name,
             networks,
-            servers: servers.collect::<Result<_, Malformed>>()?,
-            domain: required(domain, ns::TICONF, "DomainName")?,
+            servers,
+            domain: name_of,
             valid: (day("ValidFromDate")?, day("ValidTilDate")?),
         })
     }
@@ -180,12 +203,15 @@ mod tests {
             entry("A", "9.9.9.0", "c.example"),
             entry("b_", "9.9.8.0", "c.example"),
             entry("D", "2001:db8::", "d.example"),
+            entry("E", "9.9.7.0", "e.example."),
+            entry("F", "9.9.6.0", "ä.example"),
+            entry("G", "9.9.5.0", "-a.example"),
         ];
         let inventory = Inventory::parse(&file("2.1.5", &entries)).unwrap();
         assert_eq!(inventory.version, [2, 1, 5]);
         let ids: Vec<_> = inventory.networks.iter().map(|one| one.id.as_str()).collect();
         assert_eq!(ids, ["A", "D"]);
-        assert_eq!(inventory.refused.len(), 3, "{:?}", inventory.refused);
+        assert_eq!(inventory.refused.len(), 6, "{:?}", inventory.refused);
         let [first, ..] = inventory.networks.as_slice() else {
             panic!()
         };

@@ -33,7 +33,7 @@ async fn legacy(State(admin): State<Admin>) -> Result<Json<Value>, Failure> {
 }
 
 async fn update_legacy(State(admin): State<Admin>) -> Result<Json<Value>, Failure> {
-    let new = admin.inner.update_legacy().await;
+    let new = admin.inner.update_legacy(true).await;
     audit(&admin.inner, "networks beside the TI looked for");
     Ok(Json(json!({ "new": new? })))
 }

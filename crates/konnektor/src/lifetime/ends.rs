@@ -110,7 +110,7 @@ impl Inner {
                         name: format!("{kind}, Generation {}", one.number),
                         iccsn: iccsn.clone(),
                         end: held.to,
-                        // RSA beside elliptic keys is for what takes nothing else; nobody misses it
+                        // RSA beside elliptic keys is not extended; whoever takes nothing else is left behind in any case
                         in_use: in_use && needed.contains(kind),
                     });
                 }

@@ -70,7 +70,7 @@ impl Inner {
             return;
         }
         for access in self.further() {
-            let Some(url) = &access.registration else { continue };
+            let url = &access.registration;
             for (generation, family) in self.to_be_known() {
                 let Some((_, best)) = self.best_signer().await else {
                     return;
@@ -119,7 +119,7 @@ impl Inner {
         let answer = match operation {
             Operation::Status => self.query_status(url, &held).await,
             _ => {
-                self.send_registration(url, access.contract.as_deref(), &card, &held)
+                self.send_registration(url, Some(&access.contract), &card, &held)
                     .await
             }
         };

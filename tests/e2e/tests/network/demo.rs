@@ -172,6 +172,10 @@ async fn a_practice_on_its_network() {
             .ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])
             .unwrap();
     }
+    // an answer would find its way, so that it is the filter that keeps it from being asked for
+    station
+        .ip(&["route", "add", "192.168.10.0/24", "via", "10.77.0.3"])
+        .unwrap();
     let (zone, ds) = signed_zone(folder);
     std::fs::write(folder.join("anchor"), ds).unwrap();
     let _names = NameServer::inside(

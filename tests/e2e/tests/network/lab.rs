@@ -473,7 +473,7 @@ impl Lab {
             &self.charon,
             path(),
             order,
-            book,
+            vec![book],
             gate.clone(),
             self.clock.clone(),
             sender,
