@@ -50,6 +50,7 @@ exec >/dev/ttyS0 2>&1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root NETWORK_KERNEL=1 NETWORK_CHANGES=${NETWORK_CHANGES:-5}
 mkdir -p /lib/modules && mount --bind $work/lib/modules /lib/modules
 modprobe -a xfrm_user esp4 xfrm_interface gcm ctr ghash_generic seqiv authenc veth bridge tun nf_tables
+mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
 ip link set lo up
 cd $here/tests/e2e
 $binary --nocapture --test-threads=1 $*

@@ -98,20 +98,22 @@ async fn whatever_happens_the_next_card_is_read() {
     assert!(files_now < files + 16, "{files} to {files_now}");
 }
 
-/// Seven years of the whole instance with two extensions; the short form is `lifetime::by_the_calendar_with_everything_going_wrong`.
+/// Seven years of the whole instance with two extensions, for each kind of card that has a way into the TI; the short form is `lifetime::by_the_calendar_with_everything_going_wrong`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes; make soak"]
 async fn seven_years() {
-    let folder = tempfile::tempdir().unwrap();
-    let fate = Fate {
-        card: Card::Ecc,
-        years: years::LONGEST,
-        seed: 1,
-        faults: true,
-        rule: Rule::Ours,
-    };
-    let report = years::live_whole(folder.path(), &fate, &|_| ()).await.unwrap();
-    let first: Vec<_> = report.violations.iter().take(5).collect();
-    assert!(first.is_empty(), "{first:?}");
-    assert_eq!((report.extensions, report.deregistrations), (2, 0));
+    for card in [Card::Ecc, Card::Dual] {
+        let folder = tempfile::tempdir().unwrap();
+        let fate = Fate {
+            card,
+            years: years::LONGEST,
+            seed: 1,
+            faults: true,
+            rule: Rule::Ours,
+        };
+        let report = years::live_whole(folder.path(), &fate, &|_| ()).await.unwrap();
+        let first: Vec<_> = report.violations.iter().take(5).collect();
+        assert!(first.is_empty(), "{card:?}: {first:?}");
+        assert_eq!((report.extensions, report.deregistrations), (2, 0), "{card:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //! its own; and what a client in the LAN can do with that. Konnektor, terminal, cards and the rest of the test TI are one process in
 //! the Konnektor's host, the client is another in its own.
 
-use crate::lab::{Host, Lab, NameServer, Oddity, Station, may, path};
+use crate::lab::{CLIENT, Host, KONNEKTOR, Lab, NameServer, Oddity, Station, may, path, practice_lan};
 use crate::practice::{NAMES, OPEN, anchor, ask, reaches, signed_zone};
 use base::SystemClock;
 use langlauf::demo::Walk;
@@ -15,9 +15,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use testti::{Publisher, SavedKeys, TestPki};
 
-/// The Konnektor in the LAN, and the client.
-const KONNEKTOR: &str = "192.168.10.2";
-const CLIENT: &str = "192.168.10.50";
 /// Said when everything is ready.
 const READY: &str = "ready: ";
 
@@ -142,25 +139,7 @@ async fn a_practice_on_its_network() {
     let prefix = format!("lld{}", std::process::id());
     let own = lab.host(&format!("{prefix}k"), 3);
     let client = Host::new(format!("{prefix}c")).unwrap();
-    own.ip(&[
-        "link",
-        "add",
-        "lan",
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "eth0",
-        "netns",
-        &client.name,
-    ])
-    .unwrap();
-    for (host, name, address) in [(&own, "lan", KONNEKTOR), (&client, "eth0", CLIENT)] {
-        host.ip(&["addr", "add", &format!("{address}/24"), "dev", name])
-            .unwrap();
-        host.ip(&["link", "set", name, "up"]).unwrap();
-    }
-    client.ip(&["route", "add", "default", "via", KONNEKTOR]).unwrap();
+    practice_lan(&own, &client);
     let Station {
         host: station,
         charon: _charon,

@@ -154,11 +154,7 @@ async fn a_black_hole_for_large_packets() {
             .ip(&["link", "set", interface(), "mtu", mtu])
             .unwrap()
     };
-    let mut server = std::process::Command::new("ip")
-        .args(["netns", "exec", &station.host.name, "iperf3", "-s"])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let _server = station.host.start(&["iperf3", "-s"]);
     lab.clock.sleep(Duration::from_millis(500)).await;
     let sends = |other: &[&str]| {
         let started = lab.clock.elapsed();
@@ -184,8 +180,6 @@ async fn a_black_hole_for_large_packets() {
     println!(
         "large packets are lost silently: up after {took} ms, 200 kB into the TI after {own} ms; with vpn.mtu = 1200 {there} ms, and {back} ms back"
     );
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 /// How long packets are lost in a change of the certificate, at one a millisecond.
@@ -291,19 +285,13 @@ async fn as_fast_as_bare_strongswan() {
     };
     host.ip(&["route", "replace", "172.24.0.0/14", "dev", device])
         .unwrap();
-    let mut server = std::process::Command::new("ip")
-        .args(["netns", "exec", &station.host.name, "iperf3", "-s"])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let _server = station.host.start(&["iperf3", "-s"]);
     lab.clock.sleep(Duration::from_millis(500)).await;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         ours.push(throughput(&lab.konnektor, 3));
         theirs.push(throughput(&host, 3));
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
     let ((own, least, most), (bare, less, more)) = (median(ours), median(theirs));
     println!(
         "throughput: ours {own:.0} Mbit/s ({least:.0} to {most:.0}), bare {bare:.0} Mbit/s ({less:.0} to {more:.0}): {:.2}",

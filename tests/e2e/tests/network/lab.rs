@@ -60,6 +60,16 @@ impl Host {
         run("ip", &[&["netns", "exec", &self.name], arguments].concat())
     }
 
+    /// Starts a program in this host.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.name])
+            .args(arguments)
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        Running(child.unwrap())
+    }
+
     /// A program in this host.
     pub fn command(&self, program: &str) -> Vec<String> {
         ["ip", "netns", "exec", &self.name, program]
@@ -72,6 +82,44 @@ impl Drop for Host {
     fn drop(&mut self) {
         // what still runs in it keeps it until it ends
         let _ = run("ip", &["netns", "del", &self.name]);
+    }
+}
+
+/// The Konnektor in the practice's LAN, and a client there.
+pub const KONNEKTOR: &str = "192.168.10.2";
+pub const CLIENT: &str = "192.168.10.50";
+
+/// Joins a Konnektor's host and a client's by the practice's LAN; the Konnektor is the client's gateway.
+pub fn practice_lan(own: &Host, client: &Host) {
+    own.ip(&[
+        "link",
+        "add",
+        "lan",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        &client.name,
+    ])
+    .unwrap();
+    for (host, name, address) in [(own, "lan", KONNEKTOR), (client, "eth0", CLIENT)] {
+        host.ip(&["addr", "add", &format!("{address}/24"), "dev", name])
+            .unwrap();
+        host.ip(&["link", "set", name, "up"]).unwrap();
+    }
+    client.ip(&["route", "add", "default", "via", KONNEKTOR]).unwrap();
+}
+
+/// A process that ends with the test.
+pub struct Running(pub std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
     }
 }
 

@@ -118,21 +118,10 @@ async fn the_certificate_lies_elsewhere() {
     let station = lab.station(fetches).await;
     let folder = tempfile::tempdir().unwrap();
     let port = format!("{}:80", station.place.concentrator.address);
-    let mut server = std::process::Command::new("ip")
-        .args([
-            "netns",
-            "exec",
-            &station.host.name,
-            "busybox",
-            "httpd",
-            "-f",
-            "-p",
-            &port,
-            "-h",
-        ])
-        .arg(folder.path())
-        .spawn()
-        .unwrap();
+    let place = folder.path().display().to_string();
+    let _server = station
+        .host
+        .start(&["busybox", "httpd", "-f", "-p", &port, "-h", &place]);
     let mut order = lab.order();
     order.credentials.lies = Some(network::Lies {
         base: format!("http://{}/", station.place.concentrator.address),
@@ -150,8 +139,6 @@ async fn the_certificate_lies_elsewhere() {
     let mut watched = lab.tunnel(order, &[&station.place]).await;
     assert!(matches!(watched.next().await, Change::Up(..)));
     watched.tunnel.stop().await;
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 /// Pings through the tunnel, one every ten milliseconds; how many were lost.
