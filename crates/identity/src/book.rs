@@ -376,6 +376,11 @@ impl Book {
         Some(found.1)
     }
 
+    /// Is nothing registered, as on a new device?
+    pub fn is_never_registered(&self) -> bool {
+        self.registrations.is_empty()
+    }
+
     /// The families that have to be extended.
     pub fn families(&self) -> Vec<Family> {
         let Some(card) = self.generations.first() else {

@@ -140,7 +140,8 @@ fn is_due(iccsn: &str, order: Order, attempts: &Attempts, now: Timestamp, urgent
         let offset = draw(iccsn.as_bytes(), &order.name(), number) % (quarter - LATE).unsigned_abs();
         number * quarter + i64::try_from(offset).unwrap_or_default()
     };
-    let due = |number: i64| moment(number) <= second && last < moment(number);
+    // one attempt in a quarter, also if it was before the moment
+    let due = |number: i64| moment(number) <= second && last < number * quarter;
     if urgent {
         return due(second.div_euclid(quarter));
     }
@@ -198,7 +199,12 @@ pub fn next(book: &Book, iccsn: &str, attempts: &Attempts, facts: &Facts) -> Opt
     let now = facts.now;
     let left = end_of_used(book).saturating_sub(now.as_second());
     let urgent = left < URGENT * DAY;
-    let due = |order: Order, urgent| is_due(iccsn, order, attempts, now, urgent);
+    // a device that was never registered stands before somebody who waits: its first attempt is at once
+    let first = |order: Order| {
+        let new = matches!(order, Order::Register { generation: 0, .. }) && book.is_never_registered();
+        new && attempts.last(order) == i64::MIN
+    };
+    let due = |order: Order, urgent| first(order) || is_due(iccsn, order, attempts, now, urgent);
     let second = now.as_second();
     for family in book.families() {
         for generation in candidates(book, family) {
@@ -382,6 +388,55 @@ mod tests {
             busy >= 16 && by_hour.iter().all(|count| *count < 450),
             "{by_hour:?}"
         );
+    }
+
+    /// A device that is set up registers at once, whatever its moments are, and then no more often than four times a day.
+    #[test]
+    fn a_new_device_registers_at_once() {
+        let held = crate::Held {
+            der: vec![0],
+            from: 0,
+            to: 30_000 * DAY,
+            serial: "1".into(),
+            issuer: "CA".into(),
+        };
+        let book = Book::new(crate::Generation {
+            number: 0,
+            certificates: [("C.NK.VPN_ECC".parse().unwrap(), held)].into(),
+            cvc: None,
+            source: crate::Source::Card,
+        });
+        let order = Order::Register {
+            generation: 0,
+            family: Family::Ecc,
+        };
+        let start = 20_000 * DAY;
+        for begin in (0..24).map(|hour| start + hour * 3600 + 1) {
+            let (mut attempts, mut all) = (Attempts::default(), Vec::new());
+            for minute in 0..2 * 24 * 60 {
+                let now = Timestamp::from_second(begin + minute * 60).unwrap();
+                let facts = Facts {
+                    now,
+                    tunnel: false,
+                    registrar: true,
+                    signer: Some(Signer {
+                        iccsn: "1".into(),
+                        serial: "1".into(),
+                        end: 30_000 * DAY,
+                    }),
+                    doubt: false,
+                    firmware: None,
+                };
+                if let Some(due) = next(&book, "80276009990000000010", &attempts, &facts) {
+                    assert_eq!(due, order);
+                    attempts.note(due, now);
+                    all.push(minute);
+                }
+            }
+            assert_eq!(all.first(), Some(&0));
+            // one in each quarter that there is
+            assert!((8..=9).contains(&all.len()), "{all:?}");
+        }
     }
 
     /// An administrator has gone back to the certificates before: when those end, the later ones come into use again by

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How often packet filter and daemons are looked after.
 const LOOK: Duration = Duration::from_secs(30);
+/// How often it is asked whether another address was lent.
+const LENT: Duration = Duration::from_secs(5);
 /// How often the addresses of hosts in the Internet are asked for.
 const ADDRESSES: Duration = Duration::from_secs(600);
 
@@ -554,14 +556,34 @@ impl Inner {
             if net.settings.ntp && self.config.online {
                 self.judge_time(since);
             }
-            let without = self.plan(&net).is_none();
-            let waiting = self
-                .clock
-                .sleep(if without { Duration::from_secs(1) } else { LOOK });
-            tokio::select! {
-                () = waiting => {}
-                () = net.again.notified() => addresses = Duration::ZERO,
+            if self.wait_for_look(&net).await {
+                addresses = Duration::ZERO;
             }
+        }
+    }
+
+    /// Waits for the next look; meanwhile an address that is lent anew is followed soon. Has somebody asked for the look?
+    async fn wait_for_look(&self, net: &Net) -> bool {
+        let adapters = [Some(&net.settings.lan), net.settings.wan.as_ref()];
+        let lent = adapters.into_iter().flatten().any(|adapter| adapter.dhcp);
+        let end = self.clock.elapsed() + LOOK;
+        loop {
+            let without = self.plan(net).is_none();
+            let pause = match lent {
+                _ if without => Duration::from_secs(1),
+                true => LENT,
+                false => LOOK,
+            };
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = net.again.notified() => return true,
+            }
+            if without || self.clock.elapsed() >= end {
+                return false;
+            }
+            self.borrow_addresses(net).await;
+            // said where it failed
+            let _ = self.replan(net, false).await;
         }
     }
 

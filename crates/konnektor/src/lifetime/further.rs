@@ -64,9 +64,15 @@ impl Inner {
         })
     }
 
-    /// Registers there what is not known yet; failures are events, and tried again in their time.
-    pub(super) async fn register_elsewhere(self: &Arc<Self>) {
-        if self.doubt().is_some() || self.with_book(|book| book.frozen) {
+    /// Registers there what is not known yet; failures are events, and tried again in their time. By hand everything, at once.
+    pub(super) async fn register_elsewhere(self: &Arc<Self>, by_hand: bool) {
+        let _one = match (self.lifetime.elsewhere.try_lock(), by_hand) {
+            (Ok(one), _) => one,
+            (Err(_), true) => self.lifetime.elsewhere.lock().await,
+            (Err(_), false) => return,
+        };
+        let resting = self.doubt().is_some() || self.with_book(|book| book.frozen);
+        if resting && !by_hand {
             return;
         }
         for access in self.further() {
@@ -79,13 +85,21 @@ impl Inner {
                 let known = self.store.get::<Elsewhere>(KIND, &id).ok().flatten();
                 let mut known = known.unwrap_or_default();
                 let now = self.clock.now().as_second();
-                let Some(operation) = known.next(&best, now) else {
-                    continue;
+                let operation = match by_hand {
+                    true => Operation::Register,
+                    false => match known.next(&best, now) {
+                        Some(operation) => operation,
+                        None => continue,
+                    },
                 };
-                known.tried = now;
                 let outcome = self
                     .carry_out_elsewhere(access, url, operation, generation, family)
                     .await;
+                // a card in use is no attempt: the service has heard of none (four a day, A_21744-03)
+                let asked = |failure: &Failure| failure.code() == Code::TLS_SERVER;
+                if outcome.as_ref().err().is_none_or(asked) {
+                    known.tried = now;
+                }
                 known.failed = match outcome {
                     Ok(signer) => {
                         known.heard = now;

@@ -98,6 +98,8 @@ pub(crate) struct Lifetime {
     attempts: Mutex<Attempts>,
     /// One thing at a time.
     busy: tokio::sync::Mutex<()>,
+    /// The same, at further access services.
+    elsewhere: tokio::sync::Mutex<()>,
     shown: RwLock<Option<Shown>>,
     /// When it was last looked whether anything is due, with everything done that was.
     looked: Mutex<Option<Timestamp>>,
@@ -205,6 +207,7 @@ impl Lifetime {
             keys,
             attempts: Mutex::new(store.get(NOTES, "attempts")?.unwrap_or_default()),
             busy: tokio::sync::Mutex::default(),
+            elsewhere: tokio::sync::Mutex::default(),
             shown: RwLock::default(),
             looked: Mutex::default(),
             firmware: Mutex::new(Firmware::look(store, env!("CARGO_PKG_VERSION"))?),
@@ -456,7 +459,9 @@ impl Inner {
         let began = self.clock.now();
         if self.config.lifetime.automatic {
             self.do_what_is_due().await;
-            self.register_elsewhere().await;
+            // servers that are silent hold nobody up
+            let inner = self.clone();
+            self.spawn(async move { inner.register_elsewhere(false).await });
             self.check_own_certificates();
         }
         *self
@@ -561,6 +566,7 @@ impl Inner {
                 for family in self.with_book(Book::families) {
                     self.register(generation, family, Actor::Administrator).await?;
                 }
+                self.register_elsewhere(true).await;
                 Ok(())
             }
             ByHand::Probe(generation) => {

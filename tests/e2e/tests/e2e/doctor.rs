@@ -23,6 +23,12 @@ async fn whose_fault_it_is() {
         .await
         .unwrap();
     let inner = world.konnektor().unwrap().inner().clone();
+    // it registers by itself, as soon as the SMC-B is open
+    let registered = async || world.registrar.entries().len() == 1;
+    world
+        .wait_for("registered", Duration::from_secs(60), &*morning.clock, registered)
+        .await
+        .unwrap();
     let well = inner.diagnose().await;
     let troubled: Vec<_> = well
         .links

@@ -6,6 +6,7 @@ use crate::lab::{
 };
 use base::SystemClock;
 use konnektor::doctor::{Health, Whose};
+use konnektor::lifetime::ByHand;
 use langlauf::demo::Walk;
 use langlauf::world::World;
 use network::{DataPath, Machine, Setup};
@@ -238,6 +239,36 @@ async fn beside_the_ti(world: &World, client: &Host, until: impl AsyncFn(&str, &
     ] {
         assert!(left_out.contains(wanted), "{wanted}: {left_out}");
     }
+    // as many as must be taken (A_20531): they are in force, and so is the first
+    let many = (0..2000_u32).map(|number| {
+        let first = 0xBD00_0000 + number * 256;
+        Beside {
+            id: format!("N{number}"),
+            network: (first.into(), 24),
+            domain: format!("netz{number}.de"),
+            server: (first + 1).into(),
+        }
+    });
+    let many: Vec<_> = std::iter::once(safenet()).chain(many).collect();
+    world.ksr.publish("2.1.6", &many);
+    let failures = || {
+        let log = e2e::logged(&inner);
+        log.iter()
+            .filter(|(topic, _)| topic == "ANLW/FIREWALL/FAILED")
+            .count()
+    };
+    let (clock, before) = (SystemClock::new(), failures());
+    let started = clock.elapsed();
+    inner.update_legacy(true).await.unwrap();
+    println!(
+        "2,001 networks beside the TI in force after {} ms",
+        (clock.elapsed() - started).as_millis()
+    );
+    until("network beside the TI", &|| reaches(client, BESIDE)).await;
+    assert_eq!(failures(), before);
+    world.ksr.publish("2.1.7", &[safenet()]);
+    inner.update_legacy(true).await.unwrap();
+    until("one again", &|| reaches(client, BESIDE)).await;
     // nothing new, something older, no list at all: everything stays
     assert!(!inner.update_legacy(true).await.unwrap());
     world.ksr.publish("2.1.4", &[]);
@@ -464,11 +495,22 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     until("tunnel", &|| up(true)).await;
     // what the first access service knows the second one is told, too
     Walk::new(&world, &*clock, true, &|_| ()).run().await.unwrap();
-    inner.look_now();
-    until("registered with both", &|| {
-        !inner.lifetime_view()["elsewhere"][0]["registered_by"].is_null()
+    until("registered with the first", &|| {
+        world.registrar.entries().len() == 1
     })
     .await;
+    let known = || inner.lifetime_view()["elsewhere"][0].clone();
+    until("registered with both", &|| {
+        // one whose card was in use is made up for at the next look
+        inner.look_now();
+        !known()["registered_by"].is_null() || known()["failed"].is_string()
+    })
+    .await;
+    if known()["registered_by"].is_null() {
+        println!("by hand, for {}", known()["failed"]);
+        inner.lifetime_by_hand(ByHand::Register(0)).await.unwrap();
+    }
+    assert!(!known()["registered_by"].is_null(), "{}", known());
     assert_eq!(world.registrar.entries().len(), 1);
     assert_eq!(second_registrar.entries().len(), 1);
     // a service for clients, and one that is none
