@@ -258,6 +258,15 @@ fn is_fresh(book: &Book, generation: u32, family: Family, now: i64) -> bool {
     at.is_some_and(|at| (0..=FRESH).contains(&(now - at)))
 }
 
+fn ends_soon(signer: &Signer, now: i64) -> bool {
+    signer.end < now + SIGNER * DAY
+}
+
+/// Is it time to renew a registration that `old` has signed, because it ends and `new` lasts longer (January 2026)?
+pub fn is_outlasted(old: &Signer, new: &Signer, now: i64) -> bool {
+    ends_soon(old, now) && new.end > old.end
+}
+
 /// The registration of what is used first, or is going to be: made if there is none, renewed when its signer ends and another
 /// lasts longer, asked about every week and whenever it is in doubt (January 2026). With it whether it is asked as often as may be.
 fn registration(
@@ -282,7 +291,7 @@ fn registration(
     let register = Order::Register { generation, family };
     match (book.registration(generation, family), &facts.signer) {
         (None, Some(_)) => Some((register, true)),
-        (Some(old), Some(new)) if old.end < now + SIGNER * DAY && new.end > old.end => Some((register, true)),
+        (Some(old), Some(new)) if is_outlasted(old, new, now) => Some((register, true)),
         (Some(_), Some(_)) => {
             // every device on a day of its own
             let day = now.div_euclid(DAY)
@@ -298,9 +307,7 @@ fn registration(
             let wanted = often || day % STATUS == 0;
             wanted.then_some((Order::Status { generation, family }, often))
         }
-        (Some(old), None) if old.end < now + SIGNER * DAY => {
-            Some((Order::AskForSigner { generation, family }, false))
-        }
+        (Some(old), None) if ends_soon(old, now) => Some((Order::AskForSigner { generation, family }, false)),
         (_, None) => None,
     }
 }

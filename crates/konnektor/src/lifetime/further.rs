@@ -12,8 +12,6 @@ const KIND: &str = "registered-elsewhere";
 /// Seconds between two attempts, and between two questions whether a registration stands.
 const PAUSE: i64 = 6 * 3600;
 const ASK: i64 = 7 * identity::DAY;
-/// Seconds before a signer's end at which a registration is renewed with another one.
-const SIGNER: i64 = 60 * identity::DAY;
 
 /// What became of a registration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +35,7 @@ impl Elsewhere {
         }
         match &self.signer {
             None => Some(Operation::Register),
-            Some(old) if old.end < now + SIGNER && best.end > old.end => Some(Operation::Register),
+            Some(old) if plan::is_outlasted(old, best, now) => Some(Operation::Register),
             Some(_) => (since(self.heard) >= ASK).then_some(Operation::Status),
         }
     }
@@ -76,7 +74,6 @@ impl Inner {
             return;
         }
         for access in self.further() {
-            let url = &access.registration;
             for (generation, family) in self.to_be_known() {
                 let Some((_, best)) = self.best_signer().await else {
                     return;
@@ -93,7 +90,7 @@ impl Inner {
                     },
                 };
                 let outcome = self
-                    .carry_out_elsewhere(access, url, operation, generation, family)
+                    .carry_out_elsewhere(access, operation, generation, family)
                     .await;
                 // a card in use is no attempt: the service has heard of none (four a day, A_21744-03)
                 let asked = |failure: &Failure| failure.code() == Code::TLS_SERVER;
@@ -123,13 +120,13 @@ impl Inner {
     async fn carry_out_elsewhere(
         self: &Arc<Self>,
         access: &FurtherAccess,
-        url: &str,
         operation: Operation,
         generation: u32,
         family: Family,
     ) -> Result<Option<Signer>, Failure> {
         let held = self.tunnel_certificate(generation, family)?;
         let (card, signer) = self.best_signer().await.ok_or(Code::SMCB_NOT_VERIFIED)?;
+        let url = &access.registration;
         let answer = match operation {
             Operation::Status => self.query_status(url, &held).await,
             _ => {
