@@ -58,6 +58,8 @@ pub enum HandsError {
 /// In the time service's folder: it has looked at the servers' time and may set the clock freely no more. The folder goes when the
 /// machine is switched off.
 const LOOKED: &str = "looked";
+/// In the folder of an adapter's client: the address it was given last, as [`Lent::parse`] reads it.
+const GIVEN: &str = "given";
 /// Adapters that a device has.
 const ADAPTERS: usize = 2;
 /// Longest output of a tool that is read, in bytes.
@@ -308,6 +310,8 @@ impl Machine {
         let new = format!("{}/{}", adapter.address, adapter.network.bits);
         self.run(&["ip", "addr", "replace", &new, "dev", name], None)
             .await?;
+        let given = format!("{}\n{}\n", adapter.address, adapter.network.bits);
+        write(&self.client(name).join(GIVEN), &given)?;
         let all = self
             .run(&["ip", "-j", "-4", "addr", "show", "dev", name], None)
             .await?;
@@ -334,13 +338,17 @@ impl Machine {
         self.folder.join("client").join(adapter)
     }
 
-    /// Only what our own client was told is lent, whatever a plan says.
+    /// Only what our own client was told is lent, whatever a plan says: what it was told last, or what the adapter was given before,
+    /// for what was told last may be unusable.
     fn judge_lent(&self, plan: &Plan) -> Result<(), Unsound> {
         for adapter in plan.adapters().filter(|adapter| adapter.lent) {
-            let text = std::fs::read_to_string(self.client(&adapter.name).join("lent")).unwrap_or_default();
-            let good = Lent::parse(&text)
-                .is_ok_and(|lent| (lent.address, lent.network) == (adapter.address, adapter.network));
-            if !good {
+            let folder = self.client(&adapter.name);
+            let known = ["lent", GIVEN].iter().any(|file| {
+                let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+                let lent = Lent::parse(&text);
+                lent.is_ok_and(|lent| (lent.address, lent.network) == (adapter.address, adapter.network))
+            });
+            if !known {
                 return Err(Unsound::Wan(format!(
                     "{} was not lent to {}",
                     adapter.address, adapter.name
@@ -636,4 +644,30 @@ fn counters(json: &str) -> Option<BTreeMap<String, u64>> {
         }
     }
     Some(packets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plan may name what was lent last and, when that cannot be used, what the adapter has; nothing else.
+    #[test]
+    fn an_adapter_gets_what_was_lent() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::new(Vec::new(), folder.path().into(), base::SystemClock::new());
+        let mut plan = crate::plan::tests::plan();
+        assert_eq!(machine.judge_lent(&plan), Ok(()));
+        plan.lan.lent = true;
+        assert!(machine.judge_lent(&plan).is_err());
+        let client = machine.client(&plan.lan.name);
+        std::fs::create_dir_all(&client).unwrap();
+        let lent = |file: &str, text: &str| std::fs::write(client.join(file), text).unwrap();
+        lent("lent", "192.168.1.2\n24\n192.168.1.1\n");
+        assert_eq!(machine.judge_lent(&plan), Ok(()));
+        lent(GIVEN, "192.168.1.2\n24\n");
+        lent("lent", "10.0.0.9\n8\n\n");
+        assert_eq!(machine.judge_lent(&plan), Ok(()));
+        plan.lan.address = "192.168.1.3".parse().unwrap();
+        assert!(machine.judge_lent(&plan).is_err());
+    }
 }

@@ -358,7 +358,7 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::names::{Anchor, Forward};
     use crate::{filter, routes};
@@ -376,7 +376,7 @@ mod tests {
         }
     }
 
-    fn plan() -> Plan {
+    pub(crate) fn plan() -> Plan {
         Plan {
             environment: Environment::PU,
             lan: adapter("lan", "192.168.1.2", "192.168.1.0/24"),
