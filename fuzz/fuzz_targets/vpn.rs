@@ -1,5 +1,5 @@
 #![no_main]
-//! What name servers say about concentrators, profiles of environments, and plans as a helper is asked to carry them out.
+//! What name servers say about concentrators, profiles of environments, what a DHCP server has lent, and plans as a helper is asked to carry them out.
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let strings: Vec<String> = text.split('\n').map(str::to_owned).collect();
@@ -7,6 +7,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let _ = network::locate::read_txt(&strings, service);
     }
     let _ = network::Profile::read(&text);
+    let _ = network::Lent::parse(&text);
     if let (Ok(plan), Ok(profile)) =
         (serde_json::from_slice::<network::Plan>(data), network::Environment::TU.profile())
     {

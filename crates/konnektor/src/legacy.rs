@@ -121,23 +121,27 @@ impl Domains {
     }
 }
 
+/// Is it to be used on this day?
+fn is_chosen(net: &Net, one: &InventoryNetwork, choices: &BTreeMap<String, bool>, today: Timestamp) -> bool {
+    let wanted = choices.get(&one.id).copied().unwrap_or(net.settings.new_legacy);
+    wanted && one.is_valid_at(today)
+}
+
 impl Inner {
     fn inventory(&self, net: &Net) -> (Option<Arc<Inventory>>, BTreeMap<String, bool>) {
         let known = net.legacy.lock().unwrap_or_else(PoisonError::into_inner);
         (known.inventory.clone(), known.choices.clone())
     }
 
-    /// Those that are to be used today.
-    fn is_chosen(&self, net: &Net, one: &InventoryNetwork, choices: &BTreeMap<String, bool>) -> bool {
-        let now = Timestamp::from_second(self.believed()).unwrap_or_default();
-        let wanted = choices.get(&one.id).copied().unwrap_or(net.settings.new_legacy);
-        wanted && one.is_valid_at(now)
+    /// Today, as far as that is known.
+    fn today(&self) -> Timestamp {
+        Timestamp::from_second(self.believed()).unwrap_or_default()
     }
 
     /// Puts the networks beside the TI into a plan. One that has no place here (it collides with the TI or with the practice) is
     /// left out, and the others are not.
     pub(crate) fn add_legacy(&self, net: &Net, plan: &mut Plan) -> Vec<String> {
-        let (inventory, choices) = self.inventory(net);
+        let ((inventory, choices), today) = (self.inventory(net), self.today());
         let Some(profile) = net.environment().profile().ok() else {
             return Vec::new();
         };
@@ -168,7 +172,7 @@ impl Inner {
             });
             let legacy = Legacy {
                 names: servers.collect(),
-                active: self.is_chosen(net, one, &choices),
+                active: is_chosen(net, one, &choices, today),
                 networks,
             };
             if let Some(names) = plan
@@ -346,7 +350,7 @@ impl Inner {
         let Some(net) = &self.net else {
             return Ok(json!({ "configured": false }));
         };
-        let (inventory, choices) = self.inventory(net);
+        let ((inventory, choices), today) = (self.inventory(net), self.today());
         let lists = Lists::open(&self.store, net.settings.inventory.as_ref())?;
         let read = |kept: Option<Kept>| Some(Inventory::parse(&kept?.text).ok()?.version);
         let networks = inventory
@@ -361,7 +365,7 @@ impl Inner {
                     "id": one.id, "name": one.name, "networks": networks.collect::<Vec<_>>(),
                     "domain": one.domain, "servers": one.servers,
                     "from": one.valid.0.to_string(), "to": one.valid.1.to_string(),
-                    "chosen": choices.get(&one.id), "active": self.is_chosen(net, one, &choices),
+                    "chosen": choices.get(&one.id), "active": is_chosen(net, one, &choices, today),
                 })
             });
         Ok(json!({

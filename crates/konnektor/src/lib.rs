@@ -5,7 +5,7 @@
 //! goes: terminal event ([`terminals`]) → recognised → handle → event ([`events`]) to subscribers. Health is one set of
 //! conditions ([`state`]). Time: [`lifetime`] extends the own certificates (TUC_KON_410, TUC_KON_411), by the rules of
 //! crate `identity`, and tells of everything that ends; `time` says whether the clock can be believed. [`vpn`] keeps the tunnel into
-//! the TI and [`net`] makes the machine the practice's router, both by crate `network`; [`ldap`] lets the directory be read; [`doctor`]
+//! the TI and [`net`] makes the machine the practice's router, both by crate `network`, with the networks beside the TI (`legacy`); [`ldap`] lets the directory be read; [`doctor`]
 //! walks the whole chain and says whose it is to mend what is broken.
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.

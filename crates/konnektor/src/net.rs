@@ -152,10 +152,13 @@ fn minute() -> u8 {
 }
 
 impl NetworkSettings {
+    fn adapters(&self) -> impl Iterator<Item = &AdapterSettings> {
+        std::iter::once(&self.lan).chain(&self.wan)
+    }
+
     /// What can be said without knowing the environment; the rest when it is carried out ([`Plan::check`]).
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        self.lan.check()?;
-        self.wan.as_ref().map_or(Ok(()), AdapterSettings::check)?;
+        self.adapters().try_for_each(AdapterSettings::check)?;
         let outside = self.wan.as_ref().unwrap_or(&self.lan);
         match (self.helper.is_some(), self.prefix.is_empty()) {
             (true, false) => Err("network has a helper or a prefix, not both"),
@@ -564,8 +567,7 @@ impl Inner {
 
     /// Waits for the next look; meanwhile an address that is lent anew is followed soon. Has somebody asked for the look?
     async fn wait_for_look(&self, net: &Net) -> bool {
-        let adapters = [Some(&net.settings.lan), net.settings.wan.as_ref()];
-        let lent = adapters.into_iter().flatten().any(|adapter| adapter.dhcp);
+        let lent = net.settings.adapters().any(|adapter| adapter.dhcp);
         let end = self.clock.elapsed() + LOOK;
         loop {
             let without = self.plan(net).is_none();
@@ -590,8 +592,7 @@ impl Inner {
     /// Addresses that DHCP servers lend to the device's adapters (TUC_KON_341). One that is lent no more stays until another is: nobody
     /// is helped by a device without one.
     async fn borrow_addresses(&self, net: &Net) {
-        let all = [Some(&net.settings.lan), net.settings.wan.as_ref()];
-        for adapter in all.into_iter().flatten().filter(|adapter| adapter.dhcp) {
+        for adapter in net.settings.adapters().filter(|adapter| adapter.dhcp) {
             let name = &adapter.name;
             match net.hands.lease(name.clone()).await {
                 Ok(Some(lent)) => {

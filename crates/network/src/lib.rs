@@ -5,7 +5,8 @@
 //!   changes its certificate make-before-break. A newcomer begins with [`Tunnel`]: whoever owns one gives it a [`Directory`]
 //!   ([`NameServers`], or fixed places) and a [`Gate`], and hears of every [`Change`]. Nobody else commands charon.
 //! - **The router.** What the machine's network shall be like is one value, a [`Plan`]; packet filter (`filter`), routes (`routes`) and
-//!   the configurations of unbound, chrony and Kea (`names`, `time`, `dhcp`) follow from it and from nothing else. A [`Machine`] carries it
+//!   the configurations of unbound, chrony and Kea (`names`, `time`, `dhcp`) follow from it and from nothing else; an address that was
+//!   lent to the device itself ([`Lent`]) goes through a plan, too. A [`Machine`] carries it
 //!   out and is the only one that needs rights; a [`Helper`] asks one in another process ([`run_helper`]). Both are [`Hands`]. Whoever
 //!   adds to a plan adds to [`Plan::check`]: it stands between a process without rights and one with.
 //!
