@@ -230,6 +230,11 @@ codes! {
     VPN_SIS = 4176, Technical, Error, "Der VPN-Tunnel zum SIS kann nicht aufgebaut werden";
     TIME_SYNC = 4177, Technical, Warning, "Die Zeit konnte nicht mit den Zeitservern der TI abgeglichen werden";
     LEGACY_NETWORKS = 4198, Technical, Error, "Die Bestandsnetze konnten nicht übernommen werden";
+    UPDATE_INFORMATION = 4181, Security, Error, "Die Integrität der UpdateInformation ließ sich nicht feststellen";
+    UPDATE_DOWNLOAD = 4182, Security, Error, "Nicht alle Dateien des Updates konnten geladen werden";
+    UPDATE_FILES = 4183, Security, Error, "Die Integrität der Dateien des Updates ließ sich nicht feststellen";
+    UPDATE_FAILED = 4184, Security, Error, "Das Update konnte nicht angewendet werden";
+    FIRMWARE_GROUP = 4185, Security, Error, "Die Firmware-Version gehört nicht zur gültigen Firmware-Gruppe";
     NAME_SERVICE = 4180, Technical, Error, "Der Namensdienst arbeitet nicht";
     CERTIFICATE_MISSING = 4147, Technical, Error, "Zertifikat nicht vorhanden";
     CERTIFICATE_UNREADABLE = 4148, Technical, Error, "Fehler beim Extrahieren von Zertifikatsinformationen";

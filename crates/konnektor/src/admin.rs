@@ -3,6 +3,7 @@
 
 mod lifetime;
 mod network;
+mod update;
 
 use crate::config::TerminalConfig;
 use crate::events::Event;
@@ -154,6 +155,7 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .merge(lifetime::routes())
         .merge(network::routes())
+        .merge(update::routes())
         .layer(DefaultBodyLimit::max(base::limits::TSL))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), permit))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))

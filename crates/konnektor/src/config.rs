@@ -89,6 +89,9 @@ pub struct Config {
     /// The lifetime extension of the device's certificates.
     #[serde(default)]
     pub lifetime: LifetimeSettings,
+    /// Updates of the device itself.
+    #[serde(default)]
+    pub update: crate::update::UpdateSettings,
     /// The tunnel into the TI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpn: Option<VpnSettings>,
@@ -454,6 +457,7 @@ impl Config {
             certificates: CertificateSettings::default(),
             log: LogSettings::default(),
             lifetime: LifetimeSettings::default(),
+            update: crate::update::UpdateSettings::default(),
             vpn: None,
             network: None,
             ldap: None,
@@ -509,6 +513,7 @@ impl Config {
         self.certificates.check()?;
         self.log.check().map_err(BadConfig::Range)?;
         self.lifetime.check().map_err(BadConfig::Range)?;
+        self.update.check().map_err(BadConfig::Range)?;
         if let Some(ldap) = &self.ldap {
             ldap.check().map_err(BadConfig::Range)?;
         }

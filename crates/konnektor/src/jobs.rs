@@ -88,6 +88,11 @@ impl Jobs {
         })
     }
 
+    /// How many signatures are running.
+    pub fn running(&self) -> usize {
+        self.with(|state| state.running.len())
+    }
+
     /// Stops a running signature (StopSignature).
     pub fn stop(&self, number: &str) -> Result<(), Failure> {
         self.with(|state| match state.running.get(number) {

@@ -39,6 +39,7 @@ mod time;
 mod tls_service;
 pub mod trust;
 pub mod unlock;
+pub mod update;
 pub mod vpn;
 
 pub use config::{ClientAuthentication, Config};
@@ -116,6 +117,9 @@ pub struct Inner {
     pub(crate) large: tokio::sync::Semaphore,
     pub(crate) comfort: service::ComfortSessions,
     pub(crate) lifetime: lifetime::Lifetime,
+    pub(crate) update: update::Update,
+    /// Nobody new is served; what is being served comes to its end.
+    pub(crate) closing: tokio::sync::watch::Sender<bool>,
     tasks: Mutex<Vec<AbortHandle>>,
     /// Switched off: nothing begins any more.
     stopped: AtomicBool,
@@ -147,6 +151,8 @@ impl Konnektor {
         let folder = path.parent().unwrap_or(Path::new("."));
         let identities = config.identities.load(folder)?;
         let store = Store::open(&folder.join(&config.store))?;
+        config.update.root = config.update.root.map(|root| folder.join(root));
+        config.update.folder = folder.join(&config.update.folder);
         config.admin_password_file = config.admin_password_file.map(|file| folder.join(file));
         if let Some(vpn) = &mut config.vpn {
             vpn.folder = folder.join(&vpn.folder);
@@ -198,6 +204,8 @@ impl Konnektor {
             config.certificates.tsl_grace_days,
         )?;
         let lifetime = lifetime::Lifetime::open(&store, &identities)?;
+        let update = update::Update::new(&config.update);
+        update::forget_order(&store, &update)?;
         let responders = Arc::new(Responders::new(config.certificates.ocsp()));
         let net = config.network.clone();
         let source = net.as_ref().and_then(|settings| settings.inventory.as_ref());
@@ -211,6 +219,8 @@ impl Konnektor {
             identities,
             model: Arc::new(RwLock::new(Arc::new(model))),
             lifetime,
+            update,
+            closing: tokio::sync::watch::Sender::new(false),
             trust: RwLock::default(),
             space: RwLock::new(Arc::new(space.clone())),
             responders,
@@ -249,6 +259,7 @@ impl Konnektor {
         inner.show_certificates();
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
+        inner.spawn(inner.clone().keep_supervised());
         if let Some(net) = inner.net.clone() {
             if net.settings.inventory.is_some() && inner.config.online {
                 inner.spawn(inner.clone().keep_legacy());
@@ -281,6 +292,11 @@ impl Konnektor {
         self.inner.deliveries.stop();
         self.inner.terminals.hang_up();
         self.inner.cards.clear();
+    }
+
+    /// Serves nobody new; [`Konnektor::serve`] comes to its end when what is being served has.
+    pub fn close(&self) {
+        self.inner.closing.send_replace(true);
     }
 
     /// Where practice systems and administrators are to be served.

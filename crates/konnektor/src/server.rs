@@ -32,15 +32,20 @@ const CONNECTIONS: usize = 512;
 const BREATH: Duration = Duration::from_millis(100);
 
 impl Konnektor {
-    /// Serves practice systems on this socket until the task is dropped.
+    /// Serves practice systems on this socket until the task is dropped, or until [`Konnektor::close`] and the end of what is
+    /// being served then.
     pub async fn serve(&self, listener: TcpListener) -> std::io::Result<()> {
         let inner = self.inner().clone();
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut closing = inner.closing.subscribe();
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else {
                 return Ok(());
             };
-            let stream = accept(&listener, &*inner.clock).await;
+            let stream = tokio::select! {
+                stream = accept(&listener, &*inner.clock) => stream,
+                () = told(&mut closing) => break,
+            };
             let inner = inner.clone();
             let this = inner.clone();
             inner.spawn(async move {
@@ -50,7 +55,17 @@ impl Konnektor {
                 drop(permit);
             });
         }
+        // nobody can come any more; the last one to go gives its permit back
+        drop(listener);
+        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        let _ = permits.acquire_many(all).await;
+        Ok(())
     }
+}
+
+/// Until nobody new is served any more.
+async fn told(closing: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
 }
 
 /// The next connection. A machine that has no descriptors left says so, and gets a moment to find some.
@@ -130,12 +145,20 @@ async fn connection(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()
         let (inner, peer) = (inner.clone(), peer.clone());
         async move { Ok::<_, Infallible>(answer(&inner, &peer, request).await) }
     });
-    hyper::server::conn::http1::Builder::new()
+    let mut closing = inner.closing.subscribe();
+    let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-        .map_err(std::io::Error::other)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let done = tokio::select! {
+        done = serving.as_mut() => done,
+        () = told(&mut closing) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    done.map_err(std::io::Error::other)
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -182,6 +205,7 @@ fn directory(inner: &Inner) -> Reply {
 
 async fn soap_call(inner: &Arc<Inner>, peer: &Peer, request: HttpRequest<Incoming>) -> Reply {
     const XML: &str = "text/xml; charset=utf-8";
+    inner.note_call();
     let started = inner.clock.elapsed();
     let (name, outcome) = match authenticate(inner, request.headers(), peer).await {
         Ok(peer) => handle(inner, &peer, request).await,

@@ -15,6 +15,21 @@ use std::sync::Arc;
 pub enum AdminAction {
     /// Version, trust list, conditions.
     State,
+    /// Updates: what runs, what the supervisor did, what may be put in and what stands against it.
+    Updates,
+    /// Has a release judged (a bundle: `langlauf release bundle`).
+    TakeRelease {
+        /// The bundle.
+        bundle: PathBuf,
+    },
+    /// Puts the release in that was judged: on trial, with automatic return.
+    StartUpdate {
+        /// Goes on although this check fails (those that must not are not asked): `--accept smc-b`.
+        #[arg(long)]
+        accept: Vec<String>,
+    },
+    /// Forgets the release that was judged.
+    DiscardRelease,
     /// All terminals.
     Terminals,
     /// Asks an address or a broadcast address for terminals.
@@ -230,6 +245,16 @@ impl AdminAction {
         let read = |file: &Path| std::fs::read_to_string(file).with_context(|| file.display().to_string());
         let (method, path, body) = match self {
             Self::State => ("GET", "state".into(), Vec::new()),
+            Self::Updates => ("GET", "update".into(), Vec::new()),
+            Self::TakeRelease { bundle } => {
+                let bytes = std::fs::read(&bundle).with_context(|| bundle.display().to_string())?;
+                ("PUT", "update/bundle".into(), bytes)
+            }
+            Self::StartUpdate { accept } => {
+                let body = serde_json::json!({ "accept": accept });
+                ("POST", "update/start".into(), body.to_string().into())
+            }
+            Self::DiscardRelease => ("DELETE", "update/offer".into(), Vec::new()),
             Self::Terminals => ("GET", "terminals".into(), Vec::new()),
             Self::Discover { target } => ("POST", format!("terminals/discover?address={target}"), Vec::new()),
             Self::AddTerminal { id, target } => (

@@ -1,6 +1,7 @@
 //! The command line: one binary, every role a subcommand; nothing but wiring.
 
 mod admin;
+mod release;
 
 use admin::AdminAction;
 use anyhow::{Context, Result};
@@ -134,6 +135,11 @@ enum Role {
         /// Draw the last life as a picture.
         #[arg(long)]
         svg: Option<PathBuf>,
+    },
+    /// Builds, signs and publishes releases.
+    Release {
+        #[command(subcommand)]
+        action: release::ReleaseAction,
     },
     /// Walks the chain from a running Konnektor to the services of the TI, and says what is wrong and whose it is to mend it.
     Doctor {
@@ -483,6 +489,7 @@ async fn main() -> Result<()> {
             };
             calendar(card, fate, first..first + seeds, shown, &*clock).await
         }
+        Role::Release { action } => release::run(action).await,
         Role::Doctor {
             folder,
             address,
@@ -531,7 +538,8 @@ async fn help_network(
 }
 
 async fn run_konnektor(config: &Path) -> Result<()> {
-    let konnektor = Konnektor::open(config, SystemClock::new()).map_err(|f| anyhow::anyhow!(f.detail()))?;
+    let clock = SystemClock::new();
+    let konnektor = Konnektor::open(config, clock.clone()).map_err(|f| anyhow::anyhow!(f.detail()))?;
     let (listen, listen_admin) = konnektor.addresses();
     let bind = async |address: SocketAddr| {
         tokio::net::TcpListener::bind(address)
@@ -540,12 +548,23 @@ async fn run_konnektor(config: &Path) -> Result<()> {
     };
     let (clients, administrators) = (bind(listen).await?, bind(listen_admin).await?);
     println!("Konnektor https://{listen}, administration https://{listen_admin}");
+    let mut serving = std::pin::pin!(konnektor.serve(clients));
     tokio::select! {
-        ended = konnektor.serve(clients) => Ok(ended?),
-        ended = konnektor.serve_admin(administrators) => Ok(ended?),
-        ended = until_told() => ended,
+        ended = &mut serving => return Ok(ended?),
+        ended = konnektor.serve_admin(administrators) => return Ok(ended?),
+        ended = until_told() => ended?,
     }
+    // what was accepted is answered, then everything ends
+    konnektor.close();
+    if clock.timeout(DRAIN, serving).await.is_none() {
+        tracing::warn!("requests were still being served");
+    }
+    konnektor.stop();
+    Ok(())
 }
+
+/// How long requests may take that are being served when the process is told to end; the supervisor and systemd wait longer.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(25);
 
 /// What the demo shows.
 struct Show {

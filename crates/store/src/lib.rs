@@ -3,6 +3,10 @@
 //! SQLite in WAL mode with full synchronisation: a transaction is either there after a power cut or it is not.
 //! Documents are JSON by kind and id; whoever owns a kind owns its type. Secrets are sealed with AES-256-GCM under a
 //! key that lies in a file of its own beside the database (mode 0600), so that a copied database says nothing.
+//!
+//! The layout of the database has a number, and whoever changes it leaves the way back inside: a release that is taken back
+//! finds a newer layout and undoes it by what its successor has written there. So it needs nothing of that successor but
+//! its data.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -26,6 +30,9 @@ pub enum StoreError {
     /// The key file cannot be used.
     #[error("key file: {0}")]
     Key(#[from] std::io::Error),
+    /// The layout is newer than this release knows, and the way back is missing.
+    #[error("database: layout {0} is newer than this release, and there is no way back in it")]
+    Newer(u32),
     /// A secret cannot be opened: wrong key, or changed.
     #[error("secret cannot be opened")]
     Sealed,
@@ -107,10 +114,25 @@ pub struct Page<'a> {
     pub severities: &'a [&'a str],
 }
 
-const SCHEMA: &str = "
+const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA secure_delete = ON;
+";
+
+/// A change of the layout: the way there, and the way back.
+struct Layout {
+    there: &'static str,
+    back: &'static str,
+}
+
+/// All of them; the number of a layout is its place, from 1. What is released is never changed any more, only followed.
+const LAYOUTS: &[Layout] = &[Layout {
+    there: FIRST,
+    back: "",
+}];
+
+const FIRST: &str = "
     CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
         PRIMARY KEY (kind, id)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS secret (id TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
@@ -124,6 +146,40 @@ const SCHEMA: &str = "
 /// Longest details of one entry of a log.
 pub const ENTRY_BYTES: usize = 8 * 1024;
 
+/// Brings the database to the last of these layouts, forwards or backwards, each step whole or not at all.
+fn migrate(connection: &mut Connection, layouts: &[Layout]) -> Result<(), StoreError> {
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS way_back (layout INTEGER PRIMARY KEY, script TEXT NOT NULL)")?;
+    let wanted = u32::try_from(layouts.len()).unwrap_or(u32::MAX);
+    loop {
+        let step = connection.transaction()?;
+        let found: u32 = step.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let next = match found.cmp(&wanted) {
+            std::cmp::Ordering::Equal => return Ok(()),
+            std::cmp::Ordering::Less => {
+                let Some(layout) = layouts.get(found as usize) else { return Ok(()) };
+                step.execute_batch(layout.there)?;
+                step.execute(
+                    "INSERT OR REPLACE INTO way_back (layout, script) VALUES (?1, ?2)",
+                    params![found + 1, layout.back],
+                )?;
+                found + 1
+            }
+            std::cmp::Ordering::Greater => {
+                let script: Option<String> = step
+                    .query_row("SELECT script FROM way_back WHERE layout = ?1", params![found], |row| {
+                        row.get(0)
+                    })
+                    .optional()?;
+                step.execute_batch(&script.ok_or(StoreError::Newer(found))?)?;
+                step.execute("DELETE FROM way_back WHERE layout = ?1", params![found])?;
+                found - 1
+            }
+        };
+        step.pragma_update(None, "user_version", next)?;
+        step.commit()?;
+    }
+}
+
 impl Store {
     /// Opens or makes the database `langlauf.db` and its key in `folder`.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
@@ -133,7 +189,12 @@ impl Store {
     }
 
     fn new(connection: Connection, key: &[u8; 32]) -> Result<Self, StoreError> {
-        connection.execute_batch(SCHEMA)?;
+        Self::with_layouts(connection, key, LAYOUTS)
+    }
+
+    fn with_layouts(mut connection: Connection, key: &[u8; 32], layouts: &[Layout]) -> Result<Self, StoreError> {
+        connection.execute_batch(SETTINGS)?;
+        migrate(&mut connection, layouts)?;
         Ok(Self {
             connection: Mutex::new(connection),
             cipher: Aes256Gcm::new(key.into()),
@@ -142,6 +203,14 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of the database.
+    pub fn size(&self) -> u64 {
+        let number = |pragma: &str| self.connection().query_row(pragma, [], |row| row.get::<_, i64>(0));
+        let pages = number("PRAGMA page_count").unwrap_or_default();
+        let size = number("PRAGMA page_size").unwrap_or_default();
+        u64::try_from(pages.saturating_mul(size)).unwrap_or_default()
     }
 
     /// Stores a document.
@@ -416,6 +485,82 @@ mod tests {
         };
         let entries = store.log_page(log, &page).unwrap();
         entries.into_iter().map(|entry| entry.topic).collect()
+    }
+
+    /// A layout of tomorrow: the log learns who wrote, and documents of a kind are called otherwise.
+    const TOMORROW: &[Layout] = &[
+        Layout {
+            there: FIRST,
+            back: "",
+        },
+        Layout {
+            there: "ALTER TABLE entry ADD COLUMN author TEXT; UPDATE document SET kind = 'new' WHERE kind = 'old';",
+            back: "ALTER TABLE entry DROP COLUMN author; UPDATE document SET kind = 'old' WHERE kind = 'new';",
+        },
+        Layout {
+            there: "CREATE TABLE more (id TEXT); UPDATE document SET body = json_set(body, '$.more', 1);",
+            back: "DROP TABLE more; UPDATE document SET body = json_remove(body, '$.more');",
+        },
+    ];
+
+    fn open_with(folder: &Path, layouts: &[Layout]) -> Result<Store, StoreError> {
+        let key = read_or_make_key(&folder.join("langlauf.key"))?;
+        Store::with_layouts(Connection::open(folder.join("langlauf.db"))?, &key, layouts)
+    }
+
+    #[test]
+    fn a_newer_layout_is_undone_by_what_its_release_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let today = Store::open(dir.path()).unwrap();
+        today.put("old", "one", &serde_json::json!({"a": 1})).unwrap();
+        today.put_secret("pin", b"123456").unwrap();
+        today.log("system", &entry("before", 1), &KEEP).unwrap();
+        drop(today);
+        for _ in 0..2 {
+            let tomorrow = open_with(dir.path(), TOMORROW).unwrap();
+            let found: Option<serde_json::Value> = tomorrow.get("new", "one").unwrap();
+            assert_eq!(found, Some(serde_json::json!({"a": 1, "more": 1})));
+            // what it writes itself survives the way back
+            tomorrow.put("new", "two", &serde_json::json!({"b": 2, "more": 5})).unwrap();
+            drop(tomorrow);
+            let today = Store::open(dir.path()).unwrap();
+            let found: Vec<(String, serde_json::Value)> = today.all("old").unwrap();
+            let expected = [
+                ("one".to_owned(), serde_json::json!({"a": 1})),
+                ("two".to_owned(), serde_json::json!({"b": 2})),
+            ];
+            assert_eq!(found, expected);
+            assert_eq!(today.secret("pin").unwrap().unwrap().as_slice(), b"123456");
+            assert_eq!(topics(&today, "system", None), ["before"]);
+        }
+    }
+
+    /// A step that fails leaves the layout that was there, and a database without a way back is left alone.
+    #[test]
+    fn half_a_step_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let bad = [
+            Layout {
+                there: FIRST,
+                back: "",
+            },
+            Layout {
+                there: "ALTER TABLE entry ADD COLUMN author TEXT; UPDATE nothing SET x = 1;",
+                back: "",
+            },
+        ];
+        Store::open(dir.path()).unwrap().put("old", "one", &1).unwrap();
+        assert!(open_with(dir.path(), &bad).is_err());
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.get::<u32>("old", "one").unwrap(), Some(1));
+        store.log("system", &entry("goes on", 1), &KEEP).unwrap();
+        drop(store);
+        drop(open_with(dir.path(), TOMORROW).unwrap());
+        let raw = Connection::open(dir.path().join("langlauf.db")).unwrap();
+        raw.execute_batch("DELETE FROM way_back").unwrap();
+        drop(raw);
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer(3))));
+        assert!(open_with(dir.path(), TOMORROW).is_ok());
     }
 
     #[test]

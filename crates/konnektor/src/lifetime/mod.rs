@@ -276,6 +276,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Is something of it being done at this moment?
+    pub(crate) fn is_extending(&self) -> bool {
+        self.lifetime.busy.try_lock().is_err()
+    }
+
     /// The device's key of this kind.
     pub(crate) fn own_key(&self, kind: Kind) -> Option<crypto::SoftKey> {
         self.lifetime.keys.get(&kind).map(|own| own.key.clone())

@@ -1,0 +1,461 @@
+//! Updates of this Konnektor: a bundle is judged ([`take`](Inner::take_bundle)), looked at from all sides ([`ready`]), handed to
+//! the supervisor, and the release that then runs shows it that it works ([`examine`], [`work`]). What becomes of it is the
+//! supervisor's to decide (`slots`); here it is told to people. gemSpec_Kon TIP1-A_4829, 4832-02, 5657-02, A_21900.
+
+mod examine;
+mod ready;
+mod view;
+mod window;
+mod work;
+
+pub use ready::Check;
+pub use view::{OfferView, UpdateView};
+pub use window::{Day, Window};
+
+use crate::events::Event;
+use crate::{Failure, Inner};
+use base::{Code, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+use slots::{Area, Disk, Link, Note, Order, Pointer, RealDisk, Version};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use store::Store;
+
+/// Kind of documents about updates.
+const STORE: &str = "update";
+/// Between two signs of life, and two looks at the work done.
+const BEAT: Duration = Duration::from_secs(5);
+/// The same on trial: every second of it is one without a predecessor.
+const TRIAL_BEAT: Duration = Duration::from_secs(1);
+/// Nobody has called for so long: an update that missed its window disturbs nobody.
+const QUIET: Duration = Duration::from_secs(3600);
+
+/// Where releases come from, and when they may be put in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpdateSettings {
+    /// File with the first root of the releases' signatures; without it no bundle is taken. Relative to the folder of this file.
+    pub root: Option<PathBuf>,
+    /// For which device releases are.
+    pub product: String,
+    /// Folder for what was taken; relative to the folder of this file.
+    pub folder: PathBuf,
+    /// Folder of the slots; by default the one the supervisor names (`LANGLAUF_SLOTS`).
+    pub slots: Option<PathBuf>,
+    /// Is a newer release put in by itself, in the window?
+    pub automatic: bool,
+    /// When.
+    pub window: Window,
+}
+
+impl Default for UpdateSettings {
+    fn default() -> Self {
+        Self {
+            root: None,
+            product: format!("langlauf-{}", std::env::consts::ARCH),
+            folder: "update".into(),
+            slots: None,
+            automatic: true,
+            window: Window::default(),
+        }
+    }
+}
+
+impl UpdateSettings {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.window.check()
+    }
+
+    /// Folder of the slots, if this process has a supervisor.
+    fn slots(&self) -> Option<PathBuf> {
+        self.slots
+            .clone()
+            .or_else(|| std::env::var_os("LANGLAUF_SLOTS").map(PathBuf::from))
+    }
+}
+
+/// How a bundle came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An administrator brought it.
+    Administrator,
+    /// The configuration service of the TI.
+    Ksr,
+}
+
+/// A release that was judged and may be tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Which.
+    pub version: Version,
+    /// What it was built from.
+    pub source: String,
+    /// How it came.
+    pub by: Source,
+    /// When.
+    pub since: Timestamp,
+    /// Version of the firmware group it came with.
+    pub group: u64,
+    /// What that group allows.
+    pub allowed: Vec<Version>,
+    /// When its metadata end.
+    pub expires: Timestamp,
+    /// What is new, as its notes say.
+    pub notes: String,
+    /// It was handed to the supervisor then.
+    pub ordered: Option<Timestamp>,
+    /// What became of its last trial, if it was tried: not again by itself.
+    pub failed: Option<String>,
+}
+
+/// The updater's own state.
+pub(crate) struct Update {
+    /// With whom it talks, and where the slots are.
+    link: Option<(Link, PathBuf)>,
+    /// One thing at a time.
+    busy: tokio::sync::Mutex<()>,
+    /// Seconds of the clock's counter when a practice system called last.
+    called: AtomicU64,
+}
+
+impl Update {
+    pub(crate) fn new(settings: &UpdateSettings) -> Self {
+        let link = settings
+            .slots()
+            .map(|slots| (Link::to(slots.join("notify")), slots));
+        Self {
+            link,
+            busy: tokio::sync::Mutex::default(),
+            called: AtomicU64::default(),
+        }
+    }
+
+    fn area(&self) -> Option<Area<RealDisk>> {
+        // the state is the supervisor's business
+        let (_, slots) = self.link.as_ref()?;
+        Some(Area::new(RealDisk, slots.clone(), PathBuf::new()))
+    }
+
+    fn pointer(&self) -> Option<Pointer> {
+        let pointer = self.area()?.pointer();
+        pointer.inspect_err(|error| tracing::error!(%error, "slots")).ok()
+    }
+}
+
+fn version() -> Result<Version, Failure> {
+    crate::VERSION.parse().map_err(|error| Failure::new(Code::INTERNAL, error))
+}
+
+fn notes_of(folder: &Path) -> String {
+    const MOST: usize = 32 * 1024;
+    let text = std::fs::read(folder.join("NOTES.md")).unwrap_or_default();
+    let text = String::from_utf8_lossy(text.get(..MOST).unwrap_or(&text)).into_owned();
+    text
+}
+
+impl From<update::Error> for Failure {
+    fn from(error: update::Error) -> Self {
+        use update::Error as E;
+        let code = match error {
+            E::Metadata(_) | E::Expired { .. } => Code::UPDATE_INFORMATION,
+            E::OtherProduct(_) => Code::FIRMWARE_GROUP,
+            E::Archive(_) | E::Release(_) => Code::UPDATE_FILES,
+            E::File(..) | E::Key(_) => Code::INTERNAL,
+        };
+        Failure::new(code, error)
+    }
+}
+
+impl Inner {
+    fn update_settings(&self) -> &UpdateSettings {
+        &self.config.update
+    }
+
+    /// A practice system calls.
+    pub(crate) fn note_call(&self) {
+        self.update
+            .called
+            .store(self.clock.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    /// The release that may be tried, if there is one.
+    pub fn offered(&self) -> Result<Option<Offered>, Failure> {
+        Ok(self.store.get(STORE, "offered")?)
+    }
+
+    fn offered_folder(&self) -> PathBuf {
+        self.update_settings().folder.join("offered")
+    }
+
+    /// Judges a bundle; a good one is kept until it is tried or another one comes. Nothing of a bad one remains (4181, 4183, 4185).
+    pub async fn take_bundle(&self, bundle: &Path, by: Source) -> Result<Offered, Failure> {
+        let settings = self.update_settings();
+        let Some(root) = &settings.root else {
+            return Err(Failure::new(Code::NOT_PERMITTED, "update.root is not set in the configuration"));
+        };
+        let _one = self.update.busy.lock().await;
+        if let Some(doubt) = self.doubt() {
+            // what has ended cannot be told
+            return Err(Failure::new(Code::NOT_PERMITTED, format!("the clock is not believed: {doubt:?}")));
+        }
+        let file = |path: &Path, error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", path.display()));
+        std::fs::create_dir_all(&settings.folder).map_err(|error| file(&settings.folder, error))?;
+        let memory = self.update.link.as_ref().map_or(&settings.folder, |(_, slots)| slots);
+        let judge = update::Judge {
+            root: std::fs::read(root).map_err(|error| file(root, error))?,
+            memory: memory.join("seen-releases.json"),
+            product: settings.product.clone(),
+        };
+        let workspace = settings.folder.join("judging");
+        let now = self.clock.now();
+        // hashing and unpacking take seconds: other requests go on meanwhile
+        let (path, runtime, place) = (bundle.to_owned(), self.runtime.clone(), workspace.clone());
+        let judging = move || runtime.block_on(judge.examine(&path, &place, now));
+        let judged = tokio::task::spawn_blocking(judging).await;
+        let judged = judged.map_err(|error| Failure::new(Code::INTERNAL, error))?;
+        let offer = match judged {
+            Ok(offer) => offer,
+            Err(error) => {
+                let _ = RealDisk.remove_tree(&workspace);
+                let failure = Failure::from(error);
+                self.raise_update_error(&failure);
+                return Err(failure);
+            }
+        };
+        let offered = Offered {
+            version: offer.manifest.version,
+            source: offer.manifest.source.clone(),
+            by,
+            since: now,
+            group: offer.group,
+            allowed: offer.allowed,
+            expires: offer.expires,
+            notes: notes_of(&offer.folder),
+            ordered: None,
+            failed: None,
+        };
+        // the old one goes first: between the two there is none
+        self.store.delete(STORE, "offered")?;
+        let kept = self.offered_folder();
+        let replace = || {
+            RealDisk.remove_tree(&kept)?;
+            RealDisk.rename(&offer.folder, &kept)?;
+            RealDisk.remove_tree(&workspace)
+        };
+        replace().map_err(|error| file(&kept, error))?;
+        self.store.put(STORE, "offered", &offered)?;
+        self.show_update_conditions();
+        Ok(offered)
+    }
+
+    /// Forgets what was offered.
+    pub async fn discard_offer(&self) -> Result<(), Failure> {
+        let _one = self.update.busy.lock().await;
+        self.forget_offer()
+    }
+
+    fn forget_offer(&self) -> Result<(), Failure> {
+        self.store.delete(STORE, "offered")?;
+        RealDisk
+            .remove_tree(&self.offered_folder())
+            .map_err(|error| Failure::new(Code::INTERNAL, error))?;
+        self.show_update_conditions();
+        Ok(())
+    }
+
+    fn show_update_conditions(&self) {
+        let newer = self.offered().ok().flatten().is_some_and(|offered| {
+            version().is_ok_and(|running| offered.version > running && offered.failed.is_none())
+        });
+        self.set_condition(crate::state::Condition::FwUpdateAvailable, newer);
+    }
+
+    /// Hands the offered release to the supervisor, after a look from all sides. `accept` names checks that may fail; those that
+    /// must not are no matter of opinion.
+    pub async fn start_update(self: &Arc<Self>, accept: &[String]) -> Result<(), Failure> {
+        let _one = self.update.busy.lock().await;
+        let refused = |why: String| Failure::new(Code::UPDATE_FAILED, why);
+        let (Some((link, _)), Some(area)) = (&self.update.link, self.update.area()) else {
+            return Err(refused("there is no supervisor: this process was not started by langlauf-supervisor".into()));
+        };
+        let offered = self.offered()?;
+        let mut offered = offered.ok_or_else(|| refused("no release was offered".into()))?;
+        let checks = self.look_before_update(&offered).await;
+        let open: Vec<String> = checks
+            .iter()
+            .filter(|check| !check.good && (check.must || !accept.iter().any(|name| name == check.name)))
+            .map(|check| format!("{}: {}", check.name, check.en))
+            .collect();
+        if !open.is_empty() {
+            return Err(refused(open.join("; ")));
+        }
+        let required = self.work(true).await;
+        let folder = self.offered_folder();
+        let offering = tokio::task::spawn_blocking(move || area.offer(&folder)).await;
+        let offering = offering.map_err(|error| Failure::new(Code::INTERNAL, error))?;
+        let found = offering.map_err(|error| Failure::new(Code::UPDATE_FILES, error))?;
+        if found != offered.version {
+            return Err(Failure::new(Code::UPDATE_FILES, "another version than was offered"));
+        }
+        offered.ordered = Some(self.clock.now());
+        self.store.put(STORE, "offered", &offered)?;
+        self.raise(self.update_event("KSR/UPDATE/START", Severity::Info, Vec::new()));
+        let order = Order {
+            version: offered.version,
+            required,
+        };
+        link.say(&Note::Try(order))
+            .map_err(|error| refused(format!("the supervisor does not listen: {error}")))
+    }
+
+    fn update_event(&self, topic: &str, severity: Severity, more: Vec<(&'static str, String)>) -> Event {
+        let mut parameters = vec![
+            ("Target", "Konnektor".to_owned()),
+            ("Name", self.config.hostname.clone()),
+        ];
+        parameters.extend(more);
+        Event {
+            kind: "Security",
+            severity,
+            ..Event::info(topic, None, parameters)
+        }
+    }
+
+    fn raise_update_error(&self, failure: &Failure) {
+        let parameters = vec![
+            ("Error", failure.code().number().to_string()),
+            ("Bedeutung", failure.code().text().to_owned()),
+            ("Detail", failure.detail()),
+        ];
+        self.raise(self.update_event("KSR/ERROR", failure.code().severity(), parameters));
+    }
+
+    /// Tells people what the supervisor has decided since they were told last.
+    fn tell_outcomes(&self, pointer: &Pointer) -> Result<(), Failure> {
+        let told: u64 = self.store.get(STORE, "told")?.unwrap_or_default();
+        let mut offered = self.offered()?;
+        for outcome in pointer.outcomes.iter().rev().filter(|outcome| outcome.number > told) {
+            use slots::Result as R;
+            let failed = match &outcome.result {
+                R::Confirmed => {
+                    let parameters = vec![
+                        ("NewFirmwareversion", outcome.version.to_string()),
+                        ("ConfigurationChanged", "No".to_owned()),
+                        ("ManualInputNeeded", "No".to_owned()),
+                    ];
+                    self.raise(self.update_event("KSR/UPDATE/SUCCESS", Severity::Info, parameters));
+                    None
+                }
+                R::Refused { reason }
+                | R::RolledBack { reason }
+                | R::FellBack { reason }
+                | R::StateRestored { reason }
+                | R::Rescue { reason } => Some(format!("{} {reason}", outcome.version)),
+            };
+            if let Some(reason) = &failed {
+                self.raise_update_error(&Failure::new(Code::UPDATE_FAILED, reason));
+            }
+            if matches!(outcome.result, R::Confirmed | R::Refused { .. } | R::RolledBack { .. }) {
+                self.raise(self.update_event("KSR/UPDATE/END", Severity::Info, Vec::new()));
+            }
+            match &mut offered {
+                Some(of) if of.version == outcome.version && failed.is_some() => {
+                    (of.failed, of.ordered) = (failed, None);
+                    self.store.put(STORE, "offered", of)?;
+                }
+                Some(of) if of.version == outcome.version => {
+                    self.forget_offer()?;
+                    offered = None;
+                }
+                _ => {}
+            }
+            self.store.put(STORE, "told", &outcome.number)?;
+        }
+        self.show_update_conditions();
+        Ok(())
+    }
+
+    /// Shows the supervisor that this release lives and works, and does what is due, for ever.
+    pub(crate) async fn keep_supervised(self: Arc<Self>) {
+        let Some((link, _)) = self.update.link.clone() else { return };
+        let say = |note: &Note| {
+            if let Err(error) = link.say(note) {
+                tracing::warn!(%error, "the supervisor does not listen");
+            }
+        };
+        match self.examine().await {
+            Ok(()) => say(&Note::Ready),
+            Err(reason) => {
+                tracing::error!(reason, "this release does not work");
+                say(&Note::Failed(reason));
+            }
+        }
+        let mut done = slots::Work::default();
+        loop {
+            let pointer = self.update.pointer();
+            let trial = pointer.as_ref().is_some_and(|pointer| pointer.trial.is_some());
+            if self.answers().await {
+                say(&Note::Alive);
+            }
+            if trial {
+                // what was seen once was seen
+                done = most(done, self.work(false).await);
+                say(&Note::Work(done));
+            } else {
+                if let Some(pointer) = &pointer
+                    && let Err(failure) = self.tell_outcomes(pointer)
+                {
+                    tracing::error!(detail = failure.detail(), "outcome of an update not told");
+                }
+                self.update_by_itself().await;
+            }
+            self.clock.sleep(if trial { TRIAL_BEAT } else { BEAT }).await;
+        }
+    }
+
+    /// Puts in what was offered, when it may be.
+    async fn update_by_itself(self: &Arc<Self>) {
+        let (Ok(Some(offered)), Ok(running)) = (self.offered(), version()) else {
+            return;
+        };
+        let settings = self.update_settings();
+        let wanted = settings.automatic && offered.version > running && offered.failed.is_none();
+        if !wanted || offered.ordered.is_some() || self.doubt().is_some() {
+            return;
+        }
+        let now = self.clock.now();
+        let quiet = self.clock.elapsed().saturating_sub(Duration::from_secs(self.update.called.load(Ordering::Relaxed)));
+        let missed = settings.window.has_passed(offered.since, now) && quiet >= QUIET;
+        if !settings.window.is_open(now) && !missed {
+            return;
+        }
+        if let Err(failure) = self.start_update(&[]).await {
+            tracing::warn!(detail = failure.detail(), version = %offered.version, "update waits");
+        }
+    }
+}
+
+fn most(one: slots::Work, other: slots::Work) -> slots::Work {
+    slots::Work {
+        tunnels: one.tunnels.max(other.tunnels),
+        status: one.status.max(other.status),
+        terminals: one.terminals.max(other.terminals),
+        cards: one.cards.max(other.cards),
+        signatures: one.signatures.max(other.signatures),
+    }
+}
+
+/// What an update needs to be told of at the start: an order that never came to a trial is none any more.
+pub(crate) fn forget_order(store: &Store, update: &Update) -> Result<(), Failure> {
+    let on_trial = update.pointer().is_some_and(|pointer| pointer.trial.is_some());
+    if let Some(mut offered) = store.get::<Offered>(STORE, "offered")?
+        && !on_trial
+        && offered.ordered.take().is_some()
+    {
+        store.put(STORE, "offered", &offered)?;
+    }
+    Ok(())
+}
