@@ -178,7 +178,9 @@ fn open_key(name: &str) -> Result<Box<dyn Key>> {
     let Some(label) = name.strip_prefix("pkcs11:") else {
         let text = zeroize::Zeroizing::new(String::from_utf8(read(Path::new(name))?)?);
         let all = pem::decode_all("PRIVATE KEY", &text)?;
-        let [der] = all.as_slice() else { bail!("{name}: one private key expected") };
+        let [der] = all.as_slice() else {
+            bail!("{name}: one private key expected")
+        };
         return Ok(Box::new(SoftKey::from_pkcs8(der)?));
     };
     let setting = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
@@ -234,10 +236,16 @@ fn make_keys(folder: &Path) -> Result<()> {
             let key = SoftKey::Ec(EcPrivate::generate(Curve::NistP256)?);
             let text = pem::encode("PRIVATE KEY", &key.to_pkcs8()?)?;
             write_secret(&folder.join(format!("{name}.pem")), &text)?;
-            write(&folder.join(format!("{name}.pub.pem")), public_pem(&key)?.as_bytes())?;
+            write(
+                &folder.join(format!("{name}.pub.pem")),
+                public_pem(&key)?.as_bytes(),
+            )?;
         }
     }
-    println!("keys in {}: they belong into different hands before anything real is signed", folder.display());
+    println!(
+        "keys in {}: they belong into different hands before anything real is signed",
+        folder.display()
+    );
     Ok(())
 }
 
@@ -266,7 +274,10 @@ pub async fn run(action: ReleaseAction) -> Result<()> {
                 (Role::Snapshot, vec![snapshot]),
                 (Role::Timestamp, vec![timestamp]),
             ])?;
-            write(&out, &update::new_root(&signers, number, now, Lifetimes::default())?)
+            write(
+                &out,
+                &update::new_root(&signers, number, now, Lifetimes::default())?,
+            )
         }
         ReleaseAction::Sign { file, key } => {
             let signed = update::sign_file(&read(&file)?, &*open_key(&key)?)?;
@@ -281,7 +292,11 @@ pub async fn run(action: ReleaseAction) -> Result<()> {
             sbom,
             out,
         } => {
-            let files = [("langlauf", program), ("NOTES.md", notes), ("sbom.cdx.json", sbom)];
+            let files = [
+                ("langlauf", program),
+                ("NOTES.md", notes),
+                ("sbom.cdx.json", sbom),
+            ];
             let files = files.map(|(name, path)| (name.to_owned(), path)).into();
             let manifest = update::pack(version, &source, "langlauf", &files, &out)?;
             println!("{}", serde_json::to_string_pretty(&manifest)?);
@@ -304,7 +319,11 @@ pub async fn run(action: ReleaseAction) -> Result<()> {
             let add = add.map(|(artefact, version)| (artefact, product.as_str(), version));
             write(&out, &publisher(repository).draft(add, &remove, now)?)
         }
-        ReleaseAction::Publish { repository, draft, key } => {
+        ReleaseAction::Publish {
+            repository,
+            draft,
+            key,
+        } => {
             let keys = open_keys(&key)?;
             Ok(publisher(repository).publish(&read(&draft)?, &borrowed(&keys), now)?)
         }
@@ -318,7 +337,11 @@ pub async fn run(action: ReleaseAction) -> Result<()> {
             product,
             out,
         } => Ok(publisher(repository).bundle(&product, version, &out)?),
-        ReleaseAction::Check { bundle, root, product } => {
+        ReleaseAction::Check {
+            bundle,
+            root,
+            product,
+        } => {
             let folder = tempfile::tempdir()?;
             let judge = Judge {
                 root: read(&root)?,

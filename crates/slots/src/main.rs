@@ -13,8 +13,9 @@ use std::time::Duration;
 
 const HELP: &str = "langlauf-supervisor: two slots for releases
 
-  langlauf-supervisor run --slots DIR --state DIR [--rescue PROGRAM] [--trial SECONDS] -- ARGUMENTS
-      starts the program of the confirmed release with ARGUMENTS and watches it; PROGRAM gets --rescue besides
+  langlauf-supervisor run --slots DIR --state DIR [--rescue PROGRAM] [--ready SECONDS] [--trial SECONDS] -- ARGUMENTS
+      starts the program of the confirmed release with ARGUMENTS and watches it; PROGRAM gets --rescue besides.
+      A release on trial has 60 s to be ready and 130 s to do the work that was done before it.
   langlauf-supervisor install --slots DIR RELEASE
       puts the first release into slot A; where there is a pointer already, nothing happens
   langlauf-supervisor offer --slots DIR RELEASE
@@ -47,6 +48,7 @@ fn run() -> Result<(), Failure> {
             Long("slots") => slots = Some(PathBuf::from(parser.value()?)),
             Long("state") => state = Some(PathBuf::from(parser.value()?)),
             Long("rescue") => rescue = Some(PathBuf::from(parser.value()?)),
+            Long("ready") => limits.ready = Duration::from_secs(parser.value()?.parse()?),
             Long("trial") => limits.trial = Duration::from_secs(parser.value()?.parse()?),
             Long("help") | Short('h') => {
                 print!("{HELP}");

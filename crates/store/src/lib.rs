@@ -148,7 +148,9 @@ pub const ENTRY_BYTES: usize = 8 * 1024;
 
 /// Brings the database to the last of these layouts, forwards or backwards, each step whole or not at all.
 fn migrate(connection: &mut Connection, layouts: &[Layout]) -> Result<(), StoreError> {
-    connection.execute_batch("CREATE TABLE IF NOT EXISTS way_back (layout INTEGER PRIMARY KEY, script TEXT NOT NULL)")?;
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS way_back (layout INTEGER PRIMARY KEY, script TEXT NOT NULL)",
+    )?;
     let wanted = u32::try_from(layouts.len()).unwrap_or(u32::MAX);
     loop {
         let step = connection.transaction()?;
@@ -156,7 +158,9 @@ fn migrate(connection: &mut Connection, layouts: &[Layout]) -> Result<(), StoreE
         let next = match found.cmp(&wanted) {
             std::cmp::Ordering::Equal => return Ok(()),
             std::cmp::Ordering::Less => {
-                let Some(layout) = layouts.get(found as usize) else { return Ok(()) };
+                let Some(layout) = layouts.get(found as usize) else {
+                    return Ok(());
+                };
                 step.execute_batch(layout.there)?;
                 step.execute(
                     "INSERT OR REPLACE INTO way_back (layout, script) VALUES (?1, ?2)",
@@ -166,9 +170,11 @@ fn migrate(connection: &mut Connection, layouts: &[Layout]) -> Result<(), StoreE
             }
             std::cmp::Ordering::Greater => {
                 let script: Option<String> = step
-                    .query_row("SELECT script FROM way_back WHERE layout = ?1", params![found], |row| {
-                        row.get(0)
-                    })
+                    .query_row(
+                        "SELECT script FROM way_back WHERE layout = ?1",
+                        params![found],
+                        |row| row.get(0),
+                    )
                     .optional()?;
                 step.execute_batch(&script.ok_or(StoreError::Newer(found))?)?;
                 step.execute("DELETE FROM way_back WHERE layout = ?1", params![found])?;
@@ -192,7 +198,11 @@ impl Store {
         Self::with_layouts(connection, key, LAYOUTS)
     }
 
-    fn with_layouts(mut connection: Connection, key: &[u8; 32], layouts: &[Layout]) -> Result<Self, StoreError> {
+    fn with_layouts(
+        mut connection: Connection,
+        key: &[u8; 32],
+        layouts: &[Layout],
+    ) -> Result<Self, StoreError> {
         connection.execute_batch(SETTINGS)?;
         migrate(&mut connection, layouts)?;
         Ok(Self {
@@ -207,7 +217,10 @@ impl Store {
 
     /// Bytes of the database.
     pub fn size(&self) -> u64 {
-        let number = |pragma: &str| self.connection().query_row(pragma, [], |row| row.get::<_, i64>(0));
+        let number = |pragma: &str| {
+            self.connection()
+                .query_row(pragma, [], |row| row.get::<_, i64>(0))
+        };
         let pages = number("PRAGMA page_count").unwrap_or_default();
         let size = number("PRAGMA page_size").unwrap_or_default();
         u64::try_from(pages.saturating_mul(size)).unwrap_or_default()
@@ -521,7 +534,9 @@ mod tests {
             let found: Option<serde_json::Value> = tomorrow.get("new", "one").unwrap();
             assert_eq!(found, Some(serde_json::json!({"a": 1, "more": 1})));
             // what it writes itself survives the way back
-            tomorrow.put("new", "two", &serde_json::json!({"b": 2, "more": 5})).unwrap();
+            tomorrow
+                .put("new", "two", &serde_json::json!({"b": 2, "more": 5}))
+                .unwrap();
             drop(tomorrow);
             let today = Store::open(dir.path()).unwrap();
             let found: Vec<(String, serde_json::Value)> = today.all("old").unwrap();

@@ -76,7 +76,9 @@ impl Inner {
             let key = key.and_then(|spki| crypto::PublicKey::from_spki(&spki).ok());
             let signed = identity.key.sign(SignatureScheme::Ecdsa, name.as_bytes());
             let good = match (key, signed) {
-                (Some(key), Ok(signed)) => key.verify(SignatureScheme::Ecdsa, name.as_bytes(), &signed).is_ok(),
+                (Some(key), Ok(signed)) => key
+                    .verify(SignatureScheme::Ecdsa, name.as_bytes(), &signed)
+                    .is_ok(),
                 _ => false,
             };
             if !good {
@@ -89,8 +91,10 @@ impl Inner {
     /// Both doors: a handshake with the certificate that is to be shown, and an answer.
     async fn examine_doors(&self) -> Result<(), String> {
         let look = async {
-            self.examine_door("practice systems", self.config.listen, false).await?;
-            self.examine_door("administration", self.config.listen_admin, true).await
+            self.examine_door("practice systems", self.config.listen, false)
+                .await?;
+            self.examine_door("administration", self.config.listen_admin, true)
+                .await
         };
         let done = self.clock.timeout(LOOK, look).await;
         done.unwrap_or_else(|| Err("a door does not answer in time".into()))
@@ -103,21 +107,32 @@ impl Inner {
             .filter_map(|algorithm| self.ak_identity(algorithm).1.chain.into_iter().next())
             .collect();
         let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
-            match chain.first().is_some_and(|leaf| shown.iter().any(|own| own == leaf)) {
+            match chain
+                .first()
+                .is_some_and(|leaf| shown.iter().any(|own| own == leaf))
+            {
                 true => Ok(()),
                 false => Err("shows a certificate that is not to be shown".to_owned()),
             }
         });
         let config = client_config(None, judge).map_err(|error| wrong(&error))?;
-        let stream = TcpStream::connect(from_inside(address)).await.map_err(|error| wrong(&error))?;
+        let stream = TcpStream::connect(from_inside(address))
+            .await
+            .map_err(|error| wrong(&error))?;
         let host = rustls::pki_types::ServerName::from(address.ip());
         let connector = tokio_rustls::TlsConnector::from(config);
-        let mut stream = connector.connect(host, stream).await.map_err(|error| wrong(&error))?;
+        let mut stream = connector
+            .connect(host, stream)
+            .await
+            .map_err(|error| wrong(&error))?;
         if ask {
             let request = b"GET /api/v1/state HTTP/1.1\r\nHost: langlauf\r\nConnection: close\r\n\r\n";
             stream.write_all(request).await.map_err(|error| wrong(&error))?;
             let mut answer = [0; 12];
-            stream.read_exact(&mut answer).await.map_err(|error| wrong(&error))?;
+            stream
+                .read_exact(&mut answer)
+                .await
+                .map_err(|error| wrong(&error))?;
             if !answer.starts_with(b"HTTP/1.1 401") {
                 return Err(wrong(&"does not ask who is there"));
             }

@@ -139,14 +139,21 @@ impl Update {
         Some(Area::new(RealDisk, slots.clone(), PathBuf::new()))
     }
 
+    /// The release that runs: as its slot calls it, without slots as it calls itself.
+    fn running(&self) -> Option<Version> {
+        match self.pointer() {
+            Some(pointer) => match &pointer.trial {
+                Some(trial) if trial.booted => Some(trial.version),
+                _ => pointer.version(),
+            },
+            None => crate::VERSION.parse().ok(),
+        }
+    }
+
     fn pointer(&self) -> Option<Pointer> {
         let pointer = self.area()?.pointer();
         pointer.inspect_err(|error| tracing::error!(%error, "slots")).ok()
     }
-}
-
-fn version() -> Result<Version, Failure> {
-    crate::VERSION.parse().map_err(|error| Failure::new(Code::INTERNAL, error))
 }
 
 fn notes_of(folder: &Path) -> String {
@@ -194,16 +201,28 @@ impl Inner {
     pub async fn take_bundle(&self, bundle: &Path, by: Source) -> Result<Offered, Failure> {
         let settings = self.update_settings();
         let Some(root) = &settings.root else {
-            return Err(Failure::new(Code::NOT_PERMITTED, "update.root is not set in the configuration"));
+            return Err(Failure::new(
+                Code::NOT_PERMITTED,
+                "update.root is not set in the configuration",
+            ));
         };
         let _one = self.update.busy.lock().await;
         if let Some(doubt) = self.doubt() {
             // what has ended cannot be told
-            return Err(Failure::new(Code::NOT_PERMITTED, format!("the clock is not believed: {doubt:?}")));
+            return Err(Failure::new(
+                Code::NOT_PERMITTED,
+                format!("the clock is not believed: {doubt:?}"),
+            ));
         }
-        let file = |path: &Path, error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", path.display()));
+        let file = |path: &Path, error: std::io::Error| {
+            Failure::new(Code::INTERNAL, format!("{}: {error}", path.display()))
+        };
         std::fs::create_dir_all(&settings.folder).map_err(|error| file(&settings.folder, error))?;
-        let memory = self.update.link.as_ref().map_or(&settings.folder, |(_, slots)| slots);
+        let memory = self
+            .update
+            .link
+            .as_ref()
+            .map_or(&settings.folder, |(_, slots)| slots);
         let judge = update::Judge {
             root: std::fs::read(root).map_err(|error| file(root, error))?,
             memory: memory.join("seen-releases.json"),
@@ -268,7 +287,8 @@ impl Inner {
 
     fn show_update_conditions(&self) {
         let newer = self.offered().ok().flatten().is_some_and(|offered| {
-            version().is_ok_and(|running| offered.version > running && offered.failed.is_none())
+            let running = self.update.running();
+            offered.failed.is_none() && running.is_some_and(|running| offered.version > running)
         });
         self.set_condition(crate::state::Condition::FwUpdateAvailable, newer);
     }
@@ -279,7 +299,9 @@ impl Inner {
         let _one = self.update.busy.lock().await;
         let refused = |why: String| Failure::new(Code::UPDATE_FAILED, why);
         let (Some((link, _)), Some(area)) = (&self.update.link, self.update.area()) else {
-            return Err(refused("there is no supervisor: this process was not started by langlauf-supervisor".into()));
+            return Err(refused(
+                "there is no supervisor: this process was not started by langlauf-supervisor".into(),
+            ));
         };
         let offered = self.offered()?;
         let mut offered = offered.ok_or_else(|| refused("no release was offered".into()))?;
@@ -298,7 +320,10 @@ impl Inner {
         let offering = offering.map_err(|error| Failure::new(Code::INTERNAL, error))?;
         let found = offering.map_err(|error| Failure::new(Code::UPDATE_FILES, error))?;
         if found != offered.version {
-            return Err(Failure::new(Code::UPDATE_FILES, "another version than was offered"));
+            return Err(Failure::new(
+                Code::UPDATE_FILES,
+                "another version than was offered",
+            ));
         }
         offered.ordered = Some(self.clock.now());
         self.store.put(STORE, "offered", &offered)?;
@@ -337,7 +362,12 @@ impl Inner {
     fn tell_outcomes(&self, pointer: &Pointer) -> Result<(), Failure> {
         let told: u64 = self.store.get(STORE, "told")?.unwrap_or_default();
         let mut offered = self.offered()?;
-        for outcome in pointer.outcomes.iter().rev().filter(|outcome| outcome.number > told) {
+        for outcome in pointer
+            .outcomes
+            .iter()
+            .rev()
+            .filter(|outcome| outcome.number > told)
+        {
             use slots::Result as R;
             let failed = match &outcome.result {
                 R::Confirmed => {
@@ -358,7 +388,10 @@ impl Inner {
             if let Some(reason) = &failed {
                 self.raise_update_error(&Failure::new(Code::UPDATE_FAILED, reason));
             }
-            if matches!(outcome.result, R::Confirmed | R::Refused { .. } | R::RolledBack { .. }) {
+            if matches!(
+                outcome.result,
+                R::Confirmed | R::Refused { .. } | R::RolledBack { .. }
+            ) {
                 self.raise(self.update_event("KSR/UPDATE/END", Severity::Info, Vec::new()));
             }
             match &mut offered {
@@ -380,7 +413,9 @@ impl Inner {
 
     /// Shows the supervisor that this release lives and works, and does what is due, for ever.
     pub(crate) async fn keep_supervised(self: Arc<Self>) {
-        let Some((link, _)) = self.update.link.clone() else { return };
+        let Some((link, _)) = self.update.link.clone() else {
+            return;
+        };
         let say = |note: &Note| {
             if let Err(error) = link.say(note) {
                 tracing::warn!(%error, "the supervisor does not listen");
@@ -418,7 +453,7 @@ impl Inner {
 
     /// Puts in what was offered, when it may be.
     async fn update_by_itself(self: &Arc<Self>) {
-        let (Ok(Some(offered)), Ok(running)) = (self.offered(), version()) else {
+        let (Ok(Some(offered)), Some(running)) = (self.offered(), self.update.running()) else {
             return;
         };
         let settings = self.update_settings();
@@ -427,7 +462,10 @@ impl Inner {
             return;
         }
         let now = self.clock.now();
-        let quiet = self.clock.elapsed().saturating_sub(Duration::from_secs(self.update.called.load(Ordering::Relaxed)));
+        let quiet = self
+            .clock
+            .elapsed()
+            .saturating_sub(Duration::from_secs(self.update.called.load(Ordering::Relaxed)));
         let missed = settings.window.has_passed(offered.since, now) && quiet >= QUIET;
         if !settings.window.is_open(now) && !missed {
             return;

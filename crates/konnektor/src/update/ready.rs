@@ -81,7 +81,11 @@ impl Inner {
         let settings = &self.config.update;
         let release = size(&settings.folder.join("offered"));
         let needed = 2 * release + 2 * self.store.size() + RESERVE;
-        let slots = self.update.link.as_ref().map_or(settings.folder.as_path(), |(_, slots)| slots);
+        let slots = self
+            .update
+            .link
+            .as_ref()
+            .map_or(settings.folder.as_path(), |(_, slots)| slots);
         let free = rustix::fs::statvfs(slots).map(|disk| disk.f_bavail * disk.f_frsize);
         let (free, needed_mib) = (free.unwrap_or_default(), needed >> 20);
         let free_mib = free >> 20;
@@ -97,7 +101,10 @@ impl Inner {
     fn check_clock(&self) -> Check {
         let doubt = self.doubt();
         let (de, en) = match &doubt {
-            None => ("Die Uhr geht richtig".to_owned(), "the clock is believed".to_owned()),
+            None => (
+                "Die Uhr geht richtig".to_owned(),
+                "the clock is believed".to_owned(),
+            ),
             Some(doubt) => (
                 format!("Der Uhr ist nicht zu trauen: {doubt:?}"),
                 format!("the clock is not believed: {doubt:?}"),
@@ -110,9 +117,15 @@ impl Inner {
     fn check_logs(&self) -> Check {
         let full = self.overflowing();
         let (de, en) = match &full {
-            None => ("Die Protokolle haben Platz".to_owned(), "the logs have room".to_owned()),
+            None => (
+                "Die Protokolle haben Platz".to_owned(),
+                "the logs have room".to_owned(),
+            ),
             Some(log) => (
-                format!("Das Protokoll {} ist übergelaufen: zur Kenntnis nehmen", log.name()),
+                format!(
+                    "Das Protokoll {} ist übergelaufen: zur Kenntnis nehmen",
+                    log.name()
+                ),
                 format!("the log {} has overflowed: take note of it first", log.name()),
             ),
         };
@@ -157,8 +170,14 @@ impl Inner {
         });
         let good = !(lately && under_way) && !self.is_extending();
         let (de, en) = match good {
-            true => ("Keine Laufzeitverlängerung im Gange", "no lifetime extension under way"),
-            false => ("Eine Laufzeitverlängerung ist im Gange", "a lifetime extension is under way"),
+            true => (
+                "Keine Laufzeitverlängerung im Gange",
+                "no lifetime extension under way",
+            ),
+            false => (
+                "Eine Laufzeitverlängerung ist im Gange",
+                "a lifetime extension is under way",
+            ),
         };
         check("extension", true, good, de, en)
     }
@@ -188,7 +207,13 @@ impl Inner {
             RealDisk.replace(&path, &json).map_err(|error| error.to_string())
         };
         match made.await {
-            Ok(()) => check("backup", true, true, "Die Sicherung ist geschrieben", "the backup is written"),
+            Ok(()) => check(
+                "backup",
+                true,
+                true,
+                "Die Sicherung ist geschrieben",
+                "the backup is written",
+            ),
             Err(error) => check(
                 "backup",
                 true,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Debug, Serialize)]
 pub struct UpdateView {
     /// The version that runs.
-    pub version: &'static str,
+    pub version: String,
     /// Is there a supervisor, who could put another one in?
     pub supervised: bool,
     /// Are newer releases put in by themselves, and when?
@@ -47,7 +47,10 @@ impl Inner {
             }),
         };
         Ok(UpdateView {
-            version: VERSION,
+            version: self
+                .update
+                .running()
+                .map_or_else(|| VERSION.to_owned(), |version| version.to_string()),
             supervised: self.update.link.is_some(),
             automatic: settings.automatic,
             window: settings.window.clone(),

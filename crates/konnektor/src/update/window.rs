@@ -65,7 +65,9 @@ const DAY: i64 = 86_400;
 
 /// Central European Time: an hour, two between the last Sundays of March and October, changed at one o'clock UTC.
 fn offset(utc: i64) -> i64 {
-    let Ok(date) = Timestamp::from_second(utc) else { return 3600 };
+    let Ok(date) = Timestamp::from_second(utc) else {
+        return 3600;
+    };
     let text = date.to_string();
     let year: i64 = text.get(..4).and_then(|year| year.parse().ok()).unwrap_or(1970);
     let change = |month: u32| {
@@ -100,7 +102,10 @@ impl Window {
 
     fn starts(&self) -> impl Iterator<Item = i64> {
         let place = |day: &Day| Day::ALL.iter().position(|one| one == day);
-        let days = self.days.iter().filter_map(move |day| i64::try_from(place(day)?).ok());
+        let days = self
+            .days
+            .iter()
+            .filter_map(move |day| i64::try_from(place(day)?).ok());
         days.map(|day| day * DAY + i64::from(self.hour) * 3600)
     }
 
@@ -115,7 +120,9 @@ impl Window {
                 (true, false) => return true,
                 (true, true) => {}
             }
-            let Ok(next) = at.checked_add(Duration::from_secs(3600)) else { break };
+            let Ok(next) = at.checked_add(Duration::from_secs(3600)) else {
+                break;
+            };
             (at, steps) = (next, steps + 1);
         }
         steps >= 15 * 24
@@ -186,7 +193,8 @@ mod tests {
         let window = Window::default();
         let start = at("2026-01-01T00:00:00Z").as_second();
         let hours = 5 * 365 * 24;
-        let open = (0..hours).filter(|hour| window.is_open(Timestamp::from_second(start + hour * 3600).unwrap()));
+        let open =
+            (0..hours).filter(|hour| window.is_open(Timestamp::from_second(start + hour * 3600).unwrap()));
         let weeks = hours / (7 * 24);
         let open = i64::try_from(open.count()).unwrap();
         assert!((open - 3 * weeks).abs() <= 3, "{open} hours in {weeks} weeks");

@@ -53,8 +53,13 @@ impl Inner {
         let Ok(key) = CardKey::elliptic(self, card, Purpose::Authenticate).await else {
             return false;
         };
-        let Ok(value) = crypto::random::<32>() else { return false };
-        match key.sign_on_card(SignatureScheme::Ecdsa, Hash::Sha256, &value).await {
+        let Ok(value) = crypto::random::<32>() else {
+            return false;
+        };
+        match key
+            .sign_on_card(SignatureScheme::Ecdsa, Hash::Sha256, &value)
+            .await
+        {
             Ok(signature) => {
                 let public = key.public();
                 public
