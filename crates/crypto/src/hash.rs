@@ -2,6 +2,20 @@ use der::asn1::ObjectIdentifier;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Digest;
 
+/// Six digits of a moment (RFC 4226, RFC 6238 with SHA-1): the second factor of an authenticator.
+pub fn one_time_digits(secret: &[u8], step: u64) -> u32 {
+    // keys of any length are allowed
+    let Ok(mut mac) = Hmac::<sha1::Sha1>::new_from_slice(secret) else {
+        return 0;
+    };
+    mac.update(&step.to_be_bytes());
+    let mac = mac.finalize().into_bytes();
+    let offset = usize::from(mac.last().copied().unwrap_or_default() & 0x0F);
+    let four = mac.get(offset..offset + 4).and_then(|four| four.try_into().ok());
+    let number = u32::from_be_bytes(four.unwrap_or_default()) & 0x7FFF_FFFF;
+    number % 1_000_000
+}
+
 /// The hash functions of signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

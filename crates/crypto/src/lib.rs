@@ -23,7 +23,7 @@ mod rsakey;
 pub mod tls;
 
 pub use ec::{Curve, EcPrivate, EcPublic, der_from_raw as ecdsa_der, raw_from_der as ecdsa_raw};
-pub use hash::{Hash, hmac_sha256, sha1, sha256, sha384, sha512};
+pub use hash::{Hash, hmac_sha256, one_time_digits, sha1, sha256, sha384, sha512};
 pub use key::{Key, PublicKey, SignatureScheme, SoftKey};
 pub use random::{random, random_bytes};
 pub use rsakey::{RsaPrivate, RsaPublic};

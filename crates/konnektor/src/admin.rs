@@ -4,20 +4,22 @@
 mod lifetime;
 mod network;
 mod update;
+mod users;
 
 use crate::config::TerminalConfig;
 use crate::events::Event;
 use crate::model::Model;
-use crate::password::{self, Login};
+use crate::password;
 use crate::protocol::{Level, Log};
 use crate::state::Function;
 use crate::terminals::Correlation;
+use crate::users::{ACTOR, Entry, UserRole, Who};
 use crate::{Failure, Inner, Konnektor, VERSION};
 use axum::extract::rejection::{
     BytesRejection, JsonRejection, PathRejection, QueryRejection, StringRejection,
 };
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -56,12 +58,23 @@ struct Admin {
 impl Konnektor {
     /// Sets the administrator's password.
     pub fn set_admin_password(&self, text: &str) -> Result<(), Failure> {
-        let hash = password::hash_of_admin(text)?;
-        Ok(self.inner().store.put("admin", "password", &hash)?)
+        crate::users::first_with_password(&self.inner().store, text)
     }
 
     /// Serves administration until the task is dropped.
     pub async fn serve_admin(&self, listener: TcpListener) -> std::io::Result<()> {
+        self.serve_https(listener, self.administration()).await
+    }
+
+    /// The administration as a service: the only way in, also for pages.
+    pub fn administration(&self) -> Router {
+        router(Admin {
+            inner: self.inner().clone(),
+        })
+    }
+
+    /// Serves something to administrators, with the certificate that practice systems see, until the task is dropped.
+    pub async fn serve_https(&self, listener: TcpListener, router: Router) -> std::io::Result<()> {
         let inner = self.inner().clone();
         let known = inner.clone();
         let judge = Arc::new(move |chain: &[&[u8]], _: &[u8]| {
@@ -77,7 +90,6 @@ impl Konnektor {
             .with_client_cert_verifier(PeerVerifier::clients(judge, ClientCertificate::Optional))
             .with_cert_resolver(Arc::new(Current(inner.clone())));
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let router = router(Admin { inner: inner.clone() });
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else {
@@ -125,6 +137,7 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/api/v1/state", get(state))
         .route("/api/v1/model", get(model).put(set_model))
+        .route("/api/v1/clients/{id}/certificate", post(issue_client))
         .route("/api/v1/terminals", get(terminals).post(add_terminal))
         .route("/api/v1/terminals/discover", post(discover))
         .route("/api/v1/terminals/{id}", delete(remove_terminal))
@@ -156,38 +169,60 @@ fn router(admin: Admin) -> Router {
         .merge(lifetime::routes())
         .merge(network::routes())
         .merge(update::routes())
+        .merge(users::routes())
         .layer(DefaultBodyLimit::max(base::limits::TSL))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), permit))
         .layer(axum::middleware::from_fn_with_state(admin.clone(), authenticate))
+        .merge(users::door().layer(DefaultBodyLimit::max(4096)))
         .with_state(admin)
 }
 
-/// By certificate, or by user and password.
-async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    if request.extensions().get::<ByCertificate>().is_some() {
-        return next.run(request).await;
-    }
-    let refused = (
-        StatusCode::UNAUTHORIZED,
-        [(header::WWW_AUTHENTICATE, "Basic realm=\"Administration\"")],
-    );
-    let Some((user, secret)) = password::basic(request.headers()) else {
-        return refused.into_response();
+/// By certificate, by session, or by user and password; then by what the role allows.
+async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
+    let certified = request.extensions().get::<ByCertificate>().is_some();
+    let headers = request.headers().clone();
+    let who = match identify(&admin.inner, certified, &headers).await {
+        Ok(who) => who,
+        Err(Entry::Locked) => {
+            let wait = "too many wrong passwords: wait a minute";
+            return (StatusCode::TOO_MANY_REQUESTS, wait).into_response();
+        }
+        Err(_) => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Administration\"")];
+            return (StatusCode::UNAUTHORIZED, challenge).into_response();
+        }
     };
-    let inner = &admin.inner;
-    let stored = inner.store.get::<String>("admin", "password").ok().flatten();
-    let stored = stored.as_deref().filter(|_| user == "admin");
-    // a practice system's user of the same name has a door of its own
-    let entry = format!("administration/{user}");
-    match inner.door.knock(&entry, &secret, stored, &*inner.clock).await {
-        Login::Right => next.run(request).await,
-        Login::Wrong => refused.into_response(),
-        Login::Locked => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many wrong passwords: wait a minute",
-        )
-            .into_response(),
+    let path = request.uri().path();
+    // who came in with a code sets password and second factor before anything else
+    let first = who.must.is_empty() || path.starts_with("/api/v1/me") || path == "/api/v1/logout";
+    if !first || !who.role.may(request.method(), path) {
+        let what = match first {
+            true => "this user's role does not allow it",
+            false => "password and second factor must be set first",
+        };
+        let body = serde_json::json!({
+            "code": Code::NOT_PERMITTED.number(), "text": Code::NOT_PERMITTED.text(), "detail": what,
+        });
+        return (StatusCode::FORBIDDEN, Json(body)).into_response();
     }
+    let name = who.name.clone();
+    request.extensions_mut().insert(who);
+    ACTOR.scope(name, next.run(request)).await
+}
+
+async fn identify(inner: &Inner, certified: bool, headers: &HeaderMap) -> Result<Who, Entry> {
+    if certified {
+        return Ok(Who {
+            name: "certificate".into(),
+            role: UserRole::Super,
+            must: Vec::new(),
+        });
+    }
+    if let Some(token) = users::token(headers) {
+        return inner.by_session(token).ok_or(Entry::Wrong);
+    }
+    let (user, secret) = password::basic(headers).ok_or(Entry::Wrong)?;
+    inner.by_password(&user, &secret).await
 }
 
 /// A JSON body; what does not fit is refused in the same form as everything else.
@@ -257,7 +292,7 @@ impl IntoResponse for Failure {
 }
 
 pub(crate) fn audit(inner: &Inner, what: &str) {
-    let parameters = vec![("User", "admin".to_owned()), ("RefID", what.to_owned())];
+    let parameters = vec![("User", crate::users::actor()), ("RefID", what.to_owned())];
     inner.log(&crate::events::Event::info("MGM/ADMINCHANGES", None, parameters));
 }
 
@@ -310,6 +345,15 @@ async fn set_model(State(admin): State<Admin>, Body(model): Body<Model>) -> Resu
     admin.inner.set_model(model)?;
     audit(&admin.inner, "information model");
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn issue_client(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<serde_json::Value>, Failure> {
+    let (pem, hash) = admin.inner.issue_client(&id)?;
+    audit(&admin.inner, &format!("certificate {hash} for a client system"));
+    Ok(Json(serde_json::json!({ "pem": *pem, "sha256": hash })))
 }
 
 #[derive(Serialize)]
@@ -427,7 +471,7 @@ async fn cards(State(admin): State<Admin>) -> Json<Vec<serde_json::Value>> {
         serde_json::json!({
             "handle": card.handle.as_str(), "type": card.found.kind.as_str(), "terminal": card.ct_id.as_str(),
             "slot": card.slot.number(), "inserted": card.inserted.to_string(),
-            "iccsn": card.found.iccsn.as_ref().map(ToString::to_string),
+            "iccsn": card.found.iccsn.as_ref().map(ToString::to_string), "open": card.is_open("PIN.SMC"),
         })
     });
     Json(view.collect())
@@ -843,10 +887,14 @@ async fn factory_reset(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What a fatal state bars of administration; reading and the factory reset go on in all of them (TAB_KON_504).
+/// What a fatal state bars of administration; reading, updates and the factory reset go on in all of them (TAB_KON_504).
 async fn permit(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let always =
-        request.method() == axum::http::Method::GET || request.uri().path() == "/api/v1/factory-reset";
+    let path = request.uri().path();
+    let always = request.method() == axum::http::Method::GET
+        || path == "/api/v1/factory-reset"
+        || ["/api/v1/update", "/api/v1/me", "/api/v1/logout"]
+            .iter()
+            .any(|begin| path.starts_with(begin));
     if !always && let Err(failure) = admin.inner.state.permit(Function::Management) {
         return failure.into_response();
     }

@@ -519,7 +519,9 @@ impl Inner {
         let first = file.and_then(|path| {
             let text = std::fs::read_to_string(path).map(Zeroizing::new);
             let hash = text.map_err(|error| error.to_string()).and_then(|text| {
-                password::hash_of_admin(text.trim_end()).map_err(|failure| failure.detail())
+                password::hash_of_admin(text.trim_end())
+                    .map(|_| text)
+                    .map_err(|failure| failure.detail())
             });
             hash.map_err(|reason| {
                 tracing::warn!(path = %path.display(), reason, "the administrator's password stays as it is");
@@ -550,13 +552,13 @@ impl Inner {
             crate::RECEIPT_KEY.to_owned(),
             Zeroizing::new(crypto::random::<32>()?.to_vec()),
         ));
-        if let Some(hash) = &first {
-            changes.push(put("admin", "password", hash)?);
-        }
         let configured = self.config.terminals.iter();
         let records = configured.map(|config| TerminalRecord::new(config.clone(), Correlation::Zugewiesen));
         self.replace_terminals(records.collect(), || {
             self.store.apply(&changes)?;
+            if let Some(text) = &first {
+                crate::users::first_with_password(&self.store, text.trim_end())?;
+            }
             self.subscriptions.clear();
             self.adopt_model(self.config.model.clone());
             self.reload_legacy()
@@ -565,13 +567,13 @@ impl Inner {
         self.log(&Event::info(
             "MGM/FACTORYSETTINGS",
             None,
-            vec![("User", "admin".into())],
+            vec![("User", crate::users::actor())],
         ));
         Ok(())
     }
 
     fn announce_backup(&self, mode: &str) {
-        let parameters = vec![("User", "admin".to_owned()), ("Mode", mode.to_owned())];
+        let parameters = vec![("User", crate::users::actor()), ("Mode", mode.to_owned())];
         self.log(&Event::info("MGM/CONFIG_EXIMPORT", None, parameters));
     }
 }

@@ -52,6 +52,9 @@ pub struct Config {
     pub base_url: Option<String>,
     /// Address for administration (HTTPS).
     pub listen_admin: SocketAddr,
+    /// Address of the pages for people (HTTPS); without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_pages: Option<SocketAddr>,
     /// SHA-256 of client certificates of administrators, hexadecimal. With one of them no password is asked for.
     #[serde(default)]
     pub admin_certificates: BTreeSet<String>,
@@ -445,6 +448,7 @@ impl Config {
             listen,
             base_url: None,
             listen_admin,
+            listen_pages: None,
             admin_certificates: BTreeSet::new(),
             admin_password_file: None,
             client_authentication: ClientAuthentication::default(),

@@ -15,6 +15,7 @@ pub mod admin;
 pub mod backup;
 mod card_key;
 pub mod cards;
+pub mod clients;
 pub mod config;
 mod delivery;
 pub mod doctor;
@@ -40,6 +41,7 @@ mod tls_service;
 pub mod trust;
 pub mod unlock;
 pub mod update;
+pub mod users;
 pub mod vpn;
 
 pub use config::{ClientAuthentication, Config};
@@ -112,6 +114,7 @@ pub struct Inner {
     pub(crate) monitor: abuse::Monitor,
     pub(crate) repeats: protocol::Repeats,
     pub(crate) door: password::Door,
+    pub(crate) sessions: users::Sessions,
     pub(crate) jobs: jobs::Jobs,
     /// Requests with large documents: so many at a time as the memory for them allows.
     pub(crate) large: tokio::sync::Semaphore,
@@ -163,11 +166,7 @@ impl Konnektor {
         let first_password = config.admin_password_file.clone();
         let konnektor = Self::start(config, identities, store, clock)?;
         if let Some(file) = first_password
-            && konnektor
-                .inner
-                .store
-                .get::<String>("admin", "password")?
-                .is_none()
+            && konnektor.inner.users()?.is_empty()
         {
             let text = std::fs::read_to_string(&file).map_err(|error| failed(&error))?;
             konnektor.set_admin_password(text.trim_end())?;
@@ -238,6 +237,7 @@ impl Konnektor {
             ),
             comfort: service::ComfortSessions::default(),
             door: password::Door::new()?,
+            sessions: users::Sessions::default(),
             tasks: Mutex::default(),
             stopped: AtomicBool::default(),
             adopting: tokio::sync::Mutex::default(),
@@ -302,6 +302,11 @@ impl Konnektor {
     /// Where practice systems and administrators are to be served.
     pub fn addresses(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
         (self.inner.config.listen, self.inner.config.listen_admin)
+    }
+
+    /// Where the pages for people are to be served, if they are.
+    pub fn pages(&self) -> Option<std::net::SocketAddr> {
+        self.inner.config.listen_pages
     }
 
     /// What the parts share.

@@ -98,6 +98,18 @@ struct Wrong {
     until: Duration,
 }
 
+impl Wrong {
+    fn one_more(&mut self, clock: &dyn Clock) {
+        self.count += 1;
+        if self.count >= TRIES {
+            *self = Wrong {
+                count: 0,
+                until: clock.elapsed() + LOCKED,
+            };
+        }
+    }
+}
+
 /// What is compared for users that do not exist, so that they cannot be told by the time it takes.
 const NOBODY: &str = "pbkdf2-sha256$100000$00$00";
 
@@ -113,6 +125,24 @@ impl Door {
             lately: Mutex::default(),
             knocking: Mutex::default(),
         })
+    }
+
+    /// The digits of a second factor: guesses of them close the door as guesses of passwords do.
+    pub async fn show_digits(&self, user: &str, clock: &dyn Clock, right: impl FnOnce() -> bool) -> Login {
+        let entry = lock(&self.knocking)
+            .entry(format!("second/{user}"))
+            .or_default()
+            .clone();
+        let mut wrong = entry.lock().await;
+        if wrong.until > clock.elapsed() {
+            return Login::Locked;
+        }
+        if right() {
+            *wrong = Wrong::default();
+            return Login::Right;
+        }
+        wrong.one_more(clock);
+        Login::Wrong
     }
 
     /// Lets a user in whose password fits `stored`; five wrong ones in a row close the door to this user for a minute.
@@ -141,12 +171,8 @@ impl Door {
             lately.insert(token);
             return Login::Right;
         }
-        wrong.count += 1;
-        if wrong.count >= TRIES {
-            *wrong = Wrong {
-                count: 0,
-                until: clock.elapsed() + LOCKED,
-            };
+        wrong.one_more(clock);
+        if wrong.until > clock.elapsed() {
             tracing::warn!("login closed for a minute after {TRIES} wrong passwords");
         }
         Login::Wrong

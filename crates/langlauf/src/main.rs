@@ -69,6 +69,12 @@ enum Role {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Prints a code with which the first administrator comes in once, and sets password and second factor anew.
+    FirstLogin {
+        /// Configuration of the Konnektor.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Changes this machine's network for a Konnektor that has no rights to: charon, packet filter, routes, names, time.
     NetworkHelper {
         /// Where it is asked; the socket belongs to this process's user and group.
@@ -443,6 +449,7 @@ async fn main() -> Result<()> {
             demo(&options, show).await
         }
         Role::Konnektor { config } => run_konnektor(&config).await,
+        Role::FirstLogin { config } => first_login(&config),
         Role::NetworkHelper {
             socket,
             folder,
@@ -537,6 +544,17 @@ async fn help_network(
     }
 }
 
+/// Whoever may write into the state owns the device.
+fn first_login(config: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(config).with_context(|| config.display().to_string())?;
+    let settings = konnektor::Config::parse(&text)?;
+    let folder = config.parent().unwrap_or(Path::new("."));
+    let store = store::Store::open(&folder.join(&settings.store))?;
+    let code = konnektor::users::invite_first(&store).map_err(|f| anyhow::anyhow!(f.detail()))?;
+    println!("{}: {code}", konnektor::users::FIRST);
+    Ok(())
+}
+
 async fn run_konnektor(config: &Path) -> Result<()> {
     let clock = SystemClock::new();
     let konnektor = Konnektor::open(config, clock.clone()).map_err(|f| anyhow::anyhow!(f.detail()))?;
@@ -548,10 +566,24 @@ async fn run_konnektor(config: &Path) -> Result<()> {
     };
     let (clients, administrators) = (bind(listen).await?, bind(listen_admin).await?);
     println!("Konnektor https://{listen}, administration https://{listen_admin}");
+    let pages = async {
+        match konnektor.pages() {
+            Some(address) => {
+                println!("pages https://{address}");
+                let router = web::router(konnektor.administration());
+                konnektor
+                    .serve_https(bind(address).await?, router)
+                    .await
+                    .context("pages")
+            }
+            None => std::future::pending().await,
+        }
+    };
     let mut serving = std::pin::pin!(konnektor.serve(clients));
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
         ended = konnektor.serve_admin(administrators) => return Ok(ended?),
+        ended = pages => return ended,
         ended = until_told() => ended?,
     }
     // what was accepted is answered, then everything ends
@@ -599,6 +631,7 @@ async fn demo(options: &Options, show: Show) -> Result<()> {
             "  administration  https://{}  (user admin, password in admin-password.txt)",
             addresses.admin
         );
+        println!("  pages           https://{}", addresses.pages);
         println!(
             "  terminal page   http://{}  (PIN of all cards: 123456)",
             addresses.page

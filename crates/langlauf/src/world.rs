@@ -10,14 +10,14 @@ use base::id::Iccsn;
 use card::cos::{StateFile, VirtualCard};
 use card::image;
 use crypto::tls::Identity;
-use crypto::{Curve, EcPrivate, Key, SoftKey, pem};
+use crypto::{Curve, SoftKey, pem};
 use identity::Role;
 use konnektor::config::{IdentityFiles, TerminalConfig};
 use konnektor::lifetime::LifetimeSettings;
 use konnektor::model::{Access, ClientSystem, Mandant, Model, User, Workplace};
 use konnektor::protocol::{Level, LogSettings};
 use konnektor::{ClientAuthentication, Config, Konnektor};
-use pki::issue::{Authority, Name, Request, profile};
+use pki::issue::{Authority, Name, profile};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -78,6 +78,8 @@ pub struct Addresses {
     pub konnektor: SocketAddr,
     /// Its administration, HTTPS.
     pub admin: SocketAddr,
+    /// Its pages for people, HTTPS.
+    pub pages: SocketAddr,
     /// The terminal's SICCT service.
     pub terminal: SocketAddr,
     /// The terminal's page, HTTP.
@@ -139,13 +141,13 @@ impl Drop for World {
 /// The Konnektor of this process, switched on.
 struct Device {
     konnektor: Konnektor,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    tasks: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl Device {
-    fn start(config: &Path, clock: Arc<dyn Clock>, https: TcpListener, admin: TcpListener) -> Result<Self> {
+    fn start(config: &Path, clock: Arc<dyn Clock>, [https, admin, pages]: [TcpListener; 3]) -> Result<Self> {
         let konnektor = Konnektor::open(config, clock).map_err(|f| anyhow::anyhow!(f.detail()))?;
-        let (one, other) = (konnektor.clone(), konnektor.clone());
+        let (one, other, third) = (konnektor.clone(), konnektor.clone(), konnektor.clone());
         let log = |ended: std::io::Result<()>, name: &str| {
             if let Err(error) = ended {
                 tracing::error!(%error, "{name} ended");
@@ -154,6 +156,10 @@ impl Device {
         let tasks = [
             tokio::spawn(async move { log(one.serve(https).await, "Konnektor") }),
             tokio::spawn(async move { log(other.serve_admin(admin).await, "administration") }),
+            tokio::spawn(async move {
+                let router = web::router(third.administration());
+                log(third.serve_https(pages, router).await, "pages")
+            }),
         ];
         Ok(Self { konnektor, tasks })
     }
@@ -238,10 +244,12 @@ impl World {
         let page = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 8600).await?;
         let https = listen(options.listen, options.fixed_ports, 8443).await?;
         let admin = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 8500).await?;
+        let pages = listen(Ipv4Addr::LOCALHOST, options.fixed_ports, 8501).await?;
         let announcements = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addresses = Addresses {
             konnektor: https.local_addr()?,
             admin: admin.local_addr()?,
+            pages: pages.local_addr()?,
             terminal: sicct.local_addr()?,
             page: page.local_addr()?,
             announcements: announcements.local_addr()?,
@@ -555,6 +563,7 @@ impl World {
                 address: addresses.terminal,
             }],
             model: demo_model(&fingerprint(&client), &practice_password)?,
+            listen_pages: Some(addresses.pages),
             ..Config::minimal(addresses.konnektor, addresses.admin)
         };
         let config_path = folder.join("konnektor.toml");
@@ -563,7 +572,7 @@ impl World {
         let text = format!("{CONFIG_HEAD}{settings}");
         write_private(&config_path, text.as_bytes())?;
         let device = match options.konnektor {
-            true => Some(Device::start(&config_path, clock, https, admin)?),
+            true => Some(Device::start(&config_path, clock, [https, admin, pages])?),
             false => None,
         };
         let login = match options.client_authentication {
@@ -647,11 +656,13 @@ impl World {
                 }
             }
         };
-        let (https, admin) = (
-            bind(self.addresses.konnektor).await?,
-            bind(self.addresses.admin).await?,
-        );
-        self.device = Some(Device::start(&self.config, clock, https, admin)?);
+        let addresses = &self.addresses;
+        let listeners = [
+            bind(addresses.konnektor).await?,
+            bind(addresses.admin).await?,
+            bind(addresses.pages).await?,
+        ];
+        self.device = Some(Device::start(&self.config, clock, listeners)?);
         Ok(())
     }
 
@@ -724,29 +735,10 @@ fn demo_model(client_certificate: &str, password: &str) -> Result<Model> {
     })
 }
 
-/// A client's certificate: self-made on P-256, registered by its hash.
+/// A client's certificate, registered by its hash.
 fn client_identity(vault: &Vault, name: &str, now: base::Timestamp) -> Result<Identity> {
-    vault.identity(name, || {
-        let key = || Ok::<_, anyhow::Error>(SoftKey::Ec(EcPrivate::generate(Curve::NistP256)?));
-        let to = now.checked_add(Duration::from_secs(5 * 365 * 86_400))?;
-        let from = now.checked_sub(Duration::from_secs(86_400))?;
-        let issuer = Authority::root(Name::new("Langlauf TEST-ONLY", "Clients"), key()?, "", from, to)?;
-        let own = key()?;
-        let certificate = issuer.issue(&Request {
-            profile: &profile::CLIENT,
-            subject: Name::new("Langlauf TEST-ONLY", name),
-            key: own.public(),
-            admission: None,
-            dns: &[],
-            addresses: &[],
-            from,
-            to,
-        })?;
-        Ok(Identity {
-            chain: vec![certificate],
-            key: own,
-        })
-    })
+    let made = || konnektor::clients::client_identity(name, now).map_err(|f| anyhow::anyhow!(f.detail()));
+    vault.identity(name, made)
 }
 
 /// A self-signed certificate, for servers outside the TI.

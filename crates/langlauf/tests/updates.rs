@@ -409,8 +409,8 @@ async fn bad_releases(device: &mut Device, slow: bool) {
     let mixed = part(&pem("ak-brainpool"), "CERTIFICATE") + &part(&pem("sak"), "PRIVATE KEY");
     std::fs::write(other.join("mixed.pem"), mixed).unwrap();
     std::fs::write(other.join("stranger.pem"), pem("ak-brainpool")).unwrap();
-    let layout = "BEGIN; ALTER TABLE entry ADD COLUMN author TEXT; PRAGMA user_version = 2; \
-        INSERT INTO way_back VALUES (2, 'ALTER TABLE entry DROP COLUMN author'); COMMIT;";
+    let layout = "BEGIN; ALTER TABLE entry ADD COLUMN author TEXT; PRAGMA user_version = 3; \
+        INSERT INTO way_back VALUES (3, 'ALTER TABLE entry DROP COLUMN author'); COMMIT;";
     let gallery: Vec<(&str, String, &str, bool)> = vec![
         ("ends at once", "exit 1".into(), "ended", false),
         ("is never ready", "exec sleep 1000".into(), "not_ready", false),

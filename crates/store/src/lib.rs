@@ -121,16 +121,30 @@ const SETTINGS: &str = "
 ";
 
 /// A change of the layout: the way there, and the way back.
+#[derive(Clone, Copy)]
 struct Layout {
     there: &'static str,
     back: &'static str,
 }
 
 /// All of them; the number of a layout is its place, from 1. What is released is never changed any more, only followed.
-const LAYOUTS: &[Layout] = &[Layout {
-    there: FIRST,
-    back: "",
-}];
+const LAYOUTS: &[Layout] = &[
+    Layout {
+        there: FIRST,
+        back: "",
+    },
+    // the one password becomes that of a user
+    Layout {
+        there: "INSERT OR IGNORE INTO document (kind, id, body)
+                SELECT 'user', 'admin', json_object('role', 'super', 'password', json_extract(body, '$'))
+                FROM document WHERE kind = 'admin' AND id = 'password';
+            DELETE FROM document WHERE kind = 'admin' AND id = 'password';",
+        back: "INSERT OR REPLACE INTO document (kind, id, body)
+                SELECT 'admin', 'password', json_quote(json_extract(body, '$.password'))
+                FROM document WHERE kind = 'user' AND id = 'admin' AND json_extract(body, '$.password') IS NOT NULL;
+            DELETE FROM document WHERE kind = 'user';",
+    },
+];
 
 const FIRST: &str = "
     CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL,
@@ -502,10 +516,8 @@ mod tests {
 
     /// A layout of tomorrow: the log learns who wrote, and documents of a kind are called otherwise.
     const TOMORROW: &[Layout] = &[
-        Layout {
-            there: FIRST,
-            back: "",
-        },
+        LAYOUTS[0],
+        LAYOUTS[1],
         Layout {
             there: "ALTER TABLE entry ADD COLUMN author TEXT; UPDATE document SET kind = 'new' WHERE kind = 'old';",
             back: "ALTER TABLE entry DROP COLUMN author; UPDATE document SET kind = 'old' WHERE kind = 'new';",
@@ -550,15 +562,37 @@ mod tests {
         }
     }
 
+    /// The password of before is the first user's, and is one again for a release that knows no users.
+    #[test]
+    fn the_password_becomes_a_users_and_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = open_with(dir.path(), &LAYOUTS[..1]).unwrap();
+        before.put("admin", "password", &"pbkdf2$hash").unwrap();
+        drop(before);
+        let now = Store::open(dir.path()).unwrap();
+        let user: serde_json::Value = now.get("user", "admin").unwrap().unwrap();
+        assert_eq!(
+            user,
+            serde_json::json!({"role": "super", "password": "pbkdf2$hash"})
+        );
+        now.put("user", "reader", &serde_json::json!({"role": "reader"}))
+            .unwrap();
+        drop(now);
+        let back = open_with(dir.path(), &LAYOUTS[..1]).unwrap();
+        assert_eq!(
+            back.get::<String>("admin", "password").unwrap().as_deref(),
+            Some("pbkdf2$hash")
+        );
+        assert_eq!(back.all::<serde_json::Value>("user").unwrap(), []);
+    }
+
     /// A step that fails leaves the layout that was there, and a database without a way back is left alone.
     #[test]
     fn half_a_step_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let bad = [
-            Layout {
-                there: FIRST,
-                back: "",
-            },
+            LAYOUTS[0],
+            LAYOUTS[1],
             Layout {
                 there: "ALTER TABLE entry ADD COLUMN author TEXT; UPDATE nothing SET x = 1;",
                 back: "",
@@ -574,7 +608,7 @@ mod tests {
         let raw = Connection::open(dir.path().join("langlauf.db")).unwrap();
         raw.execute_batch("DELETE FROM way_back").unwrap();
         drop(raw);
-        assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer(3))));
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer(4))));
         assert!(open_with(dir.path(), TOMORROW).is_ok());
     }
 

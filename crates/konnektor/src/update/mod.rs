@@ -159,8 +159,7 @@ impl Update {
 fn notes_of(folder: &Path) -> String {
     const MOST: usize = 32 * 1024;
     let text = std::fs::read(folder.join("NOTES.md")).unwrap_or_default();
-    let text = String::from_utf8_lossy(text.get(..MOST).unwrap_or(&text)).into_owned();
-    text
+    String::from_utf8_lossy(text.get(..MOST).unwrap_or(&text)).into_owned()
 }
 
 impl From<update::Error> for Failure {

@@ -168,7 +168,7 @@ impl Inner {
                 )
             })
         });
-        let good = !(lately && under_way) && !self.is_extending();
+        let good = !(self.is_extending() || lately && under_way);
         let (de, en) = match good {
             true => (
                 "Keine Laufzeitverlängerung im Gange",

@@ -1,34 +1,13 @@
 //! The page of the virtual terminal in Chromium: what a person sees and clicks.
 
+use crate::chromium::Chromium;
 use e2e::Morning;
 use fantoccini::elements::Element;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
+use fantoccini::{Client, Locator};
 use langlauf::practice::Operation;
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// chromedriver at a port of its own choice.
-async fn driver() -> (Child, String) {
-    let mut child = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("chromedriver: run `make setup`");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if let Some((_, port)) = line.split_once("successfully on port ") {
-            return (child, format!("http://127.0.0.1:{}", port.trim_end_matches('.')));
-        }
-    }
-    panic!("chromedriver ended");
-}
 
 /// A person in front of the page.
 struct Person<'a> {
@@ -143,29 +122,11 @@ impl Person<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_pairs_inserts_and_types() {
     let morning = Morning::before().await.unwrap();
-    let (_driver, address) = driver().await;
-    let profile = morning.folder.path().join("browser");
-    let chrome = serde_json::json!({ "args": [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        format!("--user-data-dir={}", profile.display()),
-    ]});
-    let wanted = [("goog:chromeOptions".to_owned(), chrome)].into_iter().collect();
-    let browser = ClientBuilder::new(HttpConnector::new())
-        .capabilities(wanted)
-        .connect(&address)
-        .await
-        .unwrap();
+    let chromium = Chromium::start(&morning.folder.path().join("browser"), &[]).await;
+    let browser = chromium.browser.clone();
     let person = Person {
         browser: browser.clone(),
         morning: &morning,
     };
-    let outcome = {
-        use futures_util::FutureExt;
-        std::panic::AssertUnwindSafe(person.work()).catch_unwind().await
-    };
-    // or Chromium would outlive a test that failed
-    browser.close().await.unwrap();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    chromium.use_it(person.work()).await;
 }
