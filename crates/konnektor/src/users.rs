@@ -479,6 +479,9 @@ impl Inner {
 
     /// Removes a user.
     pub fn remove_user(&self, name: &str) -> Result<(), Failure> {
+        if self.user(name).is_none() {
+            return Err(Failure::new(Code::SYNTAX, "no such user"));
+        }
         self.keep_a_super(name, None)?;
         self.store.delete_secret(&secret_id(name))?;
         self.store.delete(STORE, name)?;

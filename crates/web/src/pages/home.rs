@@ -164,7 +164,11 @@ pub async fn page(visitor: Visitor) -> Result<Response, Response> {
             name: text(one, "name"),
             day: frame.day(&text(one, "end")),
             left,
-            soon: left < 90,
+            // lists are renewed by themselves, long before a person need think of them
+            soon: match text(one, "subject").ends_with("list") {
+                true => left < 3,
+                false => left < 90,
+            },
         }
     });
     let ends = ends.collect();

@@ -124,8 +124,8 @@ async fn schemathesis_finds_what_the_description_says() {
             &format!("Authorization: {login}"),
         ])
         .args(["--max-examples", "5", "--seed", "1", "--no-color"])
-        // waits for a person
-        .args(["--exclude-path-regex", "pair$"])
+        // waits for a person; guesses passwords and is locked out; takes its own password away
+        .args(["--exclude-path-regex", "(pair|login|password|invite)$"])
         // a wrong password is not to close the door in the middle of the run, and that ids must refer to each other is
         // nothing a schema can say
         .args(["--exclude-checks", "ignored_auth,positive_data_acceptance"])

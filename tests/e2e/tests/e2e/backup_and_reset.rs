@@ -125,13 +125,8 @@ async fn a_device_is_reset_and_restored() {
     konnektor.set_admin_password("a password of some length").unwrap();
     let sequence = inner.space().list().unwrap().sequence;
     inner.factory_reset().unwrap();
-    assert!(
-        inner
-            .store()
-            .get::<String>("admin", "password")
-            .unwrap()
-            .is_some()
-    );
+    let users = inner.users().unwrap();
+    assert!(users.len() == 1 && !users[0].invited, "{users:?}");
     let id = "KT1".parse().unwrap();
     assert_eq!(
         inner.terminals().get(&id).unwrap().record.correlation,
