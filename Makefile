@@ -2,7 +2,9 @@
 CARGO ?= cargo
 VENV := .venv
 
-.PHONY: build-packages setup setup-network demo test demo-network test-network bench-network test-network-kernel tools lint bench fuzz soak clean-demo
+PROGRAMS ?=
+
+.PHONY: build-packages package reproducible test-package setup setup-network demo test demo-network test-network bench-network test-network-kernel tools lint bench fuzz soak clean-demo
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
@@ -53,6 +55,20 @@ demo-network: setup-network
 	  demo::a_practice_on_its_network 2>target/demo-network.log | sed '/^$$/d; /^running/d; /^test result/d; /^\.$$/d'" \
 	  || { cat target/demo-network.log; exit 1; }
 	@grep ^skipped target/demo-network.log || true
+
+# the same commit twice, in folders of different names; half an hour
+reproducible: build-packages
+	tools/reproducible.sh
+
+# the Debian package, in target/
+package: build-packages
+	PROGRAMS=$(PROGRAMS) tools/package.sh target
+
+# installed, upgraded on trial, taken back, removed and purged on a clean Debian root; as root
+test-package: build-packages
+	$(call install,curl debootstrap python3)
+	$(CARGO) build --workspace
+	PROGRAMS=target/debug tests/package/run.sh
 
 # as a share of what strongSwan does by itself, in the same run
 bench-network: setup-network

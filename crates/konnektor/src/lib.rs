@@ -144,8 +144,26 @@ pub struct Inner {
 }
 
 impl Konnektor {
-    /// Starts the instance that a configuration file describes.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+    /// Starts the instance that a configuration file describes, for administration only: nothing else could be booted. A state that
+    /// cannot be opened stays as it is; then one beside it is used, and a code for coming in is given back.
+    pub fn rescue(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, Option<String>), Failure> {
+        let (mut config, identities) = Self::read(path)?;
+        config.update.rescue = true;
+        config.online = false;
+        (config.vpn, config.network, config.ldap) = (None, None, None);
+        match Store::open(&config.store) {
+            Ok(store) => Ok((Self::start(config, identities, store, clock)?, None)),
+            Err(error) => {
+                tracing::error!(%error, "the state cannot be opened");
+                let store = Store::open(&config.store.with_extension("rescue"))?;
+                let code = users::invite_first(&store)?;
+                Ok((Self::start(config, identities, store, clock)?, Some(code)))
+            }
+        }
+    }
+
+    /// A configuration with its paths, and the identities it names.
+    fn read(path: &Path) -> Result<(Config, Identities), Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(base::Code::INTERNAL, format!("{}: {error}", path.display()))
         };
@@ -153,7 +171,7 @@ impl Konnektor {
         let mut config = Config::parse(&text).map_err(|error| failed(&error))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let identities = config.identities.load(folder)?;
-        let store = Store::open(&folder.join(&config.store))?;
+        config.store = folder.join(&config.store);
         config.update.root = config.update.root.map(|root| folder.join(root));
         config.update.folder = folder.join(&config.update.folder);
         config.admin_password_file = config.admin_password_file.map(|file| folder.join(file));
@@ -163,12 +181,21 @@ impl Konnektor {
         if let Some(network) = &mut config.network {
             network.folder = folder.join(&network.folder);
         }
+        Ok((config, identities))
+    }
+
+    /// Starts the instance that a configuration file describes.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        let (config, identities) = Self::read(path)?;
+        let store = Store::open(&config.store)?;
         let first_password = config.admin_password_file.clone();
         let konnektor = Self::start(config, identities, store, clock)?;
         if let Some(file) = first_password
             && konnektor.inner.users()?.is_empty()
         {
-            let text = std::fs::read_to_string(&file).map_err(|error| failed(&error))?;
+            let text = std::fs::read_to_string(&file).map_err(|error| {
+                Failure::new(base::Code::INTERNAL, format!("{}: {error}", file.display()))
+            })?;
             konnektor.set_admin_password(text.trim_end())?;
         }
         Ok(konnektor)

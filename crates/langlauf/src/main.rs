@@ -1,6 +1,7 @@
 //! The command line: one binary, every role a subcommand; nothing but wiring.
 
 mod admin;
+mod init;
 mod release;
 
 use admin::AdminAction;
@@ -68,6 +69,21 @@ enum Role {
         /// Its configuration.
         #[arg(long)]
         config: PathBuf,
+        /// Administration only: the supervisor asks for it when nothing else can be booted.
+        #[arg(long)]
+        rescue: bool,
+    },
+    /// Writes a configuration to begin with, and prints the code with which the first administrator comes in.
+    Init {
+        /// Folder of the configuration.
+        #[arg(long, default_value = "/etc/langlauf")]
+        folder: PathBuf,
+        /// Folder of the state.
+        #[arg(long, default_value = "/var/lib/langlauf/state")]
+        state: PathBuf,
+        /// A demo world (`langlauf demo`) whose Konnektor this is to be: its identities and settings are taken over.
+        #[arg(long)]
+        from: Option<PathBuf>,
     },
     /// Prints a code with which the first administrator comes in once, and sets password and second factor anew.
     FirstLogin {
@@ -448,7 +464,12 @@ async fn main() -> Result<()> {
             };
             demo(&options, show).await
         }
-        Role::Konnektor { config } => run_konnektor(&config).await,
+        Role::Konnektor {
+            config,
+            rescue: false,
+        } => run_konnektor(&config).await,
+        Role::Konnektor { config, rescue: true } => run_rescue(&config).await,
+        Role::Init { folder, state, from } => init::run(&folder, &state, from.as_deref()),
         Role::FirstLogin { config } => first_login(&config),
         Role::NetworkHelper {
             socket,
@@ -593,6 +614,42 @@ async fn run_konnektor(config: &Path) -> Result<()> {
     }
     konnektor.stop();
     Ok(())
+}
+
+/// Administration only, on the doors it always has.
+async fn run_rescue(config: &Path) -> Result<()> {
+    let (konnektor, code) =
+        Konnektor::rescue(config, SystemClock::new()).map_err(|f| anyhow::anyhow!(f.detail()))?;
+    let (_, administration) = konnektor.addresses();
+    println!("rescue: only administration, https://{administration}");
+    if let Some(code) = code {
+        println!(
+            "the state cannot be opened; come in once as {} with {code}",
+            konnektor::users::FIRST
+        );
+    }
+    let bind = async |address: SocketAddr| {
+        let listener = tokio::net::TcpListener::bind(address).await;
+        listener.with_context(|| format!("{address}"))
+    };
+    let pages = async {
+        match konnektor.pages() {
+            Some(address) => {
+                let router = web::router(konnektor.administration());
+                konnektor
+                    .serve_https(bind(address).await?, router)
+                    .await
+                    .context("pages")
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let administrators = bind(administration).await?;
+    tokio::select! {
+        ended = konnektor.serve_admin(administrators) => Ok(ended?),
+        ended = pages => ended,
+        ended = until_told() => ended,
+    }
 }
 
 /// How long requests may take that are being served when the process is told to end; the supervisor and systemd wait longer.

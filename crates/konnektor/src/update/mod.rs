@@ -44,6 +44,9 @@ pub struct UpdateSettings {
     pub folder: PathBuf,
     /// Folder of the slots; by default the one the supervisor names (`LANGLAUF_SLOTS`).
     pub slots: Option<PathBuf>,
+    /// Nothing else could be booted: only administration is served.
+    #[serde(skip)]
+    pub rescue: bool,
     /// Is a newer release put in by itself, in the window?
     pub automatic: bool,
     /// When.
@@ -57,6 +60,7 @@ impl Default for UpdateSettings {
             product: format!("langlauf-{}", std::env::consts::ARCH),
             folder: "update".into(),
             slots: None,
+            rescue: false,
             automatic: true,
             window: Window::default(),
         }
@@ -420,6 +424,9 @@ impl Inner {
                 tracing::warn!(%error, "the supervisor does not listen");
             }
         };
+        if self.update_settings().rescue {
+            return self.keep_rescuing(&say).await;
+        }
         match self.examine().await {
             Ok(()) => say(&Note::Ready),
             Err(reason) => {
@@ -447,6 +454,15 @@ impl Inner {
                 self.update_by_itself().await;
             }
             self.clock.sleep(if trial { TRIAL_BEAT } else { BEAT }).await;
+        }
+    }
+
+    /// The rescue program lives, and that is all that is asked of it.
+    async fn keep_rescuing(&self, say: &(impl Fn(&Note) + Send + Sync)) {
+        say(&Note::Ready);
+        loop {
+            self.clock.sleep(BEAT).await;
+            say(&Note::Alive);
         }
     }
 
