@@ -6,6 +6,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             let _ = envelope.body().and_then(soap::Request::decode);
         }
         let _ = soap::inventory::Inventory::parse(text);
+        let _ = soap::ksr::parse_response(text);
+        let _ = soap::ksr::parse_request(text);
         let _ = soap::cm::Step::parse(text);
         let _ = soap::cm::UpdateFlags::parse(text);
         let _ = soap::cm::ServiceRequest::parse(text);

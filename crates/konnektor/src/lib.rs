@@ -287,6 +287,9 @@ impl Konnektor {
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
         inner.spawn(inner.clone().keep_supervised());
+        if inner.config.update.ksr.is_some() && inner.config.online {
+            inner.spawn(inner.clone().keep_ksr());
+        }
         if let Some(net) = inner.net.clone() {
             if net.settings.inventory.is_some() && inner.config.online {
                 inner.spawn(inner.clone().keep_legacy());

@@ -76,6 +76,7 @@ impl Inner {
                 self.set_condition(condition, value);
             }
         }
+        self.check_ksr_list();
         if let Some(vl) = space.vl() {
             self.set_condition(Condition::BnetzaVlNotValid, vl.next_update < now);
         }

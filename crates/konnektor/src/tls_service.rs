@@ -92,6 +92,81 @@ pub(crate) async fn soap(
     String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
 }
 
+/// A large file of this size from a service of the TI, into `path`; what is there of it already is not asked for again. Whoever gives
+/// nothing for a while is given up, whoever gives more than announced, too.
+pub(crate) async fn download(
+    inner: &Arc<Inner>,
+    url: &str,
+    purpose: &'static Purpose,
+    path: &std::path::Path,
+    size: u64,
+) -> Result<(), Failure> {
+    use http_body_util::BodyExt;
+    use tokio::io::AsyncWriteExt;
+    let failed = |reason: &dyn std::fmt::Display| Failure::new(Code::TLS_SERVER, format!("{url}: {reason}"));
+    let there = path.metadata().map_or(0, |about| about.len());
+    if there == size && size > 0 {
+        return Ok(());
+    }
+    let there = if there > size { 0 } else { there };
+    let stream = connect(inner, url, purpose, None, LIMIT).await?;
+    let uri: http::Uri = url.parse().map_err(|error| failed(&error))?;
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+        .await
+        .map_err(|error| failed(&error))?;
+    inner.spawn(connection);
+    let mut request = http::Request::get(uri.path_and_query().map_or("/", |path| path.as_str())).header(
+        http::header::HOST,
+        uri.authority().map(ToString::to_string).unwrap_or_default(),
+    );
+    if there > 0 {
+        request = request.header(http::header::RANGE, format!("bytes={there}-"));
+    }
+    let request = request
+        .body(http_body_util::Empty::<hyper::body::Bytes>::new())
+        .map_err(|error| failed(&error))?;
+    let answer = inner.clock.timeout(LIMIT, sender.send_request(request)).await;
+    let answer = answer
+        .ok_or_else(|| failed(&"no answer"))?
+        .map_err(|error| failed(&error))?;
+    let goes_on = answer.status() == http::StatusCode::PARTIAL_CONTENT;
+    if !answer.status().is_success() {
+        return Err(failed(&answer.status()));
+    }
+    let mut options = tokio::fs::OpenOptions::new();
+    options
+        .create(true)
+        .write(true)
+        .append(goes_on)
+        .truncate(!goes_on);
+    let mut file = options.open(path).await.map_err(|error| failed(&error))?;
+    let (mut body, mut left) = (answer.into_body(), if goes_on { size - there } else { size });
+    let receiving = async {
+        loop {
+            let frame = inner.clock.timeout(LIMIT, body.frame()).await;
+            let Some(frame) = frame.ok_or_else(|| failed(&"nothing came for a while"))? else {
+                return Ok(());
+            };
+            let frame = frame.map_err(|error| failed(&error))?;
+            let Some(data) = frame.data_ref() else { continue };
+            left = left
+                .checked_sub(data.len() as u64)
+                .ok_or_else(|| failed(&"more than the list says"))?;
+            file.write_all(data).await.map_err(|error| failed(&error))?;
+        }
+    };
+    let received: Result<(), Failure> = receiving.await;
+    // what came before the line broke is kept
+    file.flush().await.map_err(|error| failed(&error))?;
+    received?;
+    file.sync_all().await.map_err(|error| failed(&error))?;
+    match left {
+        0 => Ok(()),
+        left => Err(failed(&format!("{left} bytes are missing"))),
+    }
+}
+
 /// One file from a service of the TI.
 pub(crate) async fn fetch(
     inner: &Arc<Inner>,

@@ -22,6 +22,8 @@ pub enum AdminAction {
         /// The bundle.
         bundle: PathBuf,
     },
+    /// Asks the configuration service for updates, and downloads the newest.
+    LookForUpdates,
     /// Puts the release in that was judged: on trial, with automatic return.
     StartUpdate {
         /// Goes on although this check fails (those that must not are not asked): `--accept smc-b`.
@@ -250,6 +252,7 @@ impl AdminAction {
                 let bytes = std::fs::read(&bundle).with_context(|| bundle.display().to_string())?;
                 ("PUT", "update/bundle".into(), bytes)
             }
+            Self::LookForUpdates => ("POST", "update/look".into(), Vec::new()),
             Self::StartUpdate { accept } => {
                 let body = serde_json::json!({ "accept": accept });
                 ("POST", "update/start".into(), body.to_string().into())

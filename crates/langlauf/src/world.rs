@@ -564,6 +564,25 @@ impl World {
             }],
             model: demo_model(&fingerprint(&client), &practice_password)?,
             listen_pages: Some(addresses.pages),
+            update: konnektor::update::UpdateSettings {
+                ksr: Some(konnektor::update::KsrSettings {
+                    list: format!(
+                        "https://{}{}",
+                        addresses.configuration,
+                        testti::configuration::LIST
+                    ),
+                    firmware: format!(
+                        "https://{}{}",
+                        addresses.configuration,
+                        testti::configuration::FIRMWARE
+                    ),
+                    vendor: "LLAUF".into(),
+                    code: "LANGLAUF".into(),
+                    hardware: "1.0.0".into(),
+                    download: true,
+                }),
+                ..Default::default()
+            },
             ..Config::minimal(addresses.konnektor, addresses.admin)
         };
         let config_path = folder.join("konnektor.toml");

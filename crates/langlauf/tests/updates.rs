@@ -1,6 +1,11 @@
 //! A device under its supervisor, with real processes: a good release under load, and a gallery of bad ones, each of which
 //! takes itself back. The same trials with the product's own limits, in virtual time: `crates/slots/tests/trials`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use base::{Clock, SystemClock, Timestamp};
 use crypto::{Curve, EcPrivate, Key, SoftKey};
@@ -612,4 +617,138 @@ async fn a_release_whose_tls_is_broken_says_so() {
     assert_eq!(heard(12), None);
     konnektor.stop();
     garbage.abort();
+}
+
+/// The configuration service has a release: the line breaks, the download goes on where it was, and what comes is judged like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_service_brings_one() {
+    use konnektor::state::Condition;
+    use soap::ksr::{Product, UpdateInformation};
+    let folder = tempfile::tempdir().unwrap();
+    let clock = SystemClock::new();
+    let vendor = Vendor::new(folder.path().join("vendor"), clock.now());
+    let settings = format!(
+        "[update]\nroot = \"{}\"\nproduct = \"{PRODUCT}\"",
+        vendor.folder.join("root.json").display()
+    );
+    let options = Options {
+        fixed_ports: false,
+        rsa: false,
+        settings: settings.parse().unwrap(),
+        ..Options::demo(folder.path().join("world"))
+    };
+    let world = World::start(&options, clock.clone()).await.unwrap();
+    let inner = world.konnektor().unwrap().inner();
+    let trusted = async || inner.trust().is_some();
+    world
+        .wait_for("trust", Duration::from_secs(30), &*clock, trusted)
+        .await
+        .unwrap();
+    let entry = |id: &str, version: [u16; 3], critical: bool, deadline: &str| UpdateInformation {
+        id: id.into(),
+        product: Product {
+            vendor: "LLAUF".into(),
+            code: "LANGLAUF".into(),
+            hardware: "1.0.0".into(),
+        },
+        name: "Langlauf".into(),
+        version,
+        critical,
+        deadline: deadline.parse().ok(),
+        files: Vec::new(),
+        documents: Vec::new(),
+        notes: "Was neu ist".into(),
+    };
+    let is = |condition: Condition| {
+        let all = inner.conditions();
+        all.into_iter().any(|(one, value, _)| one == condition && value)
+    };
+    // nothing there is nothing new
+    inner.look_at_ksr().await.unwrap();
+    assert!(!is(Condition::FwUpdateAvailable));
+    let bundle = std::fs::read(vendor.release(Version(1, 1, 0), &itself(), clock.now())).unwrap();
+    world
+        .ksr
+        .publish_update(entry("ONE", [1, 1, 0], false, ""), bundle.clone());
+    world.ksr.break_off(Some(2000));
+    let broken = inner.look_at_ksr().await.unwrap_err();
+    assert_eq!(broken.code().number(), 4182, "{}", broken.detail());
+    assert!(is(Condition::FwUpdateAvailable) && inner.offered().unwrap().is_none());
+    world.ksr.break_off(None);
+    inner.look_at_ksr().await.unwrap();
+    let asked = world.ksr.asked();
+    assert!(
+        asked.len() == 2 && asked[0] == 0 && asked[1] > 0 && asked[1] <= 2000,
+        "{asked:?}"
+    );
+    let offered = inner.offered().unwrap().unwrap();
+    assert_eq!(
+        (offered.version, offered.by),
+        (Version(1, 1, 0), konnektor::update::Source::Ksr)
+    );
+    assert!(!is(Condition::ConnectorSoftwareOutOfDate) && !is(Condition::FwNotValidStatusBlocked));
+    // what it says is not what it is
+    world
+        .ksr
+        .publish_update(entry("TWO", [1, 3, 0], true, "2020-01-31"), bundle);
+    let lie = inner.look_at_ksr().await.unwrap_err();
+    assert_eq!(lie.code().number(), 4181, "{}", lie.detail());
+    // a deadline that is over bars the TI all the same (TIP1-A_6025)
+    assert!(is(Condition::ConnectorSoftwareOutOfDate) && is(Condition::FwNotValidStatusBlocked));
+}
+
+/// Both messages as the official schema has them.
+#[test]
+fn the_official_schema_takes_the_messages() {
+    use soap::ksr::{Product, UpdateFile, UpdateInformation};
+    let schemas =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/schemas/ksr/Konfigurationsdienst.xsd");
+    if !schemas.exists() {
+        println!("skipped: {} is not there", schemas.display());
+        return;
+    }
+    let product = Product {
+        vendor: "LLAUF".into(),
+        code: "LANGLAUF".into(),
+        hardware: "1.0.0".into(),
+    };
+    let file = |name: &str| UpdateFile {
+        name: name.into(),
+        size: 40_000_000,
+        notes: "ein Paket".into(),
+    };
+    let entry = UpdateInformation {
+        id: "LLAUF_1".into(),
+        product: product.clone(),
+        name: "Langlauf".into(),
+        version: [1, 2, 3],
+        critical: true,
+        deadline: "2027-01-31".parse().ok(),
+        files: vec![file("a.zip")],
+        documents: vec![file("a.pdf")],
+        notes: "Was neu ist & <so>".into(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let messages = [
+        soap::ksr::request(&product, [1, 2, 3]),
+        soap::ksr::response(&[entry], "2026-11-29".parse().unwrap()),
+        soap::ksr::response(&[], "2026-11-29".parse().unwrap()),
+    ];
+    for message in messages {
+        let envelope = soap::Envelope::parse(&message).unwrap();
+        let body = envelope.body().unwrap();
+        let text = &body.document().input_text()[body.range()];
+        let path = folder.path().join("message.xml");
+        std::fs::write(&path, text).unwrap();
+        let output = Command::new("xmllint")
+            .args(["--nonet", "--noout", "--schema"])
+            .args([&schemas, &path])
+            .output()
+            .expect("xmllint: run `make setup`");
+        assert!(
+            output.status.success(),
+            "{}\n{text}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }

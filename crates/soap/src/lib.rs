@@ -17,6 +17,7 @@ mod event;
 mod fault;
 mod filter;
 pub mod inventory;
+pub mod ksr;
 pub mod provisioning;
 mod read;
 pub mod signature;
@@ -78,6 +79,7 @@ pub mod ns {
     pub const CC: &str = "http://ws.gematik.de/cm/cc/CmCcCommon/v2.0";
     pub const CCREQ: &str = "http://ws.gematik.de/cm/cc/CmCcServiceRequest/v2.0";
     pub const CCRES: &str = "http://ws.gematik.de/cm/cc/CmCcServiceResponse/v2.0";
+    pub const KSR: &str = "http://ws.gematik.de/ksr/v1.1";
     pub const TICONF: &str = "http://ws.gematik.de/ticonf/v1.0";
     pub const VPNK: &str = "http://ws.gematik.de/vpnzugd/ProvisioningService/v1.1";
     pub const UFREQ: &str = "http://ws.gematik.de/cm/uf/CmUfServiceRequest/v2.0";

@@ -1,21 +1,42 @@
-//! The configuration service (KSR), as far as it is here: the list of networks beside the TI. Firmware comes later.
+//! The configuration service (KSR): updates with their packages, and the list of networks beside the TI.
 
 use crate::services::Ledger;
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
+use futures_util::{StreamExt, stream};
+use soap::ksr::{UpdateFile, UpdateInformation};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where the list lies.
+/// Where list_Updates is called.
+pub const LIST: &str = "/Konfigurationsdienst";
+/// Below this lie packages.
+pub const FIRMWARE: &str = "/firmware/";
+/// Where the list of networks lies.
 pub const INVENTORY: &str = "/Bestandsnetze.xml";
 
 /// The service. Cheap to share.
 #[derive(Debug, Clone, Default)]
 pub struct Configuration {
     inventory: Arc<Mutex<Option<String>>>,
+    updates: Arc<Mutex<Updates>>,
+}
+
+/// What there is for whom.
+#[derive(Debug, Default)]
+struct Updates {
+    list: Vec<UpdateInformation>,
+    /// Packages by name.
+    files: HashMap<String, Vec<u8>>,
+    /// Each answer with a package ends after so many bytes: a line that breaks.
+    breaks: Option<usize>,
+    /// Requests for packages, with where they begin.
+    asked: Vec<usize>,
 }
 
 /// A network beside the TI.
@@ -62,6 +83,68 @@ impl Configuration {
         *self.inventory.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
+    fn updates(&self) -> MutexGuard<'_, Updates> {
+        self.updates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes an update with its one package.
+    pub fn publish_update(&self, mut entry: UpdateInformation, package: Vec<u8>) {
+        let name = format!("{}/{}.zip", entry.product.code, entry.id);
+        entry.files = vec![UpdateFile {
+            name: name.clone(),
+            size: package.len() as u64,
+            notes: String::new(),
+        }];
+        let mut updates = self.updates();
+        updates.list.push(entry);
+        updates.files.insert(name, package);
+    }
+
+    /// From now on each answer with a package breaks off after so many bytes.
+    pub fn break_off(&self, bytes: Option<usize>) {
+        self.updates().breaks = bytes;
+    }
+
+    /// Where the answers with packages began.
+    pub fn asked(&self) -> Vec<usize> {
+        self.updates().asked.clone()
+    }
+
+    /// list_Updates: everything for the product that asks; which of it is newer is the caller's to see.
+    fn list(&self, message: &str, today: jiff::civil::Date) -> Option<String> {
+        let (product, _) = soap::ksr::parse_request(message).ok()?;
+        let updates = self.updates();
+        let list: Vec<_> = updates
+            .list
+            .iter()
+            .filter(|entry| entry.product == product)
+            .cloned()
+            .collect();
+        Some(soap::ksr::response(&list, today))
+    }
+
+    /// get_Updates, from a byte on; whole, or until the line breaks.
+    fn package(&self, name: &str, from: usize) -> Option<(usize, Body)> {
+        let mut updates = self.updates();
+        updates.asked.push(from);
+        let all = updates.files.get(name)?;
+        let bytes = all.get(from..)?.to_vec();
+        let length = bytes.len();
+        Some(match updates.breaks.filter(|most| *most < length) {
+            None => (length, Body::from(bytes)),
+            Some(most) => {
+                let piece = bytes.get(..most).unwrap_or_default().to_vec();
+                // the server sends what it has when there is nothing more for a moment
+                let end = async {
+                    tokio::task::yield_now().await;
+                    Err(std::io::Error::other("broken off"))
+                };
+                let begin = stream::iter([Ok::<_, std::io::Error>(piece)]);
+                (length, Body::from_stream(begin.chain(stream::once(end))))
+            }
+        })
+    }
+
     /// Serves it over HTTPS.
     pub async fn serve(
         self,
@@ -80,7 +163,30 @@ impl Configuration {
                 None => StatusCode::NOT_FOUND.into_response(),
             }
         };
-        let router = Router::new().route(INVENTORY, get(file)).with_state(self);
+        let clock = ledger.clock();
+        let list = async move |State(all): State<Self>, message: String| {
+            let today = jiff::tz::Offset::UTC.to_datetime(clock.now()).date();
+            match all.list(&message, today) {
+                Some(text) => ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], text).into_response(),
+                None => StatusCode::BAD_REQUEST.into_response(),
+            }
+        };
+        let package = async |State(all): State<Self>, Path(name): Path<String>, headers: HeaderMap| {
+            let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+            let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+            match all.package(&name, from.unwrap_or_default()) {
+                None => StatusCode::NOT_FOUND.into_response(),
+                Some((length, body)) => {
+                    let status = from.map_or(StatusCode::OK, |_| StatusCode::PARTIAL_CONTENT);
+                    (status, [(header::CONTENT_LENGTH, length.to_string())], body).into_response()
+                }
+            }
+        };
+        let router = Router::new()
+            .route(INVENTORY, get(file))
+            .route(LIST, post(list))
+            .route(&format!("{FIRMWARE}{{*name}}"), get(package))
+            .with_state(self);
         crate::https::serve(listener, &identity, None, router, Some(ledger)).await
     }
 }

@@ -69,6 +69,11 @@ pub enum OcspFault {
 }
 
 impl Ledger {
+    /// The clock it goes by.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.shared.clock.clone()
+    }
+
     /// An empty book for the CAs of this tree.
     pub fn new(pki: &TestPki, clock: Arc<dyn Clock>) -> Self {
         let authorities = [

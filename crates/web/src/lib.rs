@@ -44,6 +44,7 @@ pub fn router(administration: Router) -> Router {
         .route("/lifetime/recover", post(forms::lifetime::recover))
         .route("/updates", get(pages::updates::page))
         .route("/updates/bundle", post(forms::updates::bundle))
+        .route("/updates/look", post(forms::updates::look))
         .route("/updates/start", post(forms::updates::start))
         .route("/updates/discard", post(forms::updates::discard))
         .route("/network", get(pages::network::page))

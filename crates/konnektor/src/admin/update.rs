@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Admin> {
         .route("/api/v1/update", get(view))
         .route("/api/v1/update/bundle", put(take))
         .route("/api/v1/update/offer", delete(discard))
+        .route("/api/v1/update/look", post(look))
         .route("/api/v1/update/start", post(start))
 }
 
@@ -65,6 +66,14 @@ async fn discard(State(admin): State<Admin>) -> Result<StatusCode, Failure> {
     admin.inner.discard_offer().await?;
     audit(&admin.inner, "update: offer discarded");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Asks the configuration service now.
+async fn look(State(admin): State<Admin>) -> Result<Json<UpdateView>, Failure> {
+    let looked = admin.inner.look_at_ksr().await;
+    audit(&admin.inner, "update: configuration service asked");
+    looked?;
+    admin.inner.update_view().await.map(Json)
 }
 
 /// Names of checks that an administrator has looked at and decides to go on without.

@@ -3,11 +3,13 @@
 //! supervisor's to decide (`slots`); here it is told to people. gemSpec_Kon TIP1-A_4829, 4832-02, 5657-02, A_21900.
 
 mod examine;
+mod ksr;
 mod ready;
 mod view;
 mod window;
 mod work;
 
+pub use ksr::KsrSettings;
 pub use ready::Check;
 pub use view::{OfferView, UpdateView};
 pub use window::{Day, Window};
@@ -44,6 +46,9 @@ pub struct UpdateSettings {
     pub folder: PathBuf,
     /// Folder of the slots; by default the one the supervisor names (`LANGLAUF_SLOTS`).
     pub slots: Option<PathBuf>,
+    /// The configuration service of the TI, if releases come from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ksr: Option<KsrSettings>,
     /// Nothing else could be booted: only administration is served.
     #[serde(skip)]
     pub rescue: bool,
@@ -60,6 +65,7 @@ impl Default for UpdateSettings {
             product: format!("langlauf-{}", std::env::consts::ARCH),
             folder: "update".into(),
             slots: None,
+            ksr: None,
             rescue: false,
             automatic: true,
             window: Window::default(),
@@ -69,6 +75,7 @@ impl Default for UpdateSettings {
 
 impl UpdateSettings {
     pub(crate) fn check(&self) -> Result<(), &'static str> {
+        self.ksr.as_ref().map_or(Ok(()), KsrSettings::check)?;
         self.window.check()
     }
 
@@ -289,10 +296,13 @@ impl Inner {
     }
 
     fn show_update_conditions(&self) {
-        let newer = self.offered().ok().flatten().is_some_and(|offered| {
-            let running = self.update.running();
-            offered.failed.is_none() && running.is_some_and(|running| offered.version > running)
-        });
+        let Some(running) = self.update.running() else {
+            return;
+        };
+        let offered = self.offered().ok().flatten();
+        let offered = offered.is_some_and(|offered| offered.failed.is_none() && offered.version > running);
+        let listed = self.update_settings().ksr.is_some() && ksr::meaning(&self.ksr_list(), running, None)[0];
+        let newer = offered || listed;
         self.set_condition(crate::state::Condition::FwUpdateAvailable, newer);
     }
 

@@ -21,6 +21,8 @@ pub struct UpdateView {
     pub slots: Option<Pointer>,
     /// What works at the moment, and will be asked of the next release.
     pub work: Work,
+    /// What the configuration service has.
+    pub ksr: Vec<soap::ksr::UpdateInformation>,
     /// The release that may be tried.
     pub offered: Option<OfferView>,
 }
@@ -56,6 +58,7 @@ impl Inner {
             window: settings.window.clone(),
             slots: self.update.pointer(),
             work: self.work(true).await,
+            ksr: self.ksr_list(),
             offered,
         })
     }

@@ -35,6 +35,13 @@ pub async fn start(visitor: Visitor, form: Bytes) -> Response {
     )
 }
 
+pub async fn look(visitor: Visitor) -> Response {
+    then(
+        visitor.send(Method::POST, "update/look", &json!({})).await,
+        "/updates",
+    )
+}
+
 pub async fn discard(visitor: Visitor) -> Response {
     then(
         visitor.send(Method::DELETE, "update/offer", &json!({})).await,

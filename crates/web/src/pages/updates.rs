@@ -42,7 +42,26 @@ struct Updates {
     trial: String,
     before: String,
     offer: Option<Offer>,
+    listed: Vec<Listed>,
     outcomes: Vec<Outcome>,
+}
+
+/// What the configuration service has.
+pub struct Listed {
+    pub version: String,
+    pub critical: bool,
+    pub deadline: String,
+    pub notes: String,
+}
+
+fn listed(frame: &Frame, one: &Value) -> Listed {
+    let numbers: Vec<String> = list(one, "version").iter().map(ToString::to_string).collect();
+    Listed {
+        version: numbers.join("."),
+        critical: flag(one, "critical"),
+        deadline: frame.day(&text(one, "deadline")),
+        notes: text(one, "notes"),
+    }
 }
 
 fn offer(frame: &Frame, one: &Value) -> Offer {
@@ -144,6 +163,7 @@ pub async fn page(visitor: Visitor) -> Result<Response, Response> {
             .get("offered")
             .filter(|one| one.is_object())
             .map(|one| offer(&frame, one)),
+        listed: list(&view, "ksr").iter().map(|one| listed(&frame, one)).collect(),
         outcomes: list(&slots, "outcomes")
             .iter()
             .map(|one| outcome(&frame, one))
