@@ -202,7 +202,7 @@ fn public_pem(key: &dyn Key) -> Result<String> {
     Ok(pem::encode("PUBLIC KEY", &key.public().to_spki()?)?.to_string())
 }
 
-fn read_public(path: &PathBuf) -> Result<PublicKey> {
+fn read_public(path: &Path) -> Result<PublicKey> {
     let text = String::from_utf8(read(path)?)?;
     let all = pem::decode_all("PUBLIC KEY", &text)?;
     let [der] = all.as_slice() else {
@@ -214,7 +214,7 @@ fn read_public(path: &PathBuf) -> Result<PublicKey> {
 fn signers(roles: [(Role, Vec<PathBuf>); 4]) -> Result<SignerKeys> {
     let mut all = BTreeMap::new();
     for (role, files) in roles {
-        let keys: Vec<PublicKey> = files.iter().map(read_public).collect::<Result<_>>()?;
+        let keys: Vec<PublicKey> = files.iter().map(|file| read_public(file)).collect::<Result<_>>()?;
         let needed = if keys.len() > 1 { 2 } else { 1 };
         all.insert(role, (keys, needed));
     }
