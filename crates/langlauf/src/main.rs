@@ -576,35 +576,33 @@ fn first_login(config: &Path) -> Result<()> {
     Ok(())
 }
 
+async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener> {
+    let listener = tokio::net::TcpListener::bind(address).await;
+    listener.with_context(|| format!("{address}"))
+}
+
+/// The pages for people, where they are wanted.
+async fn serve_pages(konnektor: &Konnektor) -> Result<()> {
+    let Some(address) = konnektor.pages() else {
+        return std::future::pending().await;
+    };
+    let listener = bind(address).await?;
+    println!("pages https://{address}");
+    let router = web::router(konnektor.administration());
+    konnektor.serve_https(listener, router).await.context("pages")
+}
+
 async fn run_konnektor(config: &Path) -> Result<()> {
     let clock = SystemClock::new();
     let konnektor = Konnektor::open(config, clock.clone()).map_err(|f| anyhow::anyhow!(f.detail()))?;
     let (listen, listen_admin) = konnektor.addresses();
-    let bind = async |address: SocketAddr| {
-        tokio::net::TcpListener::bind(address)
-            .await
-            .with_context(|| format!("{address}"))
-    };
     let (clients, administrators) = (bind(listen).await?, bind(listen_admin).await?);
     println!("Konnektor https://{listen}, administration https://{listen_admin}");
-    let pages = async {
-        match konnektor.pages() {
-            Some(address) => {
-                println!("pages https://{address}");
-                let router = web::router(konnektor.administration());
-                konnektor
-                    .serve_https(bind(address).await?, router)
-                    .await
-                    .context("pages")
-            }
-            None => std::future::pending().await,
-        }
-    };
     let mut serving = std::pin::pin!(konnektor.serve(clients));
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
         ended = konnektor.serve_admin(administrators) => return Ok(ended?),
-        ended = pages => return ended,
+        ended = serve_pages(&konnektor) => return ended,
         ended = until_told() => ended?,
     }
     // what was accepted is answered, then everything ends
@@ -628,26 +626,10 @@ async fn run_rescue(config: &Path) -> Result<()> {
             konnektor::users::FIRST
         );
     }
-    let bind = async |address: SocketAddr| {
-        let listener = tokio::net::TcpListener::bind(address).await;
-        listener.with_context(|| format!("{address}"))
-    };
-    let pages = async {
-        match konnektor.pages() {
-            Some(address) => {
-                let router = web::router(konnektor.administration());
-                konnektor
-                    .serve_https(bind(address).await?, router)
-                    .await
-                    .context("pages")
-            }
-            None => std::future::pending().await,
-        }
-    };
     let administrators = bind(administration).await?;
     tokio::select! {
         ended = konnektor.serve_admin(administrators) => Ok(ended?),
-        ended = pages => ended,
+        ended = serve_pages(&konnektor) => ended,
         ended = until_told() => ended,
     }
 }

@@ -214,7 +214,10 @@ fn read_public(path: &Path) -> Result<PublicKey> {
 fn signers(roles: [(Role, Vec<PathBuf>); 4]) -> Result<SignerKeys> {
     let mut all = BTreeMap::new();
     for (role, files) in roles {
-        let keys: Vec<PublicKey> = files.iter().map(|file| read_public(file)).collect::<Result<_>>()?;
+        let keys: Vec<PublicKey> = files
+            .iter()
+            .map(|file| read_public(file))
+            .collect::<Result<_>>()?;
         let needed = if keys.len() > 1 { 2 } else { 1 };
         all.insert(role, (keys, needed));
     }
