@@ -56,7 +56,6 @@ mkdir "$root/root/world" && cp -r "$work/world/." "$root/root/world/"
 in_root langlauf init --from /root/world | sed 's/with .*/with …/'
 sed -i "s/^listen = .*/listen = \"127.0.0.1:$((port + 1))\"/; s/^listen_admin = .*/listen_admin = \"127.0.0.1:$port\"/; \
   s/^listen_pages = .*/listen_pages = \"127.0.0.1:$((port + 2))\"/" "$root/etc/langlauf/konnektor.toml"
-in_root chown -R langlauf:langlauf /etc/langlauf /var/lib/langlauf
 command=$(sed -n '/^ExecStart=/,/[^\\]$/p' "$root/lib/systemd/system/langlauf.service" | sed 's/^ExecStart=//; s/\\$//' | tr -d '\n')
 start() {
   # shellcheck disable=SC2086

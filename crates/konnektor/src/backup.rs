@@ -537,12 +537,13 @@ impl Inner {
             "smb-unlock",
             "vsdm",
             "condition",
+            "update",
         ]
         .into_iter()
         .map(Change::ForgetKind)
         .collect();
         // that a stored PIN was refused is remembered: the card's tries did not come back
-        changes.extend(["pairing/", "smb-pin/"].map(Change::ForgetSecrets));
+        changes.extend(["pairing/", "smb-pin/", "second-new/", "update/"].map(Change::ForgetSecrets));
         changes.extend(
             ["system", "vsdm", "performance"]
                 .into_iter()
@@ -556,9 +557,7 @@ impl Inner {
         let records = configured.map(|config| TerminalRecord::new(config.clone(), Correlation::Zugewiesen));
         self.replace_terminals(records.collect(), || {
             self.store.apply(&changes)?;
-            if let Some(text) = &first {
-                crate::users::first_with_password(&self.store, text.trim_end())?;
-            }
+            self.forget_users(first.as_ref().map(|text| text.trim_end()))?;
             self.subscriptions.clear();
             self.adopt_model(self.config.model.clone());
             self.reload_legacy()

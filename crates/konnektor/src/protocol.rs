@@ -283,6 +283,11 @@ impl Inner {
         }
     }
 
+    /// Has a failed login of this kind not been written down within the last minute?
+    pub(crate) fn is_news(&self, outcome: &str) -> bool {
+        self.repeats.count(outcome, 0, self.clock.elapsed()).is_some()
+    }
+
     /// The log that has lost entries too young for that, until an administrator has taken note.
     pub(crate) fn overflowing(&self) -> Option<Log> {
         self.store.get("condition", "log-overflow").ok().flatten()

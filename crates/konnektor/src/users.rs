@@ -81,6 +81,9 @@ pub struct User {
     /// Hash of a code with which he comes in once.
     #[serde(default)]
     code: Option<String>,
+    /// May he send his password with each request, without a second factor? Only the first administrator of a configuration file.
+    #[serde(default)]
+    basic: bool,
     /// Is a second factor set?
     #[serde(default)]
     second: bool,
@@ -131,11 +134,19 @@ struct Session {
 
 /// Sessions, by the hash of their token; a restart ends them all.
 #[derive(Default)]
-pub(crate) struct Sessions(Mutex<HashMap<[u8; 32], Session>>);
+pub(crate) struct Sessions {
+    all: Mutex<HashMap<[u8; 32], Session>>,
+    /// Held while a user is read, judged and written.
+    changing: Mutex<()>,
+}
 
 impl Sessions {
     fn all(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,6 +210,7 @@ pub fn invite_first(store: &Store) -> Result<String, Failure> {
         role: UserRole::Super,
         password: None,
         code: Some(password::hash(&code)?),
+        basic: false,
         second: false,
         used: 0,
     };
@@ -207,20 +219,18 @@ pub fn invite_first(store: &Store) -> Result<String, Failure> {
     Ok(code)
 }
 
-/// Sets the first administrator's password, as a file of the configuration has it.
+/// Sets the first administrator's password, as a file of the configuration has it; a second factor of before does not count any
+/// more.
 pub(crate) fn first_with_password(store: &Store, text: &str) -> Result<(), Failure> {
-    let before: Option<User> = store.get(STORE, FIRST)?;
     let user = User {
+        role: UserRole::Super,
         password: Some(password::hash_of_admin(text)?),
         code: None,
-        ..before.unwrap_or(User {
-            role: UserRole::Super,
-            password: None,
-            code: None,
-            second: false,
-            used: 0,
-        })
+        basic: true,
+        second: false,
+        used: 0,
     };
+    store.delete_secret(&secret_id(FIRST))?;
     Ok(store.put(STORE, FIRST, &user)?)
 }
 
@@ -241,7 +251,7 @@ impl Inner {
         Ok(view.collect())
     }
 
-    /// User and password with each request, for programs: only users without a second factor.
+    /// User and password with each request: only the first administrator of a configuration file, without a second factor.
     pub(crate) async fn by_password(&self, name: &str, secret: &str) -> Result<Who, Entry> {
         let user = self.user(name);
         let stored = user.as_ref().and_then(|user| user.password.as_deref());
@@ -251,7 +261,7 @@ impl Inner {
             Login::Locked => return Err(Entry::Locked),
         }
         match user {
-            Some(user) if !user.second => Ok(Who {
+            Some(user) if user.basic && !user.second => Ok(Who {
                 name: name.to_owned(),
                 role: user.role,
                 must: Vec::new(),
@@ -289,39 +299,50 @@ impl Inner {
             Entry::Locked => "locked",
         };
         let known = self.user(name).map_or("unknown", |_| name);
-        let parameters = vec![("User", known.to_owned()), ("Outcome", outcome.to_owned())];
-        self.log(&crate::events::Event::quiet(
-            "MGM/LOGIN",
-            base::Severity::Info,
-            parameters,
-        ));
+        // what anybody can cause is one line a minute
+        if matches!(entry, Entry::Session(_)) || self.is_news(outcome) {
+            let parameters = vec![("User", known.to_owned()), ("Outcome", outcome.to_owned())];
+            self.log(&crate::events::Event::quiet(
+                "MGM/LOGIN",
+                base::Severity::Info,
+                parameters,
+            ));
+        }
         entry
     }
 
-    async fn second_factor(&self, name: &str, mut user: User, digits: Option<&str>) -> Entry {
+    async fn second_factor(&self, name: &str, user: User, digits: Option<&str>) -> Entry {
         let Some(digits) = digits else {
             return Entry::Second;
         };
-        let secret = self.store.secret(&secret_id(name)).ok().flatten();
-        let (now, mut step) = (self.clock.now().as_second(), user.used);
-        let right = || {
-            let fitting = secret.and_then(|secret| fitting_step(&secret, digits, now));
-            // none counts twice
-            fitting.is_some_and(|fitting| {
-                step = fitting;
-                fitting > user.used
-            })
-        };
+        let right = || self.takes_digits(name, &user, digits);
         match self.door.show_digits(name, &*self.clock, right).await {
-            Login::Right => {}
-            Login::Wrong => return Entry::Second,
-            Login::Locked => return Entry::Locked,
+            Login::Right => self.open_session(name),
+            Login::Wrong => Entry::Second,
+            Login::Locked => Entry::Locked,
+        }
+    }
+
+    /// Are these his digits, for the first time? The user is read again under the lock: he may have been changed since his
+    /// password was compared.
+    fn takes_digits(&self, name: &str, compared: &User, digits: &str) -> bool {
+        let _one = self.sessions.changing();
+        let same = |user: &User| user.password == compared.password && user.second;
+        let Some(mut user) = self.user(name).filter(same) else {
+            return false;
+        };
+        let now = self.clock.now().as_second();
+        let secret = self.store.secret(&secret_id(name)).ok().flatten();
+        let Some(step) = secret.and_then(|secret| fitting_step(&secret, digits, now)) else {
+            return false;
+        };
+        // none counts twice; a step far ahead was used when the clock was
+        let ahead = user.used > now.div_euclid(STEP) + 1;
+        if step <= user.used && !ahead {
+            return false;
         }
         user.used = step;
-        match self.store.put(STORE, name, &user) {
-            Ok(()) => self.open_session(name),
-            Err(_) => Entry::Wrong,
-        }
+        self.store.put(STORE, name, &user).is_ok()
     }
 
     fn open_session(&self, name: &str) -> Entry {
@@ -384,6 +405,7 @@ impl Inner {
         name: &str,
         change: impl FnOnce(&mut User) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let _one = self.sessions.changing();
         let mut user = self
             .user(name)
             .ok_or_else(|| Failure::new(Code::SYNTAX, "no such user"))?;
@@ -391,8 +413,9 @@ impl Inner {
         Ok(self.store.put(STORE, name, &user)?)
     }
 
-    /// A user's new password, twelve characters or more; the old one, or the code he came in with, is asked for.
-    pub async fn set_password(&self, name: &str, old: &str, new: &str) -> Result<(), Failure> {
+    /// A user's new password, twelve characters or more; the old one, or the code he came in with, is asked for. All his
+    /// sessions end but the one with the token `own`.
+    pub async fn set_password(&self, name: &str, own: &str, old: &str, new: &str) -> Result<(), Failure> {
         let user = self.user(name);
         let stored = user
             .as_ref()
@@ -410,11 +433,26 @@ impl Inner {
         self.change_user(name, |user| {
             (user.password, user.code) = (Some(hash), None);
             Ok(())
-        })
+        })?;
+        // whoever has come in elsewhere with the old one is out
+        self.sessions
+            .all()
+            .retain(|key, session| session.name != name || *key == crypto::sha256([own]));
+        Ok(())
     }
 
     /// A new secret for the second factor, not in force yet: base32, for an authenticator.
-    pub fn begin_second(&self, name: &str) -> Result<String, Failure> {
+    pub async fn begin_second(&self, name: &str, digits: Option<&str>) -> Result<String, Failure> {
+        if let Some(user) = self.user(name).filter(|user| user.second) {
+            // a session that somebody found open does not change the second factor
+            let right = || digits.is_some_and(|digits| self.takes_digits(name, &user, digits));
+            if self.door.show_digits(name, &*self.clock, right).await != Login::Right {
+                return Err(Failure::new(
+                    Code::NOT_PERMITTED,
+                    "the code of the present second factor is asked for",
+                ));
+            }
+        }
         let secret: [u8; 20] = crypto::random()?;
         self.store.put_secret(&format!("second-new/{name}"), &secret)?;
         Ok(base32(&secret))
@@ -448,6 +486,7 @@ impl Inner {
                 "a name has 1 to 32 letters, digits, dots or dashes",
             ));
         }
+        let _one = self.sessions.changing();
         let before = self.user(name);
         if before.is_none() && self.users()?.len() >= USERS {
             return Err(Failure::new(Code::NOT_PERMITTED, "there are 100 users already"));
@@ -459,6 +498,7 @@ impl Inner {
             role,
             password: None,
             code: Some(password::hash(&code)?),
+            basic: false,
             second: false,
             used: 0,
         };
@@ -470,8 +510,8 @@ impl Inner {
 
     /// Another role for a user.
     pub fn set_role(&self, name: &str, role: UserRole) -> Result<(), Failure> {
-        self.keep_a_super(name, Some(role))?;
         self.change_user(name, |user| {
+            self.keep_a_super(name, Some(role))?;
             user.role = role;
             Ok(())
         })
@@ -479,6 +519,7 @@ impl Inner {
 
     /// Removes a user.
     pub fn remove_user(&self, name: &str) -> Result<(), Failure> {
+        let _one = self.sessions.changing();
         if self.user(name).is_none() {
             return Err(Failure::new(Code::SYNTAX, "no such user"));
         }
@@ -489,12 +530,27 @@ impl Inner {
         Ok(())
     }
 
+    /// Back to the first administrator alone: with this password, or as he is when there is none. All sessions end.
+    pub(crate) fn forget_users(&self, first: Option<&str>) -> Result<(), Failure> {
+        let _one = self.sessions.changing();
+        for user in self.users()?.iter().filter(|user| user.name != FIRST) {
+            self.store.delete_secret(&secret_id(&user.name))?;
+            self.store.delete(STORE, &user.name)?;
+        }
+        if let Some(text) = first {
+            first_with_password(&self.store, text)?;
+        }
+        self.sessions.all().clear();
+        let _ = std::fs::remove_file(self.config.update.folder.join("backup.json"));
+        Ok(())
+    }
+
     /// One super administrator who can come in must always be left.
     fn keep_a_super(&self, changed: &str, role: Option<UserRole>) -> Result<(), Failure> {
         let others = self
             .users()?
             .into_iter()
-            .any(|user| user.name != changed && user.role == UserRole::Super);
+            .any(|user| user.name != changed && user.role == UserRole::Super && !user.invited);
         match others || role == Some(UserRole::Super) {
             true => Ok(()),
             false => Err(Failure::new(

@@ -51,6 +51,19 @@ pub fn run(folder: &Path, state: &Path, from: Option<&Path>) -> Result<()> {
     std::fs::write(&path, format!("{head}{settings}")).with_context(|| path.display().to_string())?;
     let store = store::Store::open(state)?;
     let code = konnektor::users::invite_first(&store).map_err(|f| anyhow::anyhow!(f.detail()))?;
+    drop(store);
+    // the service reads them, whoever has run this
+    let above = state.parent().context("the state needs a folder above it")?;
+    for made in [
+        state.to_owned(),
+        path.clone(),
+        folder.join("identities"),
+        folder.join("cards"),
+    ] {
+        if made.exists() {
+            give_to_owner_of(above, &made)?;
+        }
+    }
     println!(
         "{}\nfirst login: {} with {code}",
         path.display(),
@@ -68,6 +81,24 @@ pub fn run(folder: &Path, state: &Path, from: Option<&Path>) -> Result<()> {
 fn sibling(state: &Path, name: &str) -> Result<String> {
     let above = state.parent().context("the state needs a folder above it")?;
     Ok(above.join(name).display().to_string())
+}
+
+/// Gives a file, or a folder with everything in it, to whom another folder belongs.
+fn give_to_owner_of(like: &Path, path: &Path) -> Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let owner = like.metadata().with_context(|| like.display().to_string())?;
+    let about = path
+        .symlink_metadata()
+        .with_context(|| path.display().to_string())?;
+    if (about.uid(), about.gid()) != (owner.uid(), owner.gid()) {
+        chown(path, Some(owner.uid()), Some(owner.gid())).with_context(|| path.display().to_string())?;
+    }
+    if about.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give_to_owner_of(like, &entry?.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies the files of a folder; others than their owner read none of them.

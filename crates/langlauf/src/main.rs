@@ -587,7 +587,6 @@ async fn serve_pages(konnektor: &Konnektor) -> Result<()> {
         return std::future::pending().await;
     };
     let listener = bind(address).await?;
-    println!("pages https://{address}");
     let router = web::router(konnektor.administration());
     konnektor.serve_https(listener, router).await.context("pages")
 }
@@ -597,7 +596,12 @@ async fn run_konnektor(config: &Path) -> Result<()> {
     let konnektor = Konnektor::open(config, clock.clone()).map_err(|f| anyhow::anyhow!(f.detail()))?;
     let (listen, listen_admin) = konnektor.addresses();
     let (clients, administrators) = (bind(listen).await?, bind(listen_admin).await?);
-    println!("Konnektor https://{listen}, administration https://{listen_admin}");
+    let pages = konnektor
+        .pages()
+        .map(|address| format!(", pages https://{address}"));
+    let pages = pages.unwrap_or_default();
+    // one line: whoever has started this may read no further
+    println!("Konnektor https://{listen}, administration https://{listen_admin}{pages}");
     let mut serving = std::pin::pin!(konnektor.serve(clients));
     tokio::select! {
         ended = &mut serving => return Ok(ended?),

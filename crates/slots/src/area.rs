@@ -179,6 +179,12 @@ impl<D: Disk> Area<D> {
         self.tidy(pointer)
     }
 
+    /// Removes what was put aside when the state was put back: it has been there for whoever wanted to look at it.
+    pub(crate) fn forget_broken(&self) -> Result<(), SlotError> {
+        let broken = self.state.with_extension("broken");
+        self.disk.remove_tree(&broken).map_err(|error| at(&broken, error))
+    }
+
     /// Removes a copy of the state that nobody needs: there are secrets in it.
     pub(crate) fn tidy(&self, pointer: &Pointer) -> Result<(), SlotError> {
         let before = self.path(BEFORE);

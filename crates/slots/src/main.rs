@@ -68,7 +68,7 @@ fn run() -> Result<(), Failure> {
     match (word(0), word(1)) {
         (Some("run"), None) => {
             let state = state.ok_or("--state DIR is missing")?;
-            supervise(area(state), &slots, rescue, arguments, limits)
+            supervise(area(state.clone()), &slots, state, rescue, arguments, limits)
         }
         (Some("install"), Some(release)) => match area(PathBuf::new()).install(Path::new(release))? {
             true => Ok(()),
@@ -104,6 +104,7 @@ fn offer(area: &Area<RealDisk>, slots: &Path, release: &Path) -> Result<(), Fail
 fn supervise(
     area: Area<RealDisk>,
     slots: &Path,
+    state: PathBuf,
     rescue: Option<PathBuf>,
     arguments: Vec<OsString>,
     limits: Limits,
@@ -118,6 +119,7 @@ fn supervise(
         socket: Socket::bind(&notify)?,
         notify,
         slots: slots.to_owned(),
+        state,
         rescue,
         arguments,
         child: None,
@@ -134,6 +136,7 @@ struct Machine {
     socket: Socket,
     notify: PathBuf,
     slots: PathBuf,
+    state: PathBuf,
     rescue: Option<PathBuf>,
     arguments: Vec<OsString>,
     child: Option<Child>,
@@ -225,6 +228,19 @@ impl World for Machine {
     fn free(&self) -> u64 {
         // a disk that cannot be asked is no reason to take anything back
         rustix::fs::statvfs(&self.slots).map_or(u64::MAX, |disk| disk.f_bavail * disk.f_frsize)
+    }
+
+    fn used(&self) -> u64 {
+        fn below(folder: &Path) -> u64 {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let sizes = entries.map(|entry| match entry.metadata() {
+                Ok(about) if about.is_dir() => below(&entry.path()),
+                Ok(about) => about.len(),
+                Err(_) => 0,
+            });
+            sizes.sum()
+        }
+        below(&self.state)
     }
 
     fn is_stopping(&self) -> bool {

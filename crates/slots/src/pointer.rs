@@ -188,6 +188,20 @@ pub enum Result {
     },
 }
 
+impl Result {
+    /// Why, if it was no success.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Result::Confirmed => None,
+            Result::Refused { reason }
+            | Result::RolledBack { reason }
+            | Result::FellBack { reason }
+            | Result::StateRestored { reason }
+            | Result::Rescue { reason } => Some(reason),
+        }
+    }
+}
+
 /// An entry of the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -351,13 +365,16 @@ impl Pointer {
         }
     }
 
+    /// Is there a release that had worked before the confirmed one?
+    pub(crate) fn has_predecessor(&self) -> bool {
+        let other = self.content(self.confirmed.other());
+        self.trial.is_none() && other.is_some_and(|content| content.standing == Standing::Confirmed)
+    }
+
     /// The confirmed release has failed; is there one that had worked before it? Then that one is confirmed now.
     pub(crate) fn fall_back(&mut self, now: i64, seconds: u64, reason: Reason) -> bool {
-        let other = self.confirmed.other();
-        let worked = self
-            .content(other)
-            .is_some_and(|content| content.standing == Standing::Confirmed);
-        if let (true, None, Some(version)) = (worked, &self.trial, self.version()) {
+        if let (true, Some(version)) = (self.has_predecessor(), self.version()) {
+            let other = self.confirmed.other();
             self.stand(self.confirmed, Standing::Failed);
             self.confirmed = other;
             self.probation = None;

@@ -22,7 +22,7 @@ pub struct Limits {
     pub probation: i64,
     /// A release on trial or probation may grow by so many bytes after it was ready.
     pub growth: u64,
-    /// A release on trial or probation may use up so many bytes of the disk.
+    /// The state may grow by so many bytes while a release is on trial or probation.
     pub disk_use: u64,
     /// The least that must be free, bytes.
     pub disk_free: u64,
@@ -45,7 +45,7 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             probation: 24 * 3600,
-            growth: 256 << 20,
+            growth: 1 << 30,
             disk_use: 512 << 20,
             disk_free: 64 << 20,
             failures: 3,
@@ -85,6 +85,8 @@ pub trait World {
     fn memory(&self) -> u64;
     /// Free bytes where the state lies.
     fn free(&self) -> u64;
+    /// Bytes of the state.
+    fn used(&self) -> u64;
     /// The supervisor itself is to end.
     fn is_stopping(&self) -> bool;
     /// For the log.
@@ -109,8 +111,9 @@ struct Run {
     work: Work,
     /// Memory when it was ready.
     memory: u64,
-    /// Free disk when it was started.
+    /// Free disk, and the size of the state, when it was started.
     free: u64,
+    used: u64,
     /// It was asked to end: when, and until when it may take its time. After that it is killed.
     ending: Option<Duration>,
     killed: bool,
@@ -126,6 +129,8 @@ pub struct Supervisor<D, W> {
     failures: u32,
     not_before: Duration,
     rescue: bool,
+    /// Since when the rescue program is what runs, whether it can or not.
+    rescue_since: Duration,
     /// The pointer on the disk is older than the one here: the disk refused it.
     unsaved: bool,
 }
@@ -146,6 +151,7 @@ impl<D: Disk, W: World> Supervisor<D, W> {
             run: None,
             failures: 0,
             not_before: Duration::ZERO,
+            rescue_since: Duration::ZERO,
             unsaved: false,
         }
     }
@@ -256,12 +262,18 @@ impl<D: Disk, W: World> Supervisor<D, W> {
     /// Starts what is to run now.
     fn boot(&mut self) {
         let now = self.world.now();
+        // whether the rescue program can run or not: what kept the release from running may have passed
+        if self.rescue && self.pointer.is_some() && self.rescue_is_over() {
+            self.rescue = false;
+            self.failures = self.limits.failures.saturating_sub(1);
+        }
         if let Some(pointer) = self.pointer.as_mut().filter(|_| !self.rescue) {
             if pointer.restoring
                 && let Err(error) = self.area.restore_state(pointer)
             {
                 self.world.say(&format!("{error}; rescue"));
                 self.rescue = true;
+                self.rescue_since = self.world.elapsed();
             }
             if pointer.trial.as_ref().is_some_and(|trial| trial.booted) {
                 pointer.take_back(now, Reason::Interrupted);
@@ -320,6 +332,7 @@ impl<D: Disk, W: World> Supervisor<D, W> {
             work: Work::default(),
             memory: 0,
             free: self.world.free(),
+            used: self.world.used(),
             ending: None,
             killed: false,
         });
@@ -357,10 +370,7 @@ impl<D: Disk, W: World> Supervisor<D, W> {
         };
         let age = now.saturating_sub(run.started);
         if run.role == Role::Rescue {
-            // what kept the release from running may have passed
-            if age > self.limits.rescue && self.pointer.is_some() {
-                self.rescue = false;
-                self.failures = self.limits.failures.saturating_sub(1);
+            if self.pointer.is_some() && self.rescue_is_over() {
                 self.finish(self.limits.patience);
             }
             return;
@@ -372,14 +382,13 @@ impl<D: Disk, W: World> Supervisor<D, W> {
                 .and_then(|pointer| pointer.probation)
                 .is_some_and(|until| wall < until);
         let grown = self.world.memory().saturating_sub(run.memory);
-        let free = self.world.free();
+        let (free, used) = (self.world.free(), self.world.used().saturating_sub(run.used));
         let wrong = match run.ready {
             None if age > self.limits.ready => Some(Reason::NotReady),
             Some(_) if now.saturating_sub(run.alive) > self.limits.silence => Some(Reason::Hung),
             Some(_) if close && grown > self.limits.growth => Some(Reason::Memory(self.world.memory() >> 20)),
-            _ if close
-                && (free < self.limits.disk_free || run.free.saturating_sub(free) > self.limits.disk_use) =>
-            {
+            _ if close && used > self.limits.disk_use => Some(Reason::Disk),
+            _ if close && free < self.limits.disk_free => {
                 // a disk that was full before is not this release's doing
                 (run.free > self.limits.disk_free).then_some(Reason::Disk)
             }
@@ -394,6 +403,10 @@ impl<D: Disk, W: World> Supervisor<D, W> {
         }
     }
 
+    fn rescue_is_over(&self) -> bool {
+        self.world.elapsed().saturating_sub(self.rescue_since) > self.limits.rescue
+    }
+
     /// A child that still runs must not.
     fn on_wrong(&mut self, reason: Reason, close: bool) {
         let Some(run) = &self.run else { return };
@@ -406,11 +419,18 @@ impl<D: Disk, W: World> Supervisor<D, W> {
             Reason::Memory(_) | Reason::Disk => self.limits.drain,
             _ => Duration::ZERO,
         };
-        // what shows in the first day is the new release's doing
-        if close && matches!(reason, Reason::Memory(_) | Reason::Disk) {
+        let greedy = matches!(reason, Reason::Memory(_) | Reason::Disk);
+        let predecessor = self.pointer.as_ref().is_some_and(Pointer::has_predecessor);
+        if greedy && predecessor {
+            // what shows in the first day is the new release's doing
             self.failures = self.limits.failures;
+            self.on_failure(Role::Confirmed, reason);
+        } else if greedy || (!close && reason == Reason::Hung) {
+            // whoever has worked for days is started again: what stops it now no other release would mend
+            self.not_before = self.world.elapsed() + self.limits.pause;
+        } else {
+            self.on_failure(Role::Confirmed, reason);
         }
-        self.on_failure(Role::Confirmed, reason);
         self.finish(patience);
     }
 
@@ -454,7 +474,19 @@ impl<D: Disk, W: World> Supervisor<D, W> {
             return;
         }
         self.failures = 0;
-        let over = pointer.probation.is_none_or(|until| self.world.now() >= until);
+        // a clock that was far ahead and is right again must not make probation last for years
+        let now = self.world.now();
+        if pointer
+            .probation
+            .is_some_and(|until| until.saturating_sub(now) > self.limits.probation)
+        {
+            pointer.probation = Some(now.saturating_add(self.limits.probation));
+            self.unsaved = true;
+        }
+        let over = pointer.probation.is_none_or(|until| now >= until);
+        if let (true, Err(error)) = (over, self.area.forget_broken()) {
+            self.world.say(&error.to_string());
+        }
         if over && (pointer.probation.is_some() || pointer.saved.is_some()) {
             // the release lives with its state: the copy has served
             pointer.probation = None;
@@ -519,6 +551,7 @@ impl<D: Disk, W: World> Supervisor<D, W> {
             self.world
                 .say(&format!("nothing can be booted ({reason}): rescue"));
             self.rescue = true;
+            self.rescue_since = elapsed;
             if let Some(version) = version {
                 pointer.note(now, version, seconds, Outcome::Rescue { reason });
             }

@@ -136,7 +136,7 @@ const LAYOUTS: &[Layout] = &[
     // the one password becomes that of a user
     Layout {
         there: "INSERT OR IGNORE INTO document (kind, id, body)
-                SELECT 'user', 'admin', json_object('role', 'super', 'password', json_extract(body, '$'))
+                SELECT 'user', 'admin', json_object('role', 'super', 'password', json_extract(body, '$'), 'basic', json('true'))
                 FROM document WHERE kind = 'admin' AND id = 'password';
             DELETE FROM document WHERE kind = 'admin' AND id = 'password';",
         back: "INSERT OR REPLACE INTO document (kind, id, body)
@@ -573,7 +573,7 @@ mod tests {
         let user: serde_json::Value = now.get("user", "admin").unwrap().unwrap();
         assert_eq!(
             user,
-            serde_json::json!({"role": "super", "password": "pbkdf2$hash"})
+            serde_json::json!({"role": "super", "password": "pbkdf2$hash", "basic": true})
         );
         now.put("user", "reader", &serde_json::json!({"role": "reader"}))
             .unwrap();

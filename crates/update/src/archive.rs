@@ -16,12 +16,16 @@ const TOTAL: u64 = 1 << 30;
 
 /// Unpacks into a folder that is made for it.
 pub fn unpack(archive: impl Read + Seek, into: &Path) -> Result<(), Error> {
+    unpack_at_most(archive, into, TOTAL)
+}
+
+fn unpack_at_most(archive: impl Read + Seek, into: &Path, total: u64) -> Result<(), Error> {
     let broken = |error: zip::result::ZipError| Error::Archive(error.to_string());
     let mut archive = ZipArchive::new(archive).map_err(broken)?;
     if archive.len() > FILES {
         return Err(Error::Archive("more than 1000 files".into()));
     }
-    let (mut left, mut seen) = (TOTAL, BTreeSet::new());
+    let (mut left, mut seen) = (total, BTreeSet::new());
     std::fs::create_dir_all(into).map_err(at(into))?;
     for index in 0..archive.len() {
         let mut file = archive.by_index(index).map_err(broken)?;
@@ -57,7 +61,7 @@ pub fn unpack(archive: impl Read + Seek, into: &Path) -> Result<(), Error> {
         let copied = std::io::copy(&mut (&mut file).take(left + 1), &mut opened).map_err(at(&path))?;
         left = left
             .checked_sub(copied)
-            .ok_or_else(|| Error::Archive("more than 1 GiB unpacked".into()))?;
+            .ok_or_else(|| Error::Archive(format!("more than {total} bytes unpacked")))?;
     }
     Ok(())
 }
@@ -129,6 +133,15 @@ mod tests {
         let names: Vec<String> = (0..1001).map(|number| number.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert!(unpack(archive(&names), &folder.path().join("many")).is_err());
+        // a few hundred bytes that become a megabyte
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        let deflated = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+        writer.start_file("zeros", deflated).unwrap();
+        writer.write_all(&vec![0; 1 << 20]).unwrap();
+        let bomb = writer.finish().unwrap();
+        let too_much = unpack_at_most(bomb.clone(), &folder.path().join("bomb"), (1 << 20) - 1);
+        assert!(too_much.is_err());
+        assert!(unpack_at_most(bomb, &folder.path().join("fits"), 1 << 20).is_ok());
         assert!(unpack(Cursor::new(b"no archive".to_vec()), &folder.path().join("none")).is_err());
     }
 }

@@ -19,8 +19,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-/// Largest form, bytes: a release.
-const LARGEST: usize = 1 << 30;
+/// Largest form, bytes; files are larger.
+const FORM: usize = 1 << 20;
+/// Largest file, bytes: a release.
+const FILE: usize = 256 << 20;
 
 /// All pages, over an administration.
 pub fn router(administration: Router) -> Router {
@@ -40,10 +42,7 @@ pub fn router(administration: Router) -> Router {
         .route("/calendar", get(pages::calendar::page))
         .route("/lifetime", get(pages::lifetime::page))
         .route("/lifetime/{action}", post(forms::lifetime::act))
-        .route("/lifetime/package", post(forms::lifetime::package))
-        .route("/lifetime/recover", post(forms::lifetime::recover))
         .route("/updates", get(pages::updates::page))
-        .route("/updates/bundle", post(forms::updates::bundle))
         .route("/updates/look", post(forms::updates::look))
         .route("/updates/start", post(forms::updates::start))
         .route("/updates/discard", post(forms::updates::discard))
@@ -52,12 +51,19 @@ pub fn router(administration: Router) -> Router {
         .route("/logs", get(pages::logs::page))
         .route("/backup", get(pages::backup::page))
         .route("/backup/export", post(forms::backup::export))
-        .route("/backup/preview", post(forms::backup::preview))
         .route("/backup/import", post(forms::backup::import))
         .route("/users", get(pages::users::page))
         .route("/users/{action}", post(forms::users::act))
         .route("/static/{file}", get(asset))
-        .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(DefaultBodyLimit::max(FORM))
+        .merge(
+            Router::new()
+                .route("/lifetime/package", post(forms::lifetime::package))
+                .route("/lifetime/recover", post(forms::lifetime::recover))
+                .route("/updates/bundle", post(forms::updates::bundle))
+                .route("/backup/preview", post(forms::backup::preview))
+                .layer(DefaultBodyLimit::max(FILE)),
+        )
         .layer(axum::middleware::from_fn(guard))
         .with_state(Api::new(administration))
 }

@@ -37,11 +37,19 @@ async fn take(State(admin): State<Admin>, request: Request) -> Result<Json<Offer
     std::fs::create_dir_all(folder).map_err(file)?;
     let path = folder.join(format!("upload-{}.zip", hex::encode(crypto::random::<8>()?)));
     let received = receive(request, &path).await;
-    let taken = match received {
-        Ok(()) => inner.take_bundle(&path, Source::Administrator).await,
-        Err(failure) => Err(failure),
-    };
-    let _ = std::fs::remove_file(&path);
+    let (this, place) = (inner.clone(), path.clone());
+    // who hangs up must not leave half a judgement behind
+    let judging = inner.spawn(async move {
+        let taken = match received {
+            Ok(()) => this.take_bundle(&place, Source::Administrator).await,
+            Err(failure) => Err(failure),
+        };
+        let _ = std::fs::remove_file(&place);
+        taken
+    });
+    let taken = judging
+        .await
+        .map_err(|error| Failure::new(Code::INTERNAL, error))?;
     let outcome = if taken.is_ok() { "taken" } else { "refused" };
     audit(inner, &format!("update: bundle {outcome}"));
     taken.map(Json)

@@ -95,21 +95,34 @@ struct PasswordRequest {
 async fn set_password(
     State(admin): State<Admin>,
     Extension(who): Extension<Who>,
+    headers: HeaderMap,
     Body(request): Body<PasswordRequest>,
 ) -> Result<StatusCode, Failure> {
+    let own = token(&headers).unwrap_or_default();
     admin
         .inner
-        .set_password(&who.name, &request.old, &request.new)
+        .set_password(&who.name, own, &request.old, &request.new)
         .await?;
     audit(&admin.inner, "own password changed");
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The code of the present second factor, if there is one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecondRequest {
+    code: Option<String>,
+}
+
 async fn begin_second(
     State(admin): State<Admin>,
     Extension(who): Extension<Who>,
+    Body(request): Body<SecondRequest>,
 ) -> Result<Json<Value>, Failure> {
-    let secret = admin.inner.begin_second(&who.name)?;
+    let secret = admin
+        .inner
+        .begin_second(&who.name, request.code.as_deref())
+        .await?;
     let device = &admin.inner.config.hostname;
     let uri = format!(
         "otpauth://totp/{device}:{}?secret={secret}&issuer={device}",

@@ -174,9 +174,11 @@ impl Inner {
             .max_by_key(version_of);
         let Some(newest) = newest else { return Ok(()) };
         self.raise(self.update_event("KSR/UPDATES_AVAILABLE", Severity::Info, about(&newest)));
-        let known = self
-            .offered()?
-            .is_some_and(|offered| offered.version >= version_of(&newest));
+        // what was judged and refused is not downloaded again as long as the list says the same
+        let refused: Option<UpdateInformation> = self.store.get(STORE, "ksr-refused")?;
+        let offered = self.offered()?;
+        let known = refused.as_ref() == Some(&newest)
+            || offered.is_some_and(|offered| offered.version >= version_of(&newest));
         if known || !settings.download || self.update_settings().root.is_none() {
             return Ok(());
         }
@@ -231,9 +233,19 @@ impl Inner {
             .map_err(|failure| failure.within(Code::UPDATE_DOWNLOAD))?;
         let taken = self.take_bundle(&path, Source::Ksr).await;
         let _ = std::fs::remove_file(&path);
-        let offered = taken?;
+        let offered = match taken {
+            Ok(offered) => offered,
+            Err(failure) => {
+                // a wrong clock or a full disk is no fault of the package's
+                if failure.code() != Code::NOT_PERMITTED && failure.code() != Code::INTERNAL {
+                    self.store.put(STORE, "ksr-refused", entry)?;
+                }
+                return Err(failure);
+            }
+        };
         if offered.version != version_of(entry) {
             self.discard_offer().await?;
+            self.store.put(STORE, "ksr-refused", entry)?;
             return Err(Failure::new(
                 Code::UPDATE_INFORMATION,
                 "the package holds another version than the list says",

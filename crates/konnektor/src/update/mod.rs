@@ -31,6 +31,8 @@ const STORE: &str = "update";
 const BEAT: Duration = Duration::from_secs(5);
 /// The same on trial: every second of it is one without a predecessor.
 const TRIAL_BEAT: Duration = Duration::from_secs(1);
+/// So many seconds after an order the supervisor has followed it, or never will.
+const FOLLOWED: i64 = 300;
 /// Nobody has called for so long: an update that missed its window disturbs nobody.
 const QUIET: Duration = Duration::from_secs(3600);
 
@@ -161,6 +163,16 @@ impl Update {
         }
     }
 
+    /// Why this release was taken back when it ran here last, if it was.
+    fn taken_back(&self, version: Version) -> Option<String> {
+        let pointer = self.pointer()?;
+        let last = pointer
+            .outcomes
+            .iter()
+            .find(|outcome| outcome.version == version)?;
+        last.result.reason().map(|reason| format!("{version} {reason}"))
+    }
+
     fn pointer(&self) -> Option<Pointer> {
         let pointer = self.area()?.pointer();
         pointer.inspect_err(|error| tracing::error!(%error, "slots")).ok()
@@ -264,7 +276,7 @@ impl Inner {
             expires: offer.expires,
             notes: notes_of(&offer.folder),
             ordered: None,
-            failed: None,
+            failed: self.update.taken_back(offer.manifest.version),
         };
         // the old one goes first: between the two there is none
         self.store.delete(STORE, "offered")?;
@@ -318,7 +330,10 @@ impl Inner {
         };
         let offered = self.offered()?;
         let mut offered = offered.ok_or_else(|| refused("no release was offered".into()))?;
-        let checks = self.look_before_update(&offered).await;
+        let mut checks = self.look_before_update(&offered).await;
+        if checks.iter().all(|check| check.good || !check.must) {
+            checks.push(self.check_backup().await);
+        }
         let open: Vec<String> = checks
             .iter()
             .filter(|check| !check.good && (check.must || !accept.iter().any(|name| name == check.name)))
@@ -345,8 +360,12 @@ impl Inner {
             version: offered.version,
             required,
         };
-        link.say(&Note::Try(order))
-            .map_err(|error| refused(format!("the supervisor does not listen: {error}")))
+        if let Err(error) = link.say(&Note::Try(order)) {
+            offered.ordered = None;
+            self.store.put(STORE, "offered", &offered)?;
+            return Err(refused(format!("the supervisor does not listen: {error}")));
+        }
+        Ok(())
     }
 
     fn update_event(&self, topic: &str, severity: Severity, more: Vec<(&'static str, String)>) -> Event {
@@ -374,7 +393,16 @@ impl Inner {
     /// Tells people what the supervisor has decided since they were told last.
     fn tell_outcomes(&self, pointer: &Pointer) -> Result<(), Failure> {
         let told: u64 = self.store.get(STORE, "told")?.unwrap_or_default();
+        // slots that were made anew count from the beginning
+        let told = if told > pointer.numbers { 0 } else { told };
         let mut offered = self.offered()?;
+        // an order that nobody has followed is none any more
+        if let Some(of) = offered.as_mut().filter(|_| pointer.trial.is_none()) {
+            let waits = |since: &Timestamp| self.clock.now().as_second() - since.as_second() > FOLLOWED;
+            if of.ordered.take_if(|since| waits(since)).is_some() {
+                self.store.put(STORE, "offered", of)?;
+            }
+        }
         for outcome in pointer
             .outcomes
             .iter()
@@ -382,8 +410,8 @@ impl Inner {
             .filter(|outcome| outcome.number > told)
         {
             use slots::Result as R;
-            let failed = match &outcome.result {
-                R::Confirmed => {
+            let failed = match outcome.result.reason() {
+                None => {
                     let parameters = vec![
                         ("NewFirmwareversion", outcome.version.to_string()),
                         ("ConfigurationChanged", "No".to_owned()),
@@ -392,11 +420,7 @@ impl Inner {
                     self.raise(self.update_event("KSR/UPDATE/SUCCESS", Severity::Info, parameters));
                     None
                 }
-                R::Refused { reason }
-                | R::RolledBack { reason }
-                | R::FellBack { reason }
-                | R::StateRestored { reason }
-                | R::Rescue { reason } => Some(format!("{} {reason}", outcome.version)),
+                Some(reason) => Some(format!("{} {reason}", outcome.version)),
             };
             if let Some(reason) = &failed {
                 self.raise_update_error(&Failure::new(Code::UPDATE_FAILED, reason));
@@ -437,6 +461,7 @@ impl Inner {
         if self.update_settings().rescue {
             return self.keep_rescuing(&say).await;
         }
+        self.sweep();
         match self.examine().await {
             Ok(()) => say(&Note::Ready),
             Err(reason) => {
@@ -444,13 +469,22 @@ impl Inner {
                 say(&Note::Failed(reason));
             }
         }
+        // signs of life wait for nothing that takes its time
+        let (this, beat) = (self.clone(), link.clone());
+        self.spawn(async move {
+            loop {
+                if this.answers().await
+                    && let Err(error) = beat.say(&Note::Alive)
+                {
+                    tracing::warn!(%error, "the supervisor does not listen");
+                }
+                this.clock.sleep(BEAT).await;
+            }
+        });
         let mut done = slots::Work::default();
         loop {
             let pointer = self.update.pointer();
             let trial = pointer.as_ref().is_some_and(|pointer| pointer.trial.is_some());
-            if self.answers().await {
-                say(&Note::Alive);
-            }
             if trial {
                 // what was seen once was seen
                 done = most(done, self.work(false).await);
@@ -473,6 +507,20 @@ impl Inner {
         loop {
             self.clock.sleep(BEAT).await;
             say(&Note::Alive);
+            if let Some(Err(failure)) = self.update.pointer().map(|pointer| self.tell_outcomes(&pointer)) {
+                tracing::error!(detail = failure.detail(), "outcome of an update not told");
+            }
+        }
+    }
+
+    /// What a power cut has left of uploads and judgements.
+    fn sweep(&self) {
+        let folder = &self.update_settings().folder;
+        let _ = RealDisk.remove_tree(&folder.join("judging"));
+        for (name, _) in RealDisk.list(folder).unwrap_or_default() {
+            if name.starts_with("upload-") {
+                let _ = std::fs::remove_file(folder.join(name));
+            }
         }
     }
 

@@ -98,6 +98,19 @@ fn a_gallery_of_bad_releases() {
     }
 }
 
+/// Neither release nor rescue program can run for a while: when that has passed a release runs again, by itself.
+#[test]
+fn what_kept_everything_from_running_passes() {
+    let area = device(Kind::Good);
+    let mut device = start(&area, false);
+    device.world().broken_until = 1000;
+    run_until_settled(&mut device, 900);
+    assert_eq!(device.world().serving(), None);
+    run_until_settled(&mut device, 2 * 3600);
+    let serving = device.world().serving();
+    assert!(serving.is_some(), "{:?}", device.pointer());
+}
+
 /// What must hold on the disk of a device that was just switched on, before anything runs.
 fn check_disk(area: &Area<SimDisk>, seed: u64) {
     let pointer = area

@@ -131,9 +131,12 @@ pub struct SimWorld {
     disk: SimDisk,
     seconds: u64,
     free: u64,
+    used: u64,
     child: Option<Child>,
     /// To be ordered once the old release is ready.
     order: bool,
+    /// Until then nothing can run here, whatever it is: a configuration that nobody can read.
+    pub broken_until: u64,
     pub starts: Vec<(u64, Option<Version>)>,
 }
 
@@ -145,8 +148,10 @@ impl SimWorld {
             disk,
             seconds: 0,
             free: 4096 * MIB,
+            used: MIB,
             child: None,
             order,
+            broken_until: 0,
             starts: Vec::new(),
         }
     }
@@ -212,6 +217,7 @@ impl World for SimWorld {
         };
         self.starts.push((self.seconds, version));
         let opened = version.is_none_or(|version| self.open_state(version, kind));
+        let opened = opened && self.seconds >= self.broken_until;
         self.child = Some(Child {
             kind,
             version,
@@ -284,9 +290,9 @@ impl World for SimWorld {
             child.confirmed = true;
         }
         match child.kind {
-            Kind::Leaks => child.memory += 8 * MIB,
-            Kind::LeaksLater if child.confirmed => child.memory += MIB / 4,
-            Kind::FillsTheDisk => self.free = self.free.saturating_sub(40 * MIB),
+            Kind::Leaks => child.memory += 32 * MIB,
+            Kind::LeaksLater if child.confirmed => child.memory += MIB,
+            Kind::FillsTheDisk => self.used += 40 * MIB,
             _ => {}
         }
         if child.version == Some(OLD) && child.age == 12 && self.order {
@@ -306,6 +312,10 @@ impl World for SimWorld {
 
     fn free(&self) -> u64 {
         self.free
+    }
+
+    fn used(&self) -> u64 {
+        self.used
     }
 
     fn is_stopping(&self) -> bool {

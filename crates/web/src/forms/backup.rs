@@ -57,7 +57,7 @@ struct Preview {
 pub async fn preview(visitor: Visitor, form: Multipart) -> Result<Response, Response> {
     let frame = Frame::of(&visitor, "/backup", ("Sicherung", "Backup")).await?;
     let work = async {
-        let (bytes, fields) = file(form).await?;
+        let (bytes, fields) = file(&visitor, form).await?;
         let backup = String::from_utf8_lossy(&bytes).into_owned();
         let passphrase = fields.into_iter().find(|(name, _)| name == "passphrase");
         let passphrase = passphrase.map(|(_, value)| value).unwrap_or_default();

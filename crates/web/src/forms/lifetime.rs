@@ -38,7 +38,7 @@ pub async fn act(visitor: Visitor, Path(action): Path<String>, Form(which): Form
 }
 
 pub async fn package(visitor: Visitor, form: Multipart) -> Response {
-    let outcome = match file(form).await {
+    let outcome = match file(&visitor, form).await {
         Ok((bytes, _)) => {
             visitor
                 .upload(Method::PUT, "lifetime/package", Body::from(bytes))
@@ -51,7 +51,7 @@ pub async fn package(visitor: Visitor, form: Multipart) -> Response {
 
 /// The way back; without a file it works with what is there.
 pub async fn recover(visitor: Visitor, form: Multipart) -> Response {
-    let outcome = match file(form).await {
+    let outcome = match file(&visitor, form).await {
         Ok((bytes, _)) => visitor.upload(Method::POST, "recover", Body::from(bytes)).await,
         Err(problem) => return problem.into_response(),
     };

@@ -1,6 +1,6 @@
 //! Forms: what a page sends, handed on to the administration, and where one goes from there.
 
-use crate::api::Problem;
+use crate::api::{Problem, Visitor};
 use axum::body::Bytes;
 use axum::extract::Multipart;
 use axum::http::StatusCode;
@@ -32,7 +32,9 @@ fn unusable(detail: impl ToString) -> Problem {
 }
 
 /// The file of a form, and its other fields.
-async fn file(mut form: Multipart) -> Result<(Bytes, Vec<(String, String)>), Problem> {
+async fn file(visitor: &Visitor, mut form: Multipart) -> Result<(Bytes, Vec<(String, String)>), Problem> {
+    // nothing is taken from somebody who has not come in
+    visitor.get("me").await?;
     let (mut file, mut fields) = (Bytes::new(), Vec::new());
     while let Some(field) = form.next_field().await.map_err(unusable)? {
         let name = field.name().unwrap_or_default().to_owned();

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::json;
 
 pub async fn bundle(visitor: Visitor, form: Multipart) -> Response {
-    let outcome = match file(form).await {
+    let outcome = match file(&visitor, form).await {
         Ok((bytes, _)) => {
             visitor
                 .upload(Method::PUT, "update/bundle", Body::from(bytes))

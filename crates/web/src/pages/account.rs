@@ -3,6 +3,7 @@
 use crate::api::Visitor;
 use crate::frame::{Frame, list, show, text};
 use askama::Template;
+use axum::Form;
 use axum::extract::Query;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
@@ -69,10 +70,18 @@ pub async fn page(visitor: Visitor) -> Result<Response, Response> {
     account(&visitor, None).await
 }
 
+/// The code of the present second factor.
+#[derive(Deserialize)]
+pub struct Present {
+    #[serde(default)]
+    code: String,
+}
+
 /// A new second factor, as picture and text.
-pub async fn second(visitor: Visitor) -> Result<Response, Response> {
+pub async fn second(visitor: Visitor, Form(present): Form<Present>) -> Result<Response, Response> {
+    let code = (!present.code.is_empty()).then_some(present.code);
     let made: Value = visitor
-        .send(Method::POST, "me/second", &json!({}))
+        .send(Method::POST, "me/second", &json!({ "code": code }))
         .await
         .map_err(IntoResponse::into_response)?;
     let picture = picture(&text(&made, "uri"));
