@@ -13,15 +13,12 @@ else
 fi
 command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
 cp CHANGELOG.md "$stage/NOTES.md"
-# the bill of materials: what cargo-cyclonedx says when it is there, else an empty list that says so
-if command -v cargo-cyclonedx >/dev/null; then
-  (cd crates/langlauf && cargo cyclonedx --quiet --format json --override-filename sbom --target all)
-  mv crates/langlauf/sbom.json "$stage/sbom.cdx.json"
-  find crates -name sbom.json -delete
-else
-  echo '{"bomFormat":"CycloneDX","specVersion":"1.5","metadata":{"component":{"type":"application","name":"langlauf (no cargo-cyclonedx at hand)"}},"components":[]}' \
-    > "$stage/sbom.cdx.json"
-fi
+# the bill of materials, with a time and paths that are the same wherever it is made
+command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+(cd crates/langlauf && cargo cyclonedx --quiet --format json --override-filename langlauf-sbom --target all)
+sed "s|$PWD|/langlauf|g" crates/langlauf/langlauf-sbom.json >"$stage/sbom.cdx.json"
+find crates bench tests -name langlauf-sbom.json -delete
 "$stage/langlauf" release build --program "$stage/langlauf" --version "$version" --source "$(git rev-parse HEAD)" \
   --notes "$stage/NOTES.md" --sbom "$stage/sbom.cdx.json" --out "$stage/artefact.zip" >/dev/null
 "$stage/langlauf" release unpack "$stage/artefact.zip" "$stage/release" >/dev/null
