@@ -241,10 +241,13 @@ impl Person<'_> {
         self.find("code.answer").await.text().await.unwrap()
     }
 
-    async fn work(&self) {
+    async fn work(&self, dark: bool) {
         let inner = self.morning.world.konnektor().unwrap().inner();
         let code = konnektor::users::invite_first(inner.store()).unwrap();
         let secret = self.come_in(&code).await;
+        if dark {
+            return self.every_page("dark", None).await;
+        }
         self.out_and_in(&code, &secret).await;
         self.set_up().await;
         let pictures = std::env::var_os("LANGLAUF_PICTURES").map(PathBuf::from);
@@ -293,7 +296,16 @@ fn axe() -> String {
     std::fs::read_to_string(found.expect("axe-core: run `make test`")).unwrap()
 }
 
-async fn look(arguments: &[&str]) {
+/// One browser at a time: it takes the processors from whatever runs beside it.
+static BROWSER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+async fn look(dark: bool) {
+    let _one = BROWSER.lock().await;
+    let arguments: &[&str] = if dark {
+        &["--blink-settings=preferredColorScheme=0"]
+    } else {
+        &[]
+    };
     let morning = Morning::before().await.unwrap();
     Walk::new(&morning.world, &*morning.clock, true, &|_| ())
         .run()
@@ -306,15 +318,15 @@ async fn look(arguments: &[&str]) {
         morning: &morning,
         axe: axe(),
     };
-    chromium.use_it(person.work()).await;
+    chromium.use_it(person.work(dark)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_light() {
-    look(&[]).await;
+    look(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_the_dark() {
-    look(&["--blink-settings=preferredColorScheme=0"]).await;
+    look(true).await;
 }
