@@ -8,6 +8,10 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+/// Held by tests that take the processors from whatever runs beside them, and by the one that cannot bear it: behind pcscd a card
+/// answers so slowly that its reading runs out of time then.
+pub static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Chromium with its driver, headless.
 pub struct Chromium {
     /// Where pages are opened.

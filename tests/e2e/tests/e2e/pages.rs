@@ -1,7 +1,7 @@
 //! The pages for people in Chromium: coming in for the first time, every page by keyboard, judged by axe, on a narrow screen, in
 //! the dark, in both languages.
 
-use crate::chromium::Chromium;
+use crate::chromium::{ALONE, Chromium};
 use e2e::Morning;
 use fantoccini::elements::Element;
 use fantoccini::key::Key;
@@ -296,11 +296,8 @@ fn axe() -> String {
     std::fs::read_to_string(found.expect("axe-core: run `make test`")).unwrap()
 }
 
-/// One browser at a time: it takes the processors from whatever runs beside it.
-static BROWSER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 async fn look(dark: bool) {
-    let _one = BROWSER.lock().await;
+    let _one = ALONE.lock().await;
     let arguments: &[&str] = if dark {
         &["--blink-settings=preferredColorScheme=0"]
     } else {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(90);
 const SOCKET: &str = "/run/pcscd/pcscd.comm";
 const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 
@@ -48,6 +48,7 @@ impl Daemon {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_in_a_pcsc_reader_is_read_like_any_other() {
+    let _one = crate::chromium::ALONE.lock().await;
     assert!(
         Path::new(DRIVER).exists(),
         "vsmartcard-vpcd is missing: run `make setup`"
