@@ -80,6 +80,27 @@ fn parent(path: &Path) -> Result<&Path> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
+impl RealDisk {
+    /// Bytes of all files below a folder.
+    pub fn used(&self, folder: &Path) -> u64 {
+        let all = self.list(folder).unwrap_or_default();
+        let sizes = all.iter().map(|(name, is_folder)| {
+            let path = folder.join(name);
+            match is_folder {
+                true => self.used(&path),
+                false => path.metadata().map_or(0, |about| about.len()),
+            }
+        });
+        sizes.sum()
+    }
+
+    /// Free bytes where something lies; `None` if the disk cannot be asked.
+    pub fn free(&self, path: &Path) -> Option<u64> {
+        let disk = rustix::fs::statvfs(path).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
 impl Disk for RealDisk {
     fn list(&self, folder: &Path) -> Result<Vec<(String, bool)>> {
         let mut names = Vec::new();

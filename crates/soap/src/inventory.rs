@@ -100,7 +100,8 @@ fn is_domain(text: &str) -> bool {
     text.len() <= 100 && text.split('.').all(label)
 }
 
-fn version_of(text: &str) -> Option<[u16; 3]> {
+/// Three numbers of at most three digits, `n.n.n`.
+pub(crate) fn version_of(text: &str) -> Option<[u16; 3]> {
     let numbers: Vec<u16> = text
         .split('.')
         .map(|part| {

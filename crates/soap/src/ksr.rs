@@ -2,6 +2,7 @@
 //! signed in a way a Konnektor could judge: it says what there is, the packages prove what they are.
 
 use crate::cm::not_a_fault;
+use crate::inventory::version_of;
 use crate::{Envelope, Malformed, Writer, children, has_name, ns, optional, required, wrap};
 use jiff::civil::Date;
 use roxmltree::Node;
@@ -98,15 +99,7 @@ fn product(node: Node<'_, '_>) -> Result<Product, Malformed> {
 }
 
 fn version(text: &str) -> Result<[u16; 3], Malformed> {
-    let numbers: Option<Vec<u16>> = text
-        .split('.')
-        .map(|part| {
-            let digits = (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-            digits.then(|| part.parse().ok())?
-        })
-        .collect();
-    let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
-    numbers.ok_or_else(|| Malformed(format!("version `{}`", text.escape_debug())))
+    version_of(text).ok_or_else(|| Malformed(format!("version `{}`", text.escape_debug())))
 }
 
 /// The list of an answer.

@@ -88,10 +88,8 @@ impl Judge {
 
     /// Puts what is remembered where tough looks for it; the newest root that is known.
     fn recall(&self, seen: &Path) -> Result<Vec<u8>, Error> {
-        let bytes = match std::fs::read(&self.memory) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(self.root.clone()),
-            Err(error) => return Err(at(&self.memory)(error)),
+        let Some(bytes) = base::file::read(&self.memory).map_err(at(&self.memory))? else {
+            return Ok(self.root.clone());
         };
         let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| {
             let file = self.memory.display();
@@ -121,7 +119,7 @@ impl Judge {
             memory.0.insert(name.to_owned(), value);
         }
         let json = serde_json::to_vec(&memory).map_err(|error| Error::Metadata(error.to_string()))?;
-        RealDisk.replace(&self.memory, &json).map_err(at(&self.memory))
+        base::file::replace(&self.memory, &json).map_err(at(&self.memory))
     }
 
     fn ours<'r>(

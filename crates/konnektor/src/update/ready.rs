@@ -4,8 +4,7 @@ use super::Offered;
 use crate::Inner;
 use card::CardKind;
 use serde::Serialize;
-use slots::{Disk, RealDisk};
-use std::path::Path;
+use slots::RealDisk;
 use std::sync::Arc;
 
 /// Kept free besides what the update itself needs, bytes.
@@ -36,23 +35,8 @@ fn check(name: &'static str, must: bool, good: bool, de: impl Into<String>, en: 
     }
 }
 
-/// Bytes of all files below a folder.
-fn size(folder: &Path) -> u64 {
-    let all = RealDisk.list(folder).unwrap_or_default();
-    all.iter()
-        .map(|(name, is_folder)| {
-            let path = folder.join(name);
-            match is_folder {
-                true => size(&path),
-                false => path.metadata().map_or(0, |about| about.len()),
-            }
-        })
-        .sum()
-}
-
 impl Inner {
-    /// Looks at everything that an update of this device hangs on.
-    /// The backup is written by who puts it in, not by who looks.
+    /// Looks at everything that an update of this device hangs on. The backup is written by who puts it in, not by who looks.
     pub async fn look_before_update(self: &Arc<Self>, offered: &Offered) -> Vec<Check> {
         vec![
             self.check_signature_in_time(offered),
@@ -79,14 +63,14 @@ impl Inner {
     /// Room for the release twice, a copy of the state, and a reserve.
     fn check_space(&self) -> Check {
         let settings = &self.config.update;
-        let release = size(&settings.folder.join("offered"));
+        let release = RealDisk.used(&self.offered_folder());
         let needed = 2 * release + 2 * self.store.size() + RESERVE;
         let slots = self
             .update
             .link
             .as_ref()
             .map_or(settings.folder.as_path(), |(_, slots)| slots);
-        let free = rustix::fs::statvfs(slots).map(|disk| disk.f_bavail * disk.f_frsize);
+        let free = RealDisk.free(slots);
         let (free, needed_mib) = (free.unwrap_or_default(), needed >> 20);
         let free_mib = free >> 20;
         check(
@@ -204,7 +188,7 @@ impl Inner {
             self.store
                 .put_secret("update/backup", passphrase.as_bytes())
                 .map_err(|error| error.to_string())?;
-            RealDisk.replace(&path, &json).map_err(|error| error.to_string())
+            base::file::replace(&path, &json).map_err(|error| error.to_string())
         };
         match made.await {
             Ok(()) => check(
