@@ -13,7 +13,7 @@ use crate::password;
 use crate::protocol::{Level, Log};
 use crate::state::Function;
 use crate::terminals::Correlation;
-use crate::users::{ACTOR, Entry, UserRole, Who};
+use crate::users::{ACTOR, Entry, UserRole, Who, is_below};
 use crate::{Failure, Inner, Konnektor, VERSION};
 use axum::extract::rejection::{
     BytesRejection, JsonRejection, PathRejection, QueryRejection, StringRejection,
@@ -194,7 +194,7 @@ async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Ne
     };
     let path = request.uri().path();
     // who came in with a code sets password and second factor before anything else
-    let first = who.must.is_empty() || path.starts_with("/api/v1/me") || path == "/api/v1/logout";
+    let first = who.must.is_empty() || is_below(path, "/api/v1/me") || path == "/api/v1/logout";
     if !first || !who.role.may(request.method(), path) {
         let what = match first {
             true => "this user's role does not allow it",
@@ -894,7 +894,7 @@ async fn permit(State(admin): State<Admin>, request: Request, next: Next) -> Res
         || path == "/api/v1/factory-reset"
         || ["/api/v1/update", "/api/v1/me", "/api/v1/logout"]
             .iter()
-            .any(|begin| path.starts_with(begin));
+            .any(|begin| is_below(path, begin));
     if !always && let Err(failure) = admin.inner.state.permit(Function::Management) {
         return failure.into_response();
     }

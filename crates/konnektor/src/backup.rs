@@ -537,7 +537,6 @@ impl Inner {
             "smb-unlock",
             "vsdm",
             "condition",
-            "update",
         ]
         .into_iter()
         .map(Change::ForgetKind)
@@ -558,6 +557,7 @@ impl Inner {
         self.replace_terminals(records.collect(), || {
             self.store.apply(&changes)?;
             self.forget_users(first.as_ref().map(|text| text.trim_end()))?;
+            self.forget_offer()?;
             self.subscriptions.clear();
             self.adopt_model(self.config.model.clone());
             self.reload_legacy()

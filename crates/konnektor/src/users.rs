@@ -26,6 +26,12 @@ const USERS: usize = 100;
 /// Digits of a second factor, and how long each counts.
 const STEP: i64 = 30;
 
+/// Is it this path, or one below it?
+pub(crate) fn is_below(path: &str, begin: &str) -> bool {
+    let rest = path.strip_prefix(begin);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,9 +50,9 @@ impl UserRole {
     /// May a user with this role do that?
     pub fn may(self, method: &Method, path: &str) -> bool {
         let path = path.strip_prefix("/api/v1").unwrap_or(path);
-        let own = path.starts_with("/me") || path == "/logout";
+        let is = |begin: &str| is_below(path, begin);
+        let own = is("/me") || path == "/logout";
         let reads = *method == Method::GET;
-        let is = |begin: &str| path == begin || path.starts_with(&format!("{begin}/"));
         let import = is("/backup") && *method == Method::PUT;
         match self {
             _ if own => true,
@@ -647,6 +653,8 @@ mod tests {
         }
         // a path that only begins alike is another one
         assert!(may(UserRole::Local, Method::GET, "/usersettings"));
+        assert!(!may(UserRole::Reader, Method::POST, "/menu"));
+        assert!(!UserRole::Reader.may(&Method::POST, "/metrics"));
     }
 
     #[test]

@@ -152,6 +152,8 @@ impl Inner {
         let settings = self.update_settings().ksr.clone();
         let settings =
             settings.ok_or_else(|| Failure::new(Code::NOT_PERMITTED, "update.ksr is not configured"))?;
+        // two of them would write into one file
+        let _one = self.update.asking.lock().await;
         let looked = self.list_updates(&settings).await;
         let list = match looked {
             Ok(list) => list,
@@ -227,6 +229,7 @@ impl Inner {
         std::fs::create_dir_all(folder).map_err(|error| failed(&error.to_string()))?;
         // broken off, it goes on where it was (TIP1-A_7220)
         let path: PathBuf = folder.join(format!("{}.part", entry.id));
+        let resumed = path.exists();
         let url = format!("{}{}", settings.firmware, file.name);
         tls_service::download(self, &url, &Purpose::CONFIGURATION, &path, file.size)
             .await
@@ -236,8 +239,9 @@ impl Inner {
         let offered = match taken {
             Ok(offered) => offered,
             Err(failure) => {
-                // a wrong clock or a full disk is no fault of the package's
-                if failure.code() != Code::NOT_PERMITTED && failure.code() != Code::INTERNAL {
+                // a wrong clock, a full disk or the beginning of an older package is no fault of this one's
+                let own = failure.code() != Code::NOT_PERMITTED && failure.code() != Code::INTERNAL;
+                if own && !resumed {
                     self.store.put(STORE, "ksr-refused", entry)?;
                 }
                 return Err(failure);

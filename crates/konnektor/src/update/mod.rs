@@ -130,6 +130,8 @@ pub(crate) struct Update {
     link: Option<(Link, PathBuf)>,
     /// One thing at a time.
     busy: tokio::sync::Mutex<()>,
+    /// The configuration service is being asked.
+    asking: tokio::sync::Mutex<()>,
     /// Seconds of the clock's counter when a practice system called last.
     called: AtomicU64,
 }
@@ -142,6 +144,7 @@ impl Update {
         Self {
             link,
             busy: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             called: AtomicU64::default(),
         }
     }
@@ -298,7 +301,7 @@ impl Inner {
         self.forget_offer()
     }
 
-    fn forget_offer(&self) -> Result<(), Failure> {
+    pub(crate) fn forget_offer(&self) -> Result<(), Failure> {
         self.store.delete(STORE, "offered")?;
         RealDisk
             .remove_tree(&self.offered_folder())
@@ -450,6 +453,7 @@ impl Inner {
 
     /// Shows the supervisor that this release lives and works, and does what is due, for ever.
     pub(crate) async fn keep_supervised(self: Arc<Self>) {
+        self.sweep();
         let Some((link, _)) = self.update.link.clone() else {
             return;
         };
@@ -461,7 +465,6 @@ impl Inner {
         if self.update_settings().rescue {
             return self.keep_rescuing(&say).await;
         }
-        self.sweep();
         match self.examine().await {
             Ok(()) => say(&Note::Ready),
             Err(reason) => {
