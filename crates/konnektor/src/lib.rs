@@ -6,7 +6,9 @@
 //! conditions ([`state`]). Time: [`lifetime`] extends the own certificates (TUC_KON_410, TUC_KON_411), by the rules of
 //! crate `identity`, and tells of everything that ends; `time` says whether the clock can be believed. [`vpn`] keeps the tunnel into
 //! the TI and [`net`] makes the machine the practice's router, both by crate `network`, with the networks beside the TI (`legacy`); [`ldap`] lets the directory be read; [`doctor`]
-//! walks the whole chain and says whose it is to mend what is broken.
+//! walks the whole chain and says whose it is to mend what is broken. [`update`] judges releases, hands them to the supervisor (crate
+//! `slots`) and shows it that the one that runs works; [`users`] says who administers, by [`admin`] alone, which pages use, too;
+//! [`clients`] issues certificates to practice systems.
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.
 
@@ -145,8 +147,8 @@ pub struct Inner {
 
 impl Konnektor {
     /// Starts the instance that a configuration file describes, for administration only: nothing else could be booted. A state that
-    /// cannot be opened stays as it is; then one beside it is used, and a code for coming in is given back.
-    pub fn rescue(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, Option<String>), Failure> {
+    /// cannot be opened stays as it is; then one beside it is used, with a code for coming in in the file that is given back.
+    pub fn rescue(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, Option<std::path::PathBuf>), Failure> {
         let (mut config, identities) = Self::read(path)?;
         config.update.rescue = true;
         config.online = false;
@@ -155,9 +157,14 @@ impl Konnektor {
             Ok(store) => Ok((Self::start(config, identities, store, clock)?, None)),
             Err(error) => {
                 tracing::error!(%error, "the state cannot be opened");
-                let store = Store::open(&config.store.with_extension("rescue"))?;
-                let code = users::invite_first(&store)?;
-                Ok((Self::start(config, identities, store, clock)?, Some(code)))
+                let folder = config.store.with_extension("rescue");
+                let store = Store::open(&folder)?;
+                let (code, file) = (users::invite_first(&store)?, folder.join("first-login"));
+                // a log is no place for it
+                base::file::replace(&file, code.as_bytes()).map_err(|error| {
+                    Failure::new(base::Code::INTERNAL, format!("{}: {error}", file.display()))
+                })?;
+                Ok((Self::start(config, identities, store, clock)?, Some(file)))
             }
         }
     }

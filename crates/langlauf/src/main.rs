@@ -624,10 +624,11 @@ async fn run_rescue(config: &Path) -> Result<()> {
         Konnektor::rescue(config, SystemClock::new()).map_err(|f| anyhow::anyhow!(f.detail()))?;
     let (_, administration) = konnektor.addresses();
     println!("rescue: only administration, https://{administration}");
-    if let Some(code) = code {
+    if let Some(file) = code {
         println!(
-            "the state cannot be opened; come in once as {} with {code}",
-            konnektor::users::FIRST
+            "the state cannot be opened; come in once as {} with the code in {}",
+            konnektor::users::FIRST,
+            file.display()
         );
     }
     let administrators = bind(administration).await?;
