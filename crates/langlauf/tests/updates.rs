@@ -28,6 +28,16 @@ const PRODUCT: &str = "langlauf-test";
 const READY: u32 = 10;
 const TRIAL: u32 = 15;
 
+/// A world below this folder, with these settings of the Konnektor.
+fn options(folder: &Path, settings: &str) -> Options {
+    Options {
+        fixed_ports: false,
+        rsa: false,
+        settings: settings.parse().unwrap(),
+        ..Options::demo(folder.join("world"))
+    }
+}
+
 /// Who signs releases.
 struct Vendor {
     folder: PathBuf,
@@ -121,12 +131,7 @@ impl Device {
             "smb_unlock = true\n[log]\nperformance = true\n[update]\nroot = \"{}\"\nproduct = \"{PRODUCT}\"\nautomatic = false",
             vendor.folder.join("root.json").display()
         );
-        let options = Options {
-            fixed_ports: false,
-            rsa: false,
-            settings: settings.parse().unwrap(),
-            ..Options::demo(folder.path().join("world"))
-        };
+        let options = options(folder.path(), &settings);
         let mut world = World::start(&options, clock.clone()).await.unwrap();
         Walk::new(&world, &*clock, true, &|_| ()).run().await.unwrap();
         let inner = world.konnektor().unwrap().inner();
@@ -567,12 +572,7 @@ async fn a_release_whose_tls_is_broken_says_so() {
     std::fs::create_dir(&slots).unwrap();
     let socket = slots::Socket::bind(&slots.join("notify")).unwrap();
     let settings = format!("[update]\nslots = \"{}\"", slots.display());
-    let options = Options {
-        fixed_ports: false,
-        rsa: false,
-        settings: settings.parse().unwrap(),
-        ..Options::demo(folder.path().join("world"))
-    };
+    let options = options(folder.path(), &settings);
     let mut world = World::start(&options, clock.clone()).await.unwrap();
     let heard = |seconds: u64| {
         let began = clock.elapsed();
@@ -631,12 +631,7 @@ async fn the_configuration_service_brings_one() {
         "[update]\nroot = \"{}\"\nproduct = \"{PRODUCT}\"",
         vendor.folder.join("root.json").display()
     );
-    let options = Options {
-        fixed_ports: false,
-        rsa: false,
-        settings: settings.parse().unwrap(),
-        ..Options::demo(folder.path().join("world"))
-    };
+    let options = options(folder.path(), &settings);
     let world = World::start(&options, clock.clone()).await.unwrap();
     let inner = world.konnektor().unwrap().inner();
     let trusted = async || inner.trust().is_some();

@@ -114,7 +114,7 @@ struct Run {
     /// Free disk, and the size of the state, when it was started.
     free: u64,
     used: u64,
-    /// It was asked to end: when, and until when it may take its time. After that it is killed.
+    /// It was asked to end, and may take its time until then. After that it is killed.
     ending: Option<Duration>,
     killed: bool,
 }

@@ -7,7 +7,7 @@
 //! * [`services`]: all that and OCSP over HTTP; responders that are slow, overloaded or lie.
 //! * [`tsp`]: the TSP behind the gSMC-K with its download point; good packages and bad ones.
 //! * [`registrar`]: the VPN access service's registration server with its daily checks.
-//! * [`configuration`]: the configuration service with the list of networks beside the TI.
+//! * [`configuration`]: the configuration service: updates with their packages, and the list of networks beside the TI.
 //! * [`vsdm`]: Intermediär, update flags and the services that change an eGK over a true secure channel.
 //!
 //! Everything is generated; nothing here is ever shipped or trusted outside.

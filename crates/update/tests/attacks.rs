@@ -160,6 +160,17 @@ fn forge(bundle: &Path, change: impl Fn(&Path)) -> PathBuf {
     out
 }
 
+/// Changes the bytes of the artefact in a bundle.
+fn spoil(bundle: &Path, change: impl Fn(&mut Vec<u8>)) -> PathBuf {
+    forge(bundle, |folder| {
+        let mut files = std::fs::read_dir(folder.join("targets")).unwrap();
+        let file = files.next().unwrap().unwrap().path();
+        let mut bytes = std::fs::read(&file).unwrap();
+        change(&mut bytes);
+        std::fs::write(&file, bytes).unwrap();
+    })
+}
+
 const ONE: Version = Version(1, 0, 0);
 const TWO: Version = Version(2, 0, 0);
 
@@ -208,17 +219,7 @@ async fn arbitrary_installation_by_a_stranger() {
 async fn arbitrary_installation_by_other_bytes() {
     let vendor = Vendor::new();
     let bundle = vendor.release(PRODUCT, ONE, start());
-    let forged = forge(&bundle, |folder| {
-        let file = std::fs::read_dir(folder.join("targets"))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path();
-        let mut bytes = std::fs::read(&file).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        std::fs::write(&file, bytes).unwrap();
-    });
+    let forged = spoil(&bundle, |bytes| *bytes.last_mut().unwrap() ^= 1);
     let refused = vendor.device().take(&forged, start()).await;
     assert!(matches!(refused, Err(Error::Release(_))), "{refused:?}");
 }
@@ -232,17 +233,7 @@ async fn endless_data() {
     });
     let refused = vendor.device().take(&forged, start()).await;
     assert!(matches!(refused, Err(Error::Metadata(_))), "{refused:?}");
-    let forged = forge(&bundle, |folder| {
-        let file = std::fs::read_dir(folder.join("targets"))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path();
-        let mut bytes = std::fs::read(&file).unwrap();
-        bytes.extend(vec![0; 1 << 20]);
-        std::fs::write(&file, bytes).unwrap();
-    });
+    let forged = spoil(&bundle, |bytes| bytes.extend(vec![0; 1 << 20]));
     let refused = vendor.device().take(&forged, start()).await;
     assert!(matches!(refused, Err(Error::Release(_))), "{refused:?}");
 }

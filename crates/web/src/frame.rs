@@ -18,7 +18,7 @@ pub struct Frame {
     pub user: String,
     /// His role.
     pub role: String,
-    /// Name of the device.
+    /// Version of these pages: the addresses of their files carry it.
     pub version: String,
 }
 
