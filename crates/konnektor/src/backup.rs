@@ -537,6 +537,8 @@ impl Inner {
             "smb-unlock",
             "vsdm",
             "condition",
+            crate::runbooks::BOOKS,
+            crate::runbooks::RUNS,
         ]
         .into_iter()
         .map(Change::ForgetKind)

@@ -8,7 +8,7 @@
 //! the TI and [`net`] makes the machine the practice's router, both by crate `network`, with the networks beside the TI (`legacy`); [`ldap`] lets the directory be read; [`doctor`]
 //! walks the whole chain and says whose it is to mend what is broken. [`update`] judges releases, hands them to the supervisor (crate
 //! `slots`) and shows it that the one that runs works; [`users`] says who administers, by [`admin`] alone, which pages use, too;
-//! [`clients`] issues certificates to practice systems.
+//! [`clients`] issues certificates to practice systems; `runbooks` keeps check lists and the walks through them.
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.
 
@@ -34,6 +34,7 @@ pub mod model;
 pub mod net;
 pub mod password;
 pub mod protocol;
+mod runbooks;
 pub mod server;
 mod service;
 pub mod state;
@@ -132,6 +133,8 @@ pub struct Inner {
     adopting: tokio::sync::Mutex<()>,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
+    /// Held while a step of a runbook is done.
+    pub(crate) walking: tokio::sync::Mutex<()>,
     pub(crate) net: Option<Arc<net::Net>>,
     /// What the clock showed when it was believed last, Unix seconds, and when that was.
     last_believed: Mutex<Option<(i64, std::time::Duration)>>,
@@ -276,6 +279,7 @@ impl Konnektor {
             stopped: AtomicBool::default(),
             adopting: tokio::sync::Mutex::default(),
             unlocking: tokio::sync::Mutex::default(),
+            walking: tokio::sync::Mutex::default(),
             net,
             last_believed: Mutex::default(),
             vpn: Mutex::default(),

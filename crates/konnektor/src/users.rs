@@ -57,6 +57,8 @@ impl UserRole {
         match self {
             _ if own => true,
             UserRole::Super => true,
+            // whose runbooks are offered decides who answers for them; walking is everybody's who may do what a step does
+            UserRole::Local | UserRole::Remote if is("/runbooks") => reads,
             UserRole::Local => !(is("/users") || is("/factory-reset") || import),
             UserRole::Remote => {
                 let barred = [

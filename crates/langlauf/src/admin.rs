@@ -158,8 +158,8 @@ pub enum AdminAction {
     FetchPackage,
     /// `register`, `probe` or `activate` a generation of certificates.
     Generation {
-        /// Its number.
-        generation: u32,
+        /// Its number, or `newest`.
+        generation: String,
         /// What.
         action: String,
     },
@@ -396,7 +396,7 @@ impl AdminAction {
 }
 
 /// Calls the Konnektor at `address` with the administrator's certificate of the demo in `folder`.
-async fn call(
+pub async fn call(
     folder: &Path,
     address: SocketAddr,
     (method, path, body): (String, String, Vec<u8>),

@@ -3,6 +3,7 @@
 mod admin;
 mod init;
 mod release;
+mod walk;
 
 use admin::AdminAction;
 use anyhow::{Context, Result};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use terminal::simulator::Fault;
 use terminal::simulator::page::Action;
+use walk::RunbookAction;
 
 /// Langlauf: an open TI-Konnektor with the whole test TI around it. Not approved by gematik or BSI.
 #[derive(Parser)]
@@ -185,6 +187,17 @@ enum Role {
         address: SocketAddr,
         #[command(subcommand)]
         action: AdminAction,
+    },
+    /// Check lists, walked step by step: what the device looks at, what a person confirms, the way back, a signed record.
+    Runbook {
+        /// Folder of the demo, for certificate and CA.
+        #[arg(long, default_value = "demo")]
+        folder: PathBuf,
+        /// Address of the administration.
+        #[arg(long, default_value = "127.0.0.1:8500")]
+        address: SocketAddr,
+        #[command(subcommand)]
+        action: RunbookAction,
     },
 }
 
@@ -528,6 +541,11 @@ async fn main() -> Result<()> {
             address,
             action,
         } => admin::run(&folder, address, action).await,
+        Role::Runbook {
+            folder,
+            address,
+            action,
+        } => walk::run(&folder, address, action).await,
     }
 }
 

@@ -161,6 +161,11 @@ impl Visitor {
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
+    /// Reads a file.
+    pub async fn download(&self, path: &str) -> Result<Vec<u8>, Problem> {
+        self.request(Method::GET, path, None, Body::empty()).await
+    }
+
     /// Does something; gives back what the answer says.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value, Problem> {
         let body = Body::from(body.to_string());

@@ -30,12 +30,13 @@ pub struct Way {
     pub name: &'static str,
 }
 
-const WAYS: [(&str, &str, &str); 9] = [
+const WAYS: [(&str, &str, &str); 10] = [
     ("/", "Übersicht", "Overview"),
     ("/setup", "Einrichten", "Set-up"),
     ("/calendar", "Kalender", "Calendar"),
     ("/lifetime", "Laufzeit", "Lifetime"),
     ("/updates", "Updates", "Updates"),
+    ("/runbooks", "Prüflisten", "Runbooks"),
     ("/network", "Diagnose", "Diagnosis"),
     ("/logs", "Protokolle", "Logs"),
     ("/backup", "Sicherung", "Backup"),

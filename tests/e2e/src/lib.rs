@@ -238,6 +238,11 @@ impl Station {
         })
     }
 
+    /// SHA-256 of its certificate, as printed on its gSMC-KT.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(crypto::sha256(self.identity.smkt.chain.first()))
+    }
+
     /// Says where it is.
     pub async fn announce(&self, to: SocketAddr) -> Result<()> {
         let own = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.address.port());

@@ -220,6 +220,25 @@ def pyhanko_verify(document, anchor, *ocsp):
             print(status.coverage.name, signature.sig_object.get("/Reason", "-"))
 
 
+def pyhanko_device(document, anchors):
+    """A signature by a device: its certificate is one for authentication, under one of several CAs."""
+    from asn1crypto import pem
+    from asn1crypto.x509 import Certificate
+    from pyhanko.pdf_utils.reader import PdfFileReader
+    from pyhanko.sign.validation import validate_pdf_signature
+    from pyhanko.sign.validation.settings import KeyUsageConstraints
+    from pyhanko_certvalidator import ValidationContext
+
+    roots = [Certificate.load(der) for _, _, der in pem.unarmor(bytes_of(anchors), multiple=True)]
+    context = ValidationContext(trust_roots=roots, allow_fetching=False, revocation_mode="soft-fail")
+    usage = KeyUsageConstraints(key_usage={"digital_signature"})
+    with open(document, "rb") as file:
+        (signature,) = PdfFileReader(file, strict=True).embedded_signatures
+        status = validate_pdf_signature(signature, context, key_usage_settings=usage)
+        assert status.bottom_line and status.intact and status.valid and status.trusted, status.summary()
+        print(status.coverage.name, signature.sig_object.get("/Reason", "-"))
+
+
 def pyhanko_sign(document, output, key, cert, anchor):
     from pyhanko.keys import load_cert_from_pemder, load_private_key_from_pemder
     from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter

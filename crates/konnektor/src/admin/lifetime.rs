@@ -55,8 +55,14 @@ async fn fetch(State(admin): State<Admin>) -> Result<Json<serde_json::Value>, Fa
 
 async fn generation(
     State(admin): State<Admin>,
-    Path((generation, action)): Path<(u32, String)>,
+    Path((generation, action)): Path<(String, String)>,
 ) -> Result<Json<serde_json::Value>, Failure> {
+    let generation = match generation.as_str() {
+        "newest" => admin.inner.newest_generation(),
+        number => number
+            .parse()
+            .map_err(|_| Failure::new(Code::SYNTAX, "the number of a generation or newest expected"))?,
+    };
     let order = match action.as_str() {
         "register" => ByHand::Register(generation),
         "probe" => ByHand::Probe(generation),

@@ -281,6 +281,11 @@ impl Inner {
         self.lifetime.busy.try_lock().is_err()
     }
 
+    /// Number of the generation that came last.
+    pub(crate) fn newest_generation(&self) -> u32 {
+        self.with_book(|book| book.newest().map(|one| one.number).unwrap_or_default())
+    }
+
     /// The device's key of this kind.
     pub(crate) fn own_key(&self, kind: Kind) -> Option<crypto::SoftKey> {
         self.lifetime.keys.get(&kind).map(|own| own.key.clone())

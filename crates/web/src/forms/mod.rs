@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 pub mod account;
 pub mod backup;
 pub mod lifetime;
+pub mod runbooks;
 pub mod setup;
 pub mod updates;
 pub mod users;

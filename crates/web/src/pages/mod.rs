@@ -7,6 +7,7 @@ pub mod home;
 pub mod lifetime;
 pub mod logs;
 pub mod network;
+pub mod runbooks;
 pub mod setup;
 pub mod updates;
 pub mod users;

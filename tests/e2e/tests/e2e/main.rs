@@ -27,6 +27,7 @@ mod many_terminals;
 mod pages;
 mod pcsc_readers;
 mod remote_pin;
+mod runbooks;
 mod smb_opens_by_itself;
 mod soak;
 mod terminal_page;

@@ -13,12 +13,13 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "ein langes Passwort";
 /// All pages of somebody who has come in.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "/",
     "/setup",
     "/calendar",
     "/lifetime",
     "/updates",
+    "/runbooks",
     "/network",
     "/logs",
     "/backup",
@@ -229,6 +230,38 @@ impl Person<'_> {
         assert_eq!(access.len(), 2, "{access:?}");
     }
 
+    /// A check list is begun and walked with the keyboard alone: confirmed, looked at, left out.
+    async fn walk(&self) {
+        self.open("/runbooks").await;
+        let fields = "section[aria-labelledby=b-recovery] form ";
+        let smcb = langlauf::world::SMC_B;
+        self.type_into(&format!("{fields}input[name=smcb]"), smcb).await;
+        self.press(&format!("{fields}button")).await;
+        self.sees("Bündel packen").await;
+        self.judge("run").await;
+        let confirm = "form[action$='/walk'] input[name=confirmed]";
+        self.tab_to(confirm).await;
+        self.keys(" ").await;
+        self.press("form[action$='/walk'] button").await;
+        self.sees("erledigt").await;
+        self.type_into("form[action$='/skip'] input[name=note]", "Uhr war gestellt")
+            .await;
+        self.press("form[action$='/skip'] button").await;
+        self.sees("ausgelassen").await;
+        // the device looks: the card is in
+        self.press("form[action$='/walk'] button").await;
+        self.sees(&format!("SMC-B {smcb} steckt")).await;
+        self.judge("run on the way").await;
+        if let Some(folder) = std::env::var_os("LANGLAUF_PICTURES") {
+            let png = self.browser.screenshot().await.unwrap();
+            std::fs::write(Path::new(&folder).join("run.png"), png).unwrap();
+        }
+        self.browser.set_window_size(360, 740).await.unwrap();
+        self.judge("run 360").await;
+        self.browser.set_window_size(1100, 900).await.unwrap();
+        self.find("a[href$='/record']").await;
+    }
+
     /// Somebody is invited who only looks; what he may not do is not there, and not possible either.
     async fn invite(&self) -> String {
         self.open("/users").await;
@@ -252,6 +285,7 @@ impl Person<'_> {
         self.set_up().await;
         let pictures = std::env::var_os("LANGLAUF_PICTURES").map(PathBuf::from);
         self.browser.set_window_size(1100, 900).await.unwrap();
+        self.walk().await;
         self.every_page("de", pictures.as_deref()).await;
         self.browser.set_window_size(360, 740).await.unwrap();
         self.every_page("de 360", None).await;
