@@ -28,8 +28,6 @@ use axum::{Json, Router};
 use base::id::{CtId, Iccsn, Mac};
 use base::{Code, Timestamp};
 use crypto::tls::{ClientCertificate, PeerVerifier};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,9 +37,12 @@ use terminal::Product;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 use zeroize::Zeroizing;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For the next request on a connection.
+const IDLE: Duration = Duration::from_secs(60);
 /// Most connections of administrators.
 const CONNECTIONS: usize = 64;
 /// Most log entries at once.
@@ -108,12 +109,16 @@ impl Konnektor {
                     true => router.layer(axum::Extension(ByCertificate)),
                     false => router,
                 };
+                let answer = move |request: http::Request<hyper::body::Incoming>| {
+                    let answering = router.clone().oneshot(request);
+                    async move {
+                        let Ok(response) = answering.await;
+                        response
+                    }
+                };
+                let (_stay, closing) = tokio::sync::watch::channel(false);
                 // a broken connection is the caller's to notice
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-                    .await;
+                let _ = crate::server::serve_http(&*clock, stream, answer, closing, IDLE).await;
             });
         }
     }

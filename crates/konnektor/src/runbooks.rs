@@ -103,6 +103,8 @@ impl Inner {
 
     /// Forgets one's own; one of the first set with its name is there again.
     pub(crate) fn forget_runbook(&self, name: &str) -> Result<(), Failure> {
+        let known: Option<String> = self.store.get(BOOKS, name)?;
+        known.ok_or_else(|| Failure::new(Code::SYNTAX, "no runbook of your own has this name"))?;
         Ok(self.store.delete(BOOKS, name)?)
     }
 
@@ -169,6 +171,7 @@ impl Inner {
 
     /// Forgets a run.
     pub(crate) fn forget_run(&self, id: &str) -> Result<(), Failure> {
+        self.run(id)?;
         Ok(self.store.delete(RUNS, id)?)
     }
 

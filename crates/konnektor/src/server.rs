@@ -15,13 +15,16 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// For the TLS handshake and for the head of a request: who is slower keeps nothing open.
+/// For the TLS handshake, and for a goodbye: who is slower keeps nothing open.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For the next request on a connection, and for its head. Programs keep connections for about as long.
+const IDLE: Duration = Duration::from_secs(60);
 /// For the body of a request.
 const BODY: Duration = Duration::from_secs(60);
 /// How much of a too long request is read before the connection is given up.
@@ -141,23 +144,49 @@ async fn connection(inner: &Arc<Inner>, stream: TcpStream) -> std::io::Result<()
         user: None,
     };
     let peer = Arc::new(peer);
-    let service = hyper::service::service_fn(move |request| {
-        let (inner, peer) = (inner.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(answer(&inner, &peer, request).await) }
-    });
-    let mut closing = inner.closing.subscribe();
-    let serving = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
-    let done = tokio::select! {
-        done = serving.as_mut() => done,
-        () = told(&mut closing) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
+    let (this, closing) = (inner.clone(), inner.closing.subscribe());
+    let service = move |request| {
+        let (inner, peer) = (this.clone(), peer.clone());
+        async move { answer(&inner, &peer, request).await }
     };
+    serve_http(&*inner.clock, stream, service, closing, IDLE).await
+}
+
+/// HTTP over one connection until its end: the client's, after a time without a request, or when nobody is served any more. Each of
+/// them is said to the client: programs that keep a connection for the next call must see that it is over, not find it broken
+/// with that call on its way.
+pub(crate) async fn serve_http<B, F>(
+    clock: &dyn Clock,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl Fn(HttpRequest<Incoming>) -> F + Unpin,
+    mut closing: tokio::sync::watch::Receiver<bool>,
+    idle: Duration,
+) -> std::io::Result<()>
+where
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Future<Output = Response<B>> + Send,
+{
+    let service = hyper::service::service_fn(move |request| {
+        let answering = answer(request);
+        Box::pin(async move { Ok::<_, Infallible>(answering.await) })
+    });
+    let mut http = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .serve_connection(TokioIo::new(stream), service);
+    let (mut is_told, mut told) = (false, std::pin::pin!(told(&mut closing)));
+    let done = std::future::poll_fn(|context| {
+        if !is_told && told.as_mut().poll(context).is_ready() {
+            is_told = true;
+            std::pin::Pin::new(&mut http).graceful_shutdown();
+        }
+        http.poll_without_shutdown(context)
+    })
+    .await;
+    let mut stream = http.into_parts().io.into_inner();
+    // who has gone does not hear it
+    let _ = clock.timeout(PATIENCE, stream.shutdown()).await;
     done.map_err(std::io::Error::other)
 }
 
@@ -349,4 +378,81 @@ fn carries_documents(begin: &[u8]) -> bool {
     WITH_DOCUMENTS
         .iter()
         .any(|name| head.windows(name.len()).any(|window| window == *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll};
+    use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf};
+
+    /// A line on which a goodbye can be told from a break.
+    struct Line(DuplexStream, Arc<AtomicBool>);
+
+    impl AsyncRead for Line {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            out: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, out)
+        }
+    }
+
+    impl AsyncWrite for Line {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            self.1.store(true, Ordering::Release);
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    async fn serve(idle: Duration, close: bool) -> (bool, String) {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let goodbye = Arc::new(AtomicBool::new(false));
+        let line = Line(server, goodbye.clone());
+        let (tell, closing) = tokio::sync::watch::channel(false);
+        let answer = |_| async { reply(StatusCode::OK, "text/plain", "well".into()) };
+        let clock = base::SystemClock::new();
+        let serving = async { serve_http(&*clock, line, answer, closing, idle).await };
+        let asking = async {
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await
+                .unwrap();
+            let mut text = Vec::new();
+            while !text.ends_with(b"well") {
+                client.read_buf(&mut text).await.unwrap();
+            }
+            if close {
+                tell.send_replace(true);
+            }
+            client.read_to_end(&mut text).await.unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let (_, text) = tokio::join!(serving, asking);
+        (goodbye.load(Ordering::Acquire), text)
+    }
+
+    #[tokio::test]
+    async fn every_end_is_said() {
+        for (idle, close) in [(Duration::from_millis(50), false), (IDLE, true)] {
+            let (goodbye, text) = serve(idle, close).await;
+            assert!(goodbye, "idle {idle:?}, close {close}");
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        }
+    }
 }

@@ -284,12 +284,12 @@ fn is_name(text: &str, most: usize) -> bool {
 /// Only the administration, and not all of it.
 fn may_be_called(path: &str, names: &BTreeSet<&str>) -> Result<(), String> {
     let plain = path.split('?').next().unwrap_or_default();
-    let below = |begin: &&str| {
-        let rest = plain.strip_prefix(*begin);
+    let below = |begin: &str| {
+        let rest = plain.strip_prefix(begin);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let odd = plain.contains("..") || plain.contains("//") || plain.contains('%');
-    if !plain.starts_with("/api/v1/") || odd || BARRED.iter().any(|begin| below(&begin)) {
+    if !plain.starts_with("/api/v1/") || odd || BARRED.iter().any(|begin| below(begin)) {
         return Err(format!("{path} may not be called"));
     }
     known_names(path, names)

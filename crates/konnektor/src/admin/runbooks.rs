@@ -11,10 +11,11 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use base::Code;
 use http_body_util::{BodyExt, Limited};
-use runbook::{Entry, Event, Finding, Order, Run, Runbook, Standing, Step};
+use runbook::{Event, Finding, Order, Run, Runbook, Standing, Step};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt;
@@ -169,7 +170,7 @@ fn view(run: &Run) -> Result<Value, Failure> {
 }
 
 /// An entry of the log as people look at it; [`log`] has all of it.
-fn line(entry: &Entry) -> Value {
+fn line(entry: &runbook::Entry) -> Value {
     let (what, findings, good, text) = match &entry.event {
         Event::Began => ("began", Vec::new(), true, String::new()),
         Event::Held { findings } => ("held", findings.iter().collect(), false, String::new()),
@@ -258,9 +259,8 @@ impl Walker {
         let paths = checks.iter().map(|check| &check.get);
         for path in paths.chain(keeps.iter().map(|keep| &keep.get)) {
             let path = run.path(path);
-            if !answers.contains_key(&path) {
-                let answer = self.call(Method::GET, &path, &Value::Null).await;
-                answers.insert(path, answer);
+            if let Entry::Vacant(place) = answers.entry(path.clone()) {
+                place.insert(self.call(Method::GET, &path, &Value::Null).await);
             }
         }
         let none = Err(String::new());

@@ -98,8 +98,23 @@ impl Inner {
                     let in_use = match kind.role {
                         Role::AkAut => select::clients(book, kind.algorithm, now)
                             .is_some_and(|choice| choice.generation == one.number),
-                        Role::SakAut => active || book.terminals.values().any(|number| *number == one.number),
-                        Role::NkVpn => active,
+                        Role::SakAut => {
+                            // a newer one that is valid stands ready for the next connection
+                            let newer = book.generations.iter().any(|other| {
+                                let held = other.certificates.get(kind);
+                                other.number > one.number
+                                    && book.is_usable(other.number)
+                                    && held.is_some_and(|held| held.is_valid(now))
+                            });
+                            let taken = book.terminals.values().any(|number| *number == one.number);
+                            (active || taken) && (held.is_valid(now) || !newer)
+                        }
+                        // after a way back another one serves than the one that was active and has ended
+                        Role::NkVpn => {
+                            let valid = select::tunnel(book, now);
+                            let first = valid.iter().find(|choice| choice.kind == *kind);
+                            first.map_or(active, |choice| choice.generation == one.number)
+                        }
                     };
                     entries.push(Entry {
                         subject: match kind.role {

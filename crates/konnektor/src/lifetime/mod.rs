@@ -565,13 +565,15 @@ impl Inner {
 
     async fn do_by_hand(self: &Arc<Self>, action: ByHand) -> Result<(), Failure> {
         match action {
-            ByHand::Import(bytes) => {
-                self.take_in(&bytes, Source::Import, Actor::Administrator)?;
-                let newest = self.with_book(|book| book.newest().map(|one| one.number));
-                self.verify_generation(newest.unwrap_or_default(), Actor::Administrator, false)
-                    .await
+            ByHand::Import(_) | ByHand::Fetch => {
+                match action {
+                    ByHand::Import(bytes) => self.take_in(&bytes, Source::Import, Actor::Administrator)?,
+                    _ => self.fetch_package(Actor::Administrator).await?,
+                };
+                // who asks wants to know what came, also where nothing goes on by itself
+                let newest = self.newest_generation();
+                self.verify_generation(newest, Actor::Administrator, false).await
             }
-            ByHand::Fetch => self.fetch_package(Actor::Administrator).await.map(|_| ()),
             ByHand::Register(generation) => {
                 for family in self.with_book(Book::families) {
                     self.register(generation, family, Actor::Administrator).await?;

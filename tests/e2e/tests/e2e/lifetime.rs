@@ -2,6 +2,7 @@
 //! year off.
 
 use crate::an_unchanged_practice_system::{practice_with, run as zeep};
+use crate::runbooks::Rest;
 use base::{Clock, VirtualClock};
 use e2e::documents::{Item, Office, outcomes};
 use e2e::{logged, read_vsd};
@@ -104,7 +105,7 @@ impl Life {
 
     fn stage(&self, generation: u32) -> Option<Stage> {
         let view = self.inner().lifetime_view();
-        let families = &view["generations"][generation as usize]["families"];
+        let families = &view["generations"].get(generation as usize)?["families"];
         let family = families.as_array()?.iter().find(|one| one["family"] == "ecc")?;
         serde_json::from_value(family["stage"].clone()).ok()
     }
@@ -481,7 +482,7 @@ fn judged_by_others(life: &Life) {
 /// look why, it is put aside, and the next package, which lasts no longer, takes its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn revoked_before_it_was_used() {
-    let life = begin("smb_unlock = true\n[lifetime]\nautomatic = false").await;
+    let life = begin("smb_unlock = true").await;
     let inner = life.inner();
     let smb = langlauf::world::SMC_B.parse().unwrap();
     inner
@@ -641,6 +642,14 @@ async fn back_after_a_year_on_the_shelf() {
     inner.recover(None, confirmed).await.unwrap();
     life.until("expired", |life| life.is_set(&Condition::NkCertificateExpired))
         .await;
+    // by the check list: what is missing is seen, and the way back itself is a person's
+    let rest = Rest::of(&life.world);
+    let smcb = serde_json::json!({ "smcb": langlauf::world::SMC_B });
+    let run = rest.begin("recovery", smcb).await;
+    for step in ["bundle", "clock", "card"] {
+        rest.done(&run, step).await;
+    }
+    assert_eq!(rest.step(&run, "recover").await.0, "failed");
     // the PIN cannot be entered any more in the ordinary way
     let card = e2e::card(&life.world.practice, "SMC-B").await;
     assert!(card.is_err(), "GetCards is barred");
@@ -676,8 +685,59 @@ async fn back_after_a_year_on_the_shelf() {
     // practice systems see the new certificate, and read cards
     life.read(400).await;
     assert_eq!(inner.lifetime_view()["clients"]["P-256"], 1);
+    rest.done(&run, "recover").await;
+    // inside the TI there is a status service again
+    life.world.ledger.set_fault(None);
+    for step in ["ti", "work", "cause"] {
+        rest.done(&run, step).await;
+    }
     // once more: everything is passed over
     let again = inner.recover(Some(&bundle), with_pin).await.unwrap();
     assert!(again.iter().all(|step| step.good), "{again:?}");
     assert_eq!(life.world.registrar.entries().len(), 1);
+}
+
+/// The check list of the extension, walked by a person before the calendar gets there, and one step back.
+#[tokio::test(flavor = "multi_thread")]
+async fn extended_by_the_check_list() {
+    let life = begin("smb_unlock = true").await;
+    let smb = langlauf::world::SMC_B.parse().unwrap();
+    let stored = life.inner().store_smb_pin(&smb, "123456".to_owned().into()).await;
+    stored.unwrap();
+    life.to_evening(21);
+    life.read(21).await;
+    let rest = Rest::of(&life.world);
+    let run = rest.begin("lifetime-extension", serde_json::json!({})).await;
+    // nobody has renewed the revocation list in three weeks
+    assert_eq!(rest.step(&run, "before").await.0, "failed");
+    life.world.publisher.publish_crl().unwrap();
+    rest.call("POST", "trust/update", serde_json::Value::Null).await;
+    for step in ["before", "backup"] {
+        rest.done(&run, step).await;
+    }
+    // a package that nobody should get is none
+    life.world.tsp.set_fault(Some(PackageFault::ServerError));
+    assert_eq!(rest.step(&run, "fetch").await.0, "failed");
+    life.world.tsp.set_fault(None);
+    // none at all: nothing has changed
+    assert_eq!(rest.step(&run, "fetch").await.0, "failed");
+    assert_eq!(life.stage(1), None);
+    let now = life.clock.now();
+    life.world.reissue(&life.world.issuers(), now, 1000).unwrap();
+    for step in ["fetch", "register", "probe", "clients", "activate"] {
+        rest.done(&run, step).await;
+    }
+    assert_eq!(life.stage(1), Some(Stage::Active));
+    let note = serde_json::json!({ "note": "ein Praxissystem will noch nicht" });
+    rest.call("POST", &format!("runs/{run}/steps/activate/undo"), note)
+        .await;
+    assert_eq!(
+        (life.stage(0), life.stage(1)),
+        (Some(Stage::Active), Some(Stage::Superseded))
+    );
+    for step in ["activate", "work"] {
+        rest.done(&run, step).await;
+    }
+    assert_eq!(life.stage(1), Some(Stage::Active));
+    life.read(21).await;
 }

@@ -16,14 +16,14 @@ use tokio::process::Command;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The administration, as a program outside uses it.
-struct Rest {
+pub(crate) struct Rest {
     address: SocketAddr,
     login: String,
     authorities: Arc<Vec<asn1::X509>>,
 }
 
 impl Rest {
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         Self {
             address: world.addresses.admin,
             login: basic("admin", &world.admin_password),
@@ -61,25 +61,25 @@ impl Rest {
         }
     }
 
-    async fn call(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Value {
         let answer = self.try_it(method, path, body).await;
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    async fn begin(&self, runbook: &str, inputs: Value) -> String {
+    pub(crate) async fn begin(&self, runbook: &str, inputs: Value) -> String {
         let begin = json!({ "runbook": runbook, "inputs": inputs });
         let view = self.call("POST", "runs", begin).await;
         view["id"].as_str().unwrap().to_owned()
     }
 
     /// Does a step and says how it stands then, with the last entry of its log.
-    async fn step(&self, run: &str, step: &str) -> (String, Value) {
+    pub(crate) async fn step(&self, run: &str, step: &str) -> (String, Value) {
         let said = json!({ "confirmed": true, "note": "gesehen" });
         let view = self.call("POST", &format!("runs/{run}/steps/{step}"), said).await;
         standing(&view, step)
     }
 
-    async fn done(&self, run: &str, step: &str) {
+    pub(crate) async fn done(&self, run: &str, step: &str) {
         let (standing, last) = self.step(run, step).await;
         assert_eq!(standing, "done", "{step}: {last}");
     }
