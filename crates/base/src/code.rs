@@ -235,6 +235,8 @@ codes! {
     UPDATE_FILES = 4183, Security, Error, "Die Integrität der Dateien des Updates ließ sich nicht feststellen";
     UPDATE_FAILED = 4184, Security, Error, "Das Update konnte nicht angewendet werden";
     FIRMWARE_GROUP = 4185, Security, Error, "Die Firmware-Version gehört nicht zur gültigen Firmware-Gruppe";
+    TERMINAL_UPDATE_DOWNLOAD = 4186, Security, Error, "Nicht alle Dateien des Kartenterminal-Updates konnten geladen werden";
+    TERMINAL_UPDATE_FAILED = 4187, Security, Error, "Das Kartenterminal-Update ist fehlgeschlagen";
     KSR_UNREACHABLE = 4188, Technical, Error, "Der Konfigurationsdienst ist nicht erreichbar";
     KSR_LIST = 4190, Technical, Error, "Die Liste der Updates konnte nicht abgerufen werden";
     NAME_SERVICE = 4180, Technical, Error, "Der Namensdienst arbeitet nicht";

@@ -376,7 +376,7 @@ async fn issue_client(
 struct TerminalView {
     #[serde(flatten)]
     config: TerminalConfig,
-    correlation: Correlation,
+    correlation: &'static str,
     connected: bool,
     slots: u8,
     certificate: Option<String>,
@@ -390,8 +390,8 @@ async fn terminals(State(admin): State<Admin>) -> Json<Vec<TerminalView>> {
         .all()
         .into_iter()
         .map(|terminal| TerminalView {
+            correlation: terminal.shown(),
             config: terminal.record.config,
-            correlation: terminal.record.correlation,
             connected: terminal.session.is_some(),
             slots: terminal.slots,
             certificate: terminal.record.certificate,

@@ -544,7 +544,16 @@ impl Inner {
         .map(Change::ForgetKind)
         .collect();
         // that a stored PIN was refused is remembered: the card's tries did not come back
-        changes.extend(["pairing/", "smb-pin/", "second-new/", "update/"].map(Change::ForgetSecrets));
+        changes.extend(
+            [
+                "pairing/",
+                crate::terminals::LOGINS,
+                "smb-pin/",
+                "second-new/",
+                "update/",
+            ]
+            .map(Change::ForgetSecrets),
+        );
         changes.extend(
             ["system", "vsdm", "performance"]
                 .into_iter()

@@ -298,8 +298,9 @@ impl Konnektor {
         inner.start_terminals()?;
         inner.spawn(inner.clone().maintain());
         inner.spawn(inner.clone().keep_supervised());
-        if inner.config.update.ksr.is_some() && inner.config.online {
+        if let Some(settings) = inner.config.update.ksr.clone().filter(|_| inner.config.online) {
             inner.spawn(inner.clone().keep_ksr());
+            inner.spawn(inner.clone().keep_terminals_updated(settings));
         }
         if let Some(net) = inner.net.clone() {
             if net.settings.inventory.is_some() && inner.config.online {

@@ -32,6 +32,23 @@ pub enum AdminAction {
     },
     /// Forgets the release that was judged.
     DiscardRelease,
+    /// Firmware of the terminals, what there is for them, what became of updates.
+    TerminalFirmware,
+    /// A terminal gets what the configuration service has for it, or the firmware in a file.
+    UpdateTerminal {
+        /// CtId.
+        id: String,
+        /// Firmware of its maker.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Stores how one logs in at a terminal as its administrator; the password is read from standard input.
+    TerminalLogin {
+        /// CtId.
+        id: String,
+        /// Name of its administrator.
+        user: String,
+    },
     /// All terminals.
     Terminals,
     /// Asks an address or a broadcast address for terminals.
@@ -258,6 +275,23 @@ impl AdminAction {
                 ("POST", "update/start".into(), body.to_string().into())
             }
             Self::DiscardRelease => ("DELETE", "update/offer".into(), Vec::new()),
+            Self::TerminalFirmware => ("GET", "update/terminals".into(), Vec::new()),
+            Self::UpdateTerminal { id, file: None } => ("POST", format!("update/terminals/{id}"), Vec::new()),
+            Self::UpdateTerminal { id, file: Some(file) } => {
+                let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+                ("PUT", format!("update/terminals/{id}/firmware"), bytes)
+            }
+            Self::TerminalLogin { id, user } => {
+                let mut password = String::new();
+                std::io::stdin().read_line(&mut password)?;
+                let body =
+                    serde_json::json!({ "user": user, "password": password.trim_end_matches(['\r', '\n']) });
+                (
+                    "PUT",
+                    format!("update/terminals/{id}/login"),
+                    body.to_string().into(),
+                )
+            }
             Self::Terminals => ("GET", "terminals".into(), Vec::new()),
             Self::Discover { target } => ("POST", format!("terminals/discover?address={target}"), Vec::new()),
             Self::AddTerminal { id, target } => (

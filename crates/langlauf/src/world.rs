@@ -566,6 +566,7 @@ impl World {
             listen_pages: Some(addresses.pages),
             update: konnektor::update::UpdateSettings {
                 ksr: Some(konnektor::update::KsrSettings {
+                    terminals: false,
                     list: format!(
                         "https://{}{}",
                         addresses.configuration,

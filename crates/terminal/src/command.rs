@@ -17,6 +17,8 @@ pub mod sw {
     pub const BUSY: u16 = 0x6941;
     pub const ALREADY_INSERTED: u16 = 0x6201;
     pub const NO_CARD_IN_TIME: u16 = 0x6200;
+    pub const DOWNLOAD_BEGUN: u16 = 0x6200;
+    pub const BAD_LOGIN: u16 = 0x6400;
     pub const ASYNCHRONOUS: u16 = 0x9001;
 }
 
@@ -38,6 +40,23 @@ pub fn init_session(user: &str, password: &str) -> Command {
 /// CLOSE CT SESSION.
 pub fn close_session() -> Command {
     Command::new(0x80, 0x29, 0, 0).data(tlv::nest(0x69, [[0x13, 0], [0x13, 0], [0x13, 0]]))
+}
+
+/// DOWNLOAD INIT: a new firmware comes.
+pub fn download_init() -> Command {
+    Command::new(0x80, 0x24, 0, 0).expect(Expect::AllShort)
+}
+
+/// DOWNLOAD DATA: a block of it.
+pub fn download_data(block: &[u8]) -> Command {
+    Command::new(0x80, 0x25, 0, 0)
+        .data(tlv::encode(0x73, block))
+        .expect(Expect::AllShort)
+}
+
+/// DOWNLOAD FINISH: that was all.
+pub fn download_finish() -> Command {
+    Command::new(0x80, 0x26, 0, 0).expect(Expect::AllShort)
 }
 
 /// GET STATUS of the slots (tag 80) or the manufacturer's data (46).

@@ -4,6 +4,7 @@
 //! * [`command`]: the SICCT commands a Konnektor sends; [`texts`]: what they show (TAB_KON_090).
 //! * [`Session`]: a connection to a terminal, with any number of commands on their way; [`SlotChannel`]: a card in it.
 //! * [`pairing`]: pairing, proof of pairing, maintenance pairing (TUC_KON_053, TUC_KON_050).
+//! * [`firmware`]: a new firmware, block by block (TUC_KON_281).
 //! * [`discover`], [`listen`]: asking one address or a network for terminals; hearing those that announce themselves.
 //! * [`Product`]: what a terminal says it is (TUC_KON_055).
 //! * [`pcsc`]: cards in PC/SC readers as slots of a virtual terminal, for development.
@@ -13,6 +14,7 @@
 
 pub mod command;
 mod discover;
+pub mod firmware;
 pub mod pairing;
 pub mod pcsc;
 mod product;

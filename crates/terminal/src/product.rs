@@ -32,6 +32,20 @@ impl std::fmt::Display for Version {
     }
 }
 
+impl std::str::FromStr for Version {
+    type Err = &'static str;
+    /// `1.2.3`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text
+            .split('.')
+            .map(|part| part.parse::<u16>().ok().filter(|part| *part < 1000));
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(a)), Some(Some(b)), Some(Some(c)), None) => Ok(Self(a, b, c)),
+            _ => Err("a version is three numbers with points between"),
+        }
+    }
+}
+
 impl Version {
     /// From three fields of three characters, padded with blanks.
     fn parse(field: &[u8]) -> Option<Self> {

@@ -46,6 +46,7 @@ pub fn router(administration: Router) -> Router {
         .route("/updates/look", post(forms::updates::look))
         .route("/updates/start", post(forms::updates::start))
         .route("/updates/discard", post(forms::updates::discard))
+        .route("/updates/terminal/{action}", post(forms::updates::terminal))
         .route("/runbooks", get(pages::runbooks::page))
         .route("/runbooks/begin", post(forms::runbooks::begin))
         .route("/runbooks/take", post(forms::runbooks::take))
@@ -70,6 +71,7 @@ pub fn router(administration: Router) -> Router {
                 .route("/lifetime/package", post(forms::lifetime::package))
                 .route("/lifetime/recover", post(forms::lifetime::recover))
                 .route("/updates/bundle", post(forms::updates::bundle))
+                .route("/updates/terminal/firmware", post(forms::updates::firmware))
                 .route("/backup/preview", post(forms::backup::preview))
                 .layer(DefaultBodyLimit::max(FILE)),
         )

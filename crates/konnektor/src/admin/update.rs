@@ -1,17 +1,19 @@
 //! Administration of updates.
 
-use super::{Admin, Body, audit};
+use super::{Admin, Body, Path as Segment, audit};
 use crate::Failure;
-use crate::update::{Offered, Source, UpdateView};
+use crate::update::{Offered, Source, TerminalFirmware, UpdateView};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use base::Code;
+use base::id::CtId;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use std::path::Path;
 use tokio::io::AsyncWriteExt;
+use zeroize::Zeroizing;
 
 /// Largest bundle, bytes.
 const BUNDLE: u64 = 1 << 30;
@@ -23,6 +25,13 @@ pub(super) fn routes() -> Router<Admin> {
         .route("/api/v1/update/offer", delete(discard))
         .route("/api/v1/update/look", post(look))
         .route("/api/v1/update/start", post(start))
+        .route("/api/v1/update/terminals", get(terminals))
+        .route("/api/v1/update/terminals/{id}", post(order).delete(cancel))
+        .route("/api/v1/update/terminals/{id}/firmware", put(give))
+        .route(
+            "/api/v1/update/terminals/{id}/login",
+            put(set_login).delete(forget_login),
+        )
 }
 
 async fn view(State(admin): State<Admin>) -> Result<Json<UpdateView>, Failure> {
@@ -36,7 +45,7 @@ async fn take(State(admin): State<Admin>, request: Request) -> Result<Json<Offer
     let file = |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(file)?;
     let path = folder.join(format!("upload-{}.zip", hex::encode(crypto::random::<8>()?)));
-    let received = receive(request, &path).await;
+    let received = receive(request, &path, BUNDLE).await;
     let (this, place) = (inner.clone(), path.clone());
     // who hangs up must not leave half a judgement behind
     let judging = inner.spawn(async move {
@@ -55,16 +64,16 @@ async fn take(State(admin): State<Admin>, request: Request) -> Result<Json<Offer
     taken.map(Json)
 }
 
-async fn receive(request: Request, path: &Path) -> Result<(), Failure> {
+async fn receive(request: Request, path: &Path, most: u64) -> Result<(), Failure> {
     let file = |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", path.display()));
     let mut out = tokio::fs::File::create_new(path).await.map_err(file)?;
-    let (mut body, mut left) = (request.into_body(), BUNDLE);
+    let (mut body, mut left) = (request.into_body(), most);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::new(Code::SYNTAX, error))?;
         let Some(data) = frame.data_ref() else { continue };
         left = left
             .checked_sub(data.len() as u64)
-            .ok_or_else(|| Failure::new(Code::SYNTAX, "larger than 1 GiB"))?;
+            .ok_or_else(|| Failure::new(Code::SYNTAX, format!("larger than {most} bytes")))?;
         out.write_all(data).await.map_err(file)?;
     }
     out.flush().await.map_err(file)
@@ -96,4 +105,66 @@ async fn start(State(admin): State<Admin>, Body(start): Body<Start>) -> Result<S
     admin.inner.start_update(&start.accept).await?;
     audit(&admin.inner, "update: started");
     Ok(StatusCode::ACCEPTED)
+}
+
+async fn terminals(State(admin): State<Admin>) -> Result<Json<Vec<TerminalFirmware>>, Failure> {
+    admin.inner.terminal_firmware().map(Json)
+}
+
+async fn order(State(admin): State<Admin>, Segment(id): Segment<CtId>) -> Result<StatusCode, Failure> {
+    admin.inner.order_terminal_update(&id)?;
+    audit(&admin.inner, &format!("update of terminal {id} ordered"));
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn cancel(State(admin): State<Admin>, Segment(id): Segment<CtId>) -> Result<StatusCode, Failure> {
+    admin.inner.cancel_terminal_update(&id)?;
+    audit(&admin.inner, &format!("update of terminal {id} called off"));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A firmware from a file (TIP1-A_4839-01).
+async fn give(
+    State(admin): State<Admin>,
+    Segment(id): Segment<CtId>,
+    request: Request,
+) -> Result<StatusCode, Failure> {
+    let inner = &admin.inner;
+    let folder = &inner.config.update.folder;
+    let file = |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(file)?;
+    let path = folder.join(format!("upload-{}", hex::encode(crypto::random::<8>()?)));
+    let received = receive(request, &path, terminal::firmware::LARGEST as u64).await;
+    let given = received.and_then(|()| inner.give_terminal(&id, &path));
+    if given.is_err() {
+        let _ = std::fs::remove_file(&path);
+    }
+    given?;
+    audit(inner, &format!("firmware for terminal {id} brought"));
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginRequest {
+    user: String,
+    password: Zeroizing<String>,
+}
+
+async fn set_login(
+    State(admin): State<Admin>,
+    Segment(id): Segment<CtId>,
+    Body(login): Body<LoginRequest>,
+) -> Result<StatusCode, Failure> {
+    admin
+        .inner
+        .set_terminal_login(&id, &login.user, &login.password)?;
+    audit(&admin.inner, &format!("administrator of terminal {id} stored"));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn forget_login(State(admin): State<Admin>, Segment(id): Segment<CtId>) -> Result<StatusCode, Failure> {
+    admin.inner.forget_terminal_login(&id)?;
+    audit(&admin.inner, &format!("administrator of terminal {id} forgotten"));
+    Ok(StatusCode::NO_CONTENT)
 }

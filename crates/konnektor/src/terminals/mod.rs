@@ -1,12 +1,15 @@
 //! The Kartenterminaldienst: which terminals there are, how far each has come, and one task a terminal that connects,
 //! proves the pairing, watches and reconnects (TUC_KON_050 to 055, TIP1-A_4536 ff.).
 //!
-//! `pair` makes pairings, `supervise` keeps connections, `announced` finds terminals, `slots` sees cards come and go.
+//! `pair` makes pairings, `supervise` keeps connections, `firmware` gives them another one, `announced` finds terminals, `slots` sees cards come and go.
 
 mod announced;
+mod firmware;
 mod pair;
 mod slots;
 mod supervise;
+
+pub(crate) use firmware::LOGINS;
 
 use crate::config::TerminalConfig;
 use crate::state::Condition;
@@ -73,6 +76,8 @@ pub struct TerminalState {
     pub session: Option<Arc<Session>>,
     /// Number of slots.
     pub slots: u8,
+    /// It is being given another firmware, so many percent of it.
+    pub updating: Option<u8>,
     /// Where it says it is; counts once it has proven itself there.
     candidate: Option<SocketAddr>,
     wake: Arc<Notify>,
@@ -121,6 +126,8 @@ impl SlotWork {
 }
 
 const STORE: &str = "terminal";
+/// Login of the ordinary role at a terminal.
+const ANYBODY: (&str, &str) = ("", "");
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Terminals {
@@ -179,7 +186,7 @@ impl Terminals {
     /// A terminal that is active and connected.
     pub fn connected(&self, id: &CtId) -> Result<Arc<Session>, Failure> {
         let state = self.get(id).ok_or(Code::UNKNOWN_TERMINAL)?;
-        if state.record.correlation != Correlation::Aktiv {
+        if !state.is_wanted() {
             return Err(Code::TERMINAL_NOT_ACTIVE.into());
         }
         state.session.ok_or_else(|| Code::TERMINAL_NOT_CONNECTED.into())
@@ -214,6 +221,7 @@ impl Inner {
             record,
             session: None,
             slots: 0,
+            updating: None,
             candidate: None,
             wake: Arc::default(),
         };
@@ -256,6 +264,7 @@ impl Inner {
         for condition in [
             Condition::CardTerminalNotAvailable(id.clone()),
             Condition::CardTerminalCertificateExpiresSoon(id.clone()),
+            Condition::CardTerminalSoftwareOutOfDate(id.clone()),
         ] {
             self.state.forget(&condition);
         }
@@ -325,7 +334,7 @@ impl Inner {
     pub fn remove_terminal(&self, id: &CtId) -> Result<(), Failure> {
         let _one = self.terminals.changing();
         self.store.delete(STORE, id.as_str())?;
-        self.store.delete_secret(&secret_id(id))?;
+        self.forget_terminal_secrets(id)?;
         let gone = self
             .terminals
             .with(|list| list.remove(id))

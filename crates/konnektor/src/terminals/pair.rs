@@ -25,7 +25,10 @@ impl Inner {
         let (events, _unused) = mpsc::unbounded_channel();
         let connection =
             |error: TerminalError| Failure::new(error.code(), error).within(Code::PAIRING_CONNECTION);
-        let session = self.open(&record, events).await.map_err(connection)?;
+        let session = self
+            .open(&record, super::ANYBODY, events)
+            .await
+            .map_err(connection)?;
         let product = session.product(COMMAND_TIMEOUT).await.map_err(connection)?;
         if !product.is_supported() {
             return Err(Failure::new(

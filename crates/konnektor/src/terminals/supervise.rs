@@ -1,5 +1,5 @@
 use super::slots::slot_of;
-use super::{COMMAND_TIMEOUT, Correlation, TerminalRecord, TerminalState, secret_id};
+use super::{ANYBODY, COMMAND_TIMEOUT, TerminalRecord, TerminalState, secret_id};
 use crate::events::Event;
 use crate::state::{self, Condition};
 use crate::{Failure, Inner};
@@ -48,17 +48,18 @@ impl Inner {
         })
     }
 
-    /// TLS and INIT CT SESSION; nothing is proven yet.
+    /// TLS and INIT CT SESSION, as anybody (`""`) or as the terminal's administrator; nothing is proven yet.
     pub(super) async fn open(
         self: &Arc<Self>,
         record: &TerminalRecord,
+        login: (&str, &str),
         events: mpsc::UnboundedSender<TerminalEvent>,
     ) -> Result<Arc<Session>, TerminalError> {
         let all = self.terminal_identities(record.config.id.as_str());
         let (_, identity) = all
             .first()
             .ok_or_else(|| TerminalError::Connection("no C.SAK.AUT to show".into()))?;
-        self.open_as(record, identity, events).await
+        self.open_as(record, identity, login, events).await
     }
 
     /// A connection in which the terminal has proven that it knows us. It judges the issuer of our certificate by a list of its
@@ -76,7 +77,7 @@ impl Inner {
         for (generation, identity) in self.terminal_identities(id.as_str()) {
             let (sender, events) = mpsc::unbounded_channel();
             let opened = async {
-                let session = self.open_as(record, &identity, sender).await?;
+                let session = self.open_as(record, &identity, ANYBODY, sender).await?;
                 match self.prove(&session, id).await {
                     Ok(()) => Ok(session),
                     Err(error) => {
@@ -145,10 +146,11 @@ impl Inner {
         self: &Arc<Self>,
         record: &TerminalRecord,
         identity: &crypto::tls::Identity,
+        (user, password): (&str, &str),
         events: mpsc::UnboundedSender<TerminalEvent>,
     ) -> Result<Arc<Session>, TerminalError> {
         let session = self.connect_as(record, identity, events).await?;
-        let init = terminal::command::init_session("", "");
+        let init = terminal::command::init_session(user, password);
         session
             .ask(terminal::command::INIT_SESSION, &init, COMMAND_TIMEOUT)
             .await?;
@@ -160,15 +162,16 @@ impl Inner {
         let mut failures = 0usize;
         let mut candidate_failed = false;
         loop {
-            let Some(TerminalState {
+            let Some(state) = self.terminals.of_task(&id, &mine) else {
+                return;
+            };
+            let wanted = state.is_wanted();
+            let TerminalState {
                 mut record,
                 candidate,
                 ..
-            }) = self.terminals.of_task(&id, &mine)
-            else {
-                return;
-            };
-            if record.correlation == Correlation::Aktiv {
+            } = state;
+            if wanted {
                 // where it says it is, and then always where it was last: anybody can say anything
                 let tried = candidate.filter(|_| !candidate_failed);
                 record.config.address = tried.unwrap_or(record.config.address);
@@ -193,7 +196,7 @@ impl Inner {
             match self.terminals.of_task(&id, &mine) {
                 None => return,
                 // only what is in use can be missing
-                Some(state) => self.set_available(&id, state.record.correlation != Correlation::Aktiv),
+                Some(state) => self.set_available(&id, !state.is_wanted()),
             }
             let pause = BACKOFF.get(failures.min(BACKOFF.len() - 1)).copied();
             tokio::select! {
@@ -296,6 +299,7 @@ impl Inner {
         let about = || vec![("CtID", id.to_string()), ("Hostname", record.config.name.clone())];
         self.raise(Event::info("CT/CONNECTED", Some(id.clone()), about()));
         self.open_missed(id, &slots, &session);
+        self.terminal_is_back(id);
         let outcome = self.watch_session(id, &session, &mut events, mine).await;
         // in this order, or somebody could see cards in a terminal that is not connected; of one that was replaced they
         // are forgotten already
@@ -311,9 +315,9 @@ impl Inner {
 
     /// Is the terminal still in use, at this address? Removed, put out of use or moved, its connection ends.
     fn still_wanted(&self, id: &CtId, mine: &Arc<Notify>, session: &Session) -> bool {
-        self.terminals.of_task(id, mine).is_some_and(|state| {
-            state.record.correlation == Correlation::Aktiv && state.record.config.address == session.peer()
-        })
+        self.terminals
+            .of_task(id, mine)
+            .is_some_and(|state| state.is_wanted() && state.record.config.address == session.peer())
     }
 
     async fn watch_session(

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the list may take.
-const LIST: Duration = Duration::from_secs(30);
+pub(super) const LIST: Duration = Duration::from_secs(30);
 /// Longest package, bytes (gemSpec_Perf).
 const PACKAGE: u64 = 1_500_000_000;
 const DAILY: Duration = Duration::from_secs(86_400);
@@ -44,6 +44,9 @@ pub struct KsrSettings {
     /// Are packages downloaded by themselves (MGM_KSR_AUTODOWNLOAD)?
     #[serde(default = "yes")]
     pub download: bool,
+    /// Are terminals whose administrator's login is stored updated by themselves in the window, before this device is?
+    #[serde(default)]
+    pub terminals: bool,
 }
 
 fn vendor() -> String {
@@ -80,7 +83,7 @@ impl KsrSettings {
     }
 }
 
-fn version_of(entry: &UpdateInformation) -> Version {
+pub(super) fn version_of(entry: &UpdateInformation) -> Version {
     let [a, b, c] = entry.version;
     Version(a, b, c)
 }
@@ -154,6 +157,7 @@ impl Inner {
             settings.ok_or_else(|| Failure::new(Code::NOT_PERMITTED, "update.ksr is not configured"))?;
         // two of them would write into one file
         let _one = self.update.asking.lock().await;
+        self.list_terminal_updates(&settings).await;
         let looked = self.list_updates(&settings).await;
         let list = match looked {
             Ok(list) => list,

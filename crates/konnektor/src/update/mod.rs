@@ -5,12 +5,14 @@
 mod examine;
 mod ksr;
 mod ready;
+mod terminals;
 mod view;
 mod window;
 mod work;
 
 pub use ksr::KsrSettings;
 pub use ready::Check;
+pub use terminals::{TerminalFirmware, TerminalOutcome};
 pub use view::{OfferView, UpdateView};
 pub use window::{Day, Window};
 
@@ -132,6 +134,10 @@ pub(crate) struct Update {
     busy: tokio::sync::Mutex<()>,
     /// The configuration service is being asked.
     asking: tokio::sync::Mutex<()>,
+    /// Terminals that are updated at the same time.
+    terminals: tokio::sync::Semaphore,
+    /// Which ones.
+    following: std::sync::Mutex<std::collections::BTreeSet<base::id::CtId>>,
     /// Seconds of the clock's counter when a practice system called last.
     called: AtomicU64,
 }
@@ -145,6 +151,8 @@ impl Update {
             link,
             busy: tokio::sync::Mutex::default(),
             asking: tokio::sync::Mutex::default(),
+            terminals: tokio::sync::Semaphore::new(terminals::TOGETHER),
+            following: std::sync::Mutex::default(),
             called: AtomicU64::default(),
         }
     }
@@ -317,7 +325,7 @@ impl Inner {
         let offered = self.offered().ok().flatten();
         let offered = offered.is_some_and(|offered| offered.failed.is_none() && offered.version > running);
         let listed = self.update_settings().ksr.is_some() && ksr::meaning(&self.ksr_list(), running, None)[0];
-        let newer = offered || listed;
+        let newer = offered || listed || self.check_terminal_firmware();
         self.set_condition(crate::state::Condition::FwUpdateAvailable, newer);
     }
 
@@ -544,6 +552,11 @@ impl Inner {
             .saturating_sub(Duration::from_secs(self.update.called.load(Ordering::Relaxed)));
         let missed = settings.window.has_passed(offered.since, now) && quiet >= QUIET;
         if !settings.window.is_open(now) && !missed {
+            return;
+        }
+        // the other way round a terminal would be without a partner it knows (TIP1-A_4839-01)
+        let first = settings.ksr.as_ref().is_some_and(|ksr| ksr.terminals);
+        if first && !self.terminals_to_update().is_empty() {
             return;
         }
         if let Err(failure) = self.start_update(&[]).await {

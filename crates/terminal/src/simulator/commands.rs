@@ -21,10 +21,14 @@ pub(super) enum Client {
 
 /// One Konnektor's connection.
 pub(super) struct Connection {
-    terminal: VirtualTerminal,
+    pub(super) terminal: VirtualTerminal,
     client: Client,
     smkt: SoftKey,
     session: AtomicBool,
+    /// The session is an administrator's.
+    admin: AtomicBool,
+    /// A firmware that is coming.
+    pub(super) loading: Mutex<Option<Vec<u8>>>,
     paired: AtomicBool,
     /// The challenge of ADD phase 1; any other command ends the state.
     add_challenge: Mutex<Option<Vec<u8>>>,
@@ -47,6 +51,8 @@ impl Connection {
             client,
             smkt,
             session,
+            admin: AtomicBool::new(false),
+            loading: Mutex::default(),
             paired: AtomicBool::new(false),
             add_challenge: Mutex::default(),
             line: Semaphore::new(0),
@@ -55,6 +61,15 @@ impl Connection {
 
     pub fn in_session(&self) -> bool {
         self.session.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_admin(&self) -> bool {
+        self.in_session() && self.admin.load(Ordering::Acquire)
+    }
+
+    /// For as long as anybody could hear an answer.
+    pub(super) async fn wait_for_the_end(&self) {
+        let _ = self.line.acquire().await;
     }
 
     /// TLS is over: every card loses power.
@@ -107,15 +122,14 @@ impl Connection {
             Ok((_, false)) => Response::sw(sw::NOT_POWERED).encode(),
             Ok(_) if self.terminal.has_fault(Fault::CardGarbage) => vec![0x42],
             Ok(_) if self.terminal.has_fault(Fault::CardSilence) => {
-                // for as long as anybody could hear an answer
-                let _ = self.line.acquire().await;
+                self.wait_for_the_end().await;
                 Vec::new()
             }
             Ok((card, true)) => {
                 let answer = self.to_card(card, payload.to_vec()).await.encode();
                 let verify = payload.get(1) == Some(&0x20) && payload.len() > 5;
                 if verify && self.terminal.has_fault(Fault::PinAnswerLost) {
-                    let _ = self.line.acquire().await;
+                    self.wait_for_the_end().await;
                 }
                 answer
             }
@@ -145,7 +159,10 @@ impl Connection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let allowed_always = matches!((command.cla, command.ins), (0x80, 0x28 | 0x29 | 0x13));
+        let allowed_always = matches!(
+            (command.cla, command.ins),
+            (0x80, 0x28 | 0x29 | 0x13 | 0x24..=0x26)
+        );
         match (&self.client, command.cla) {
             (Client::Invalid, 0x81) => return Response::sw(sw::NO_KONNEKTOR),
             (Client::Invalid, _) if !allowed_always => return Response::sw(sw::NOT_ALLOWED),
@@ -167,6 +184,7 @@ impl Connection {
                 Response::sw(0x9000)
             }
             0x13 => self.status(command),
+            0x24..=0x26 => self.download(command).await,
             0x11 => self.reset(command).await,
             0x12 => self.request_card(command).await,
             0x15 => self.eject_card(command).await,
@@ -189,14 +207,15 @@ impl Connection {
 
     fn init_session(&self, command: &Command) -> Response {
         let fields = tlv::find(&command.data, 0x69).and_then(|session| tlv::read_all(session).ok());
-        let user = match fields.as_deref() {
-            Some([user, _, id]) if id.value.is_empty() => user.value,
+        let login = match fields.as_deref() {
+            Some([user, password, id]) if id.value.is_empty() => (user.value, password.value),
             Some([_, _, _]) => return Response::sw(0x6403),
             _ => return Response::sw(0x6A80),
         };
-        // the virtual terminal has no administrator
-        if !user.is_empty() {
-            return Response::sw(0x6400);
+        let (name, password) = VirtualTerminal::ADMIN;
+        let admin = login == (name.as_bytes(), password.as_bytes());
+        if !admin && login != (b"", b"") {
+            return Response::sw(sw::BAD_LOGIN);
         }
         let mut state = self.terminal.state();
         // a command that comes to its turn after the line is closed would open a session that nobody ends
@@ -204,11 +223,12 @@ impl Connection {
             return Response::sw(sw::NOT_ALLOWED);
         }
         state.connected = true;
+        self.admin.store(admin, Ordering::Release);
         self.session.store(true, Ordering::Release);
         drop(state);
         self.terminal.power_down_all();
         let fields = [
-            tlv::encode(0x13, b""),
+            tlv::encode(0x13, login.0),
             tlv::encode(0x13, b""),
             tlv::encode(0x13, b"1"),
         ];
@@ -226,7 +246,11 @@ impl Connection {
                 });
                 Response::ok(tlv::encode(0x80, &slots.collect::<Vec<u8>>()))
             }
-            0x46 => Response::ok(self.terminal.shared.product.encode(NOTE)),
+            0x46 => {
+                let mut product = self.terminal.shared.product.clone();
+                product.firmware = self.terminal.version();
+                Response::ok(product.encode(NOTE))
+            }
             0x63 => Response::ok(tlv::encode(0x63, &tlv::encode(0x04, &[0x0C, 0x00]))),
             0x81 => Response::ok(tlv::encode(
                 0x81,

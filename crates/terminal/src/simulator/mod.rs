@@ -5,11 +5,13 @@
 //! page ([`page`]) or `langlauf terminal`.
 
 mod commands;
+mod firmware;
 mod pad;
 pub mod page;
 mod pairing;
 mod serve;
 
+pub use firmware::firmware;
 pub use pad::Key;
 pub use serve::{Identity, announce, serve};
 
@@ -18,6 +20,7 @@ use crate::{Product, Version};
 use base::Clock;
 use base::id::Mac;
 use card::cos::VirtualCard;
+use commands::Connection;
 use pad::Pad;
 use pairing::Blocks;
 use std::collections::BTreeMap;
@@ -81,6 +84,10 @@ pub enum Fault {
     PinAnswerLost,
     /// An answer breaks off in the middle, and the connection with it.
     BrokenEnvelope,
+    /// The terminal falls silent while a firmware comes.
+    FirmwareSilence,
+    /// The terminal takes a firmware, and starts again with the old one.
+    FirmwareKept,
 }
 
 /// A virtual terminal. Cheap to share; all clones are the same terminal.
@@ -109,6 +116,7 @@ struct State {
     slots: [Slot; SLOTS],
     display: String,
     blocks: Blocks,
+    firmware: Version,
     /// Only one Konnektor at a time (TIP1-A_3067).
     connected: bool,
     fault: Option<Fault>,
@@ -172,11 +180,17 @@ impl VirtualTerminal {
             .map(|path| Blocks::load(path))
             .transpose()?
             .unwrap_or_default();
+        let firmware = match store.as_deref() {
+            Some(path) => base::file::read(&Self::version_file(path))?,
+            None => None,
+        };
+        let firmware = firmware.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse().ok());
         let state = State {
             rack: BTreeMap::new(),
             slots: Default::default(),
             display: String::new(),
             blocks,
+            firmware: firmware.unwrap_or(Version(0, 1, 0)),
             connected: false,
             fault: None,
         };

@@ -1,11 +1,13 @@
 //! Releases brought and put in.
 
-use super::{file, then};
-use crate::api::Visitor;
+use super::{file, then, unusable};
+use crate::api::{Visitor, escaped};
+use axum::Form;
 use axum::body::{Body, Bytes};
-use axum::extract::Multipart;
+use axum::extract::{Multipart, Path};
 use axum::http::Method;
 use axum::response::Response;
+use serde::Deserialize;
 use serde_json::json;
 
 pub async fn bundle(visitor: Visitor, form: Multipart) -> Response {
@@ -47,4 +49,45 @@ pub async fn discard(visitor: Visitor) -> Response {
         visitor.send(Method::DELETE, "update/offer", &json!({})).await,
         "/updates",
     )
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Terminal {
+    id: String,
+    user: String,
+    password: String,
+}
+
+/// `order`, `login` or `forget`.
+pub async fn terminal(visitor: Visitor, Path(action): Path<String>, Form(form): Form<Terminal>) -> Response {
+    let path = format!("update/terminals/{}", escaped(&form.id));
+    let outcome = match action.as_str() {
+        "order" => visitor.send(Method::POST, &path, &json!({})).await,
+        "login" => {
+            let body = json!({ "user": form.user, "password": form.password });
+            visitor.send(Method::PUT, &format!("{path}/login"), &body).await
+        }
+        "forget" => {
+            visitor
+                .send(Method::DELETE, &format!("{path}/login"), &json!({}))
+                .await
+        }
+        _ => Err(unusable(action)),
+    };
+    then(outcome, "/updates")
+}
+
+/// A firmware for a terminal, from a file.
+pub async fn firmware(visitor: Visitor, form: Multipart) -> Response {
+    let outcome = match file(&visitor, form).await {
+        Ok((bytes, fields)) => {
+            let id = fields.iter().find(|(name, _)| name == "id");
+            let id = escaped(id.map(|(_, id)| id.as_str()).unwrap_or_default());
+            let path = format!("update/terminals/{id}/firmware");
+            visitor.upload(Method::PUT, &path, Body::from(bytes)).await
+        }
+        Err(problem) => Err(problem),
+    };
+    then(outcome, "/updates")
 }

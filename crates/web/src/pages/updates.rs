@@ -43,7 +43,60 @@ struct Updates {
     before: String,
     offer: Option<Offer>,
     listed: Vec<Listed>,
+    terminals: Vec<Terminal>,
     outcomes: Vec<Outcome>,
+}
+
+/// Firmware of a terminal.
+pub struct Terminal {
+    pub id: String,
+    pub model: String,
+    pub version: String,
+    pub available: String,
+    pub state: String,
+    pub good: bool,
+    pub login: bool,
+    pub possible: bool,
+}
+
+fn terminal(frame: &Frame, one: &Value) -> Terminal {
+    let part = |name: &str| one.get(name).cloned().unwrap_or_default();
+    let version = |json: &Value, name: &str| {
+        let numbers: Vec<String> = list(json, name).iter().map(ToString::to_string).collect();
+        numbers.join(".")
+    };
+    let (product, last) = (part("product"), part("last"));
+    let (failed, percent) = (text(&last, "failed"), text(one, "percent"));
+    let ordered = !text(one, "ordered").is_empty();
+    let (state, good) = match (percent.is_empty(), ordered, last.is_object(), failed.is_empty()) {
+        (false, ..) => (
+            format!("{} {percent} %", frame.t("wird aktualisiert", "being updated")),
+            true,
+        ),
+        (_, true, ..) => (
+            frame
+                .t("wartet auf das Terminal", "waits for the terminal")
+                .to_owned(),
+            true,
+        ),
+        (_, _, true, false) => (
+            format!("{}: {failed}", frame.t("fehlgeschlagen", "failed")),
+            false,
+        ),
+        (_, _, true, true) => (frame.t("aktualisiert", "updated").to_owned(), true),
+        _ => (String::new(), true),
+    };
+    let (available, login) = (version(&part("available"), "version"), flag(one, "login"));
+    Terminal {
+        id: text(one, "terminal"),
+        model: format!("{} {}", text(&product, "vendor"), text(&product, "model")),
+        version: version(&product, "firmware"),
+        possible: !available.is_empty() && login && !ordered && percent.is_empty(),
+        available,
+        state,
+        good,
+        login,
+    }
 }
 
 /// What the configuration service has.
@@ -123,7 +176,9 @@ fn outcome(frame: &Frame, one: &Value) -> Outcome {
 
 pub async fn page(visitor: Visitor) -> Result<Response, Response> {
     let frame = Frame::of(&visitor, "/updates", ("Updates", "Updates")).await?;
-    let view = visitor.get("update").await.map_err(IntoResponse::into_response)?;
+    let get = async |path: &str| visitor.get(path).await.map_err(IntoResponse::into_response);
+    let (view, terminals) = (get("update").await?, get("update/terminals").await?);
+    let terminals = terminals.as_array().into_iter().flatten();
     let slots = view.get("slots").cloned().unwrap_or_default();
     let confirmed = text(&slots, "confirmed");
     let other = if confirmed == "a" { "b" } else { "a" };
@@ -164,6 +219,7 @@ pub async fn page(visitor: Visitor) -> Result<Response, Response> {
             .filter(|one| one.is_object())
             .map(|one| offer(&frame, one)),
         listed: list(&view, "ksr").iter().map(|one| listed(&frame, one)).collect(),
+        terminals: terminals.map(|one| terminal(&frame, one)).collect(),
         outcomes: list(&slots, "outcomes")
             .iter()
             .map(|one| outcome(&frame, one))

@@ -31,6 +31,7 @@ mod runbooks;
 mod smb_opens_by_itself;
 mod soak;
 mod terminal_page;
+mod terminals_are_updated;
 mod terminals_come_and_go;
 mod tls_peers;
 mod trust_space;
