@@ -4,7 +4,7 @@ VENV := .venv
 
 PROGRAMS ?=
 
-.PHONY: build-packages package reproducible test-package setup setup-network demo test demo-network test-network bench-network test-network-kernel tools lint bench fuzz soak clean-demo
+.PHONY: build-packages package reproducible test-package image test-image setup setup-network demo test demo-network test-network bench-network test-network-kernel tools lint bench fuzz soak clean-demo
 
 # what the build needs, and what tests use as independent judges
 BUILD := build-essential libpcsclite-dev pkg-config
@@ -69,6 +69,15 @@ test-package: build-packages
 	$(call install,curl debootstrap python3)
 	$(CARGO) build --workspace
 	PROGRAMS=target/debug tests/package/run.sh
+
+# a disk image for a small box with UEFI, in target/; as root
+image: package
+	tools/image.sh "$$(ls -t target/langlauf_*.deb | head -1)" target/langlauf.img
+
+# booted by UEFI in qemu, the unit under a real systemd; as root, minutes
+test-image: build-packages
+	$(CARGO) build --workspace
+	PROGRAMS=target/debug tests/image/run.sh
 
 # as a share of what strongSwan does by itself, in the same run
 bench-network: setup-network

@@ -124,6 +124,11 @@ fn itself() -> String {
 
 impl Device {
     async fn start() -> Self {
+        Self::with_trial(TRIAL).await
+    }
+
+    /// A trial may take so many seconds.
+    async fn with_trial(trial: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = SystemClock::new();
         let vendor = Vendor::new(folder.path().join("vendor"), clock.now());
@@ -165,7 +170,7 @@ impl Device {
             .arg(&slots)
             .arg("--state")
             .arg(folder.path().join("world/konnektor"))
-            .args(["--ready", &READY.to_string(), "--trial", &TRIAL.to_string()])
+            .args(["--ready", &READY.to_string(), "--trial", &trial.to_string()])
             .args(["--", "konnektor", "--config"])
             .arg(&world.config)
             .stdout(Stdio::null())
@@ -302,7 +307,8 @@ async fn releases_on_trial() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: make soak"]
 async fn the_whole_gallery() {
-    let mut device = Device::start().await;
+    // longer than the time in which silence is noticed
+    let mut device = Device::with_trial(25).await;
     bad_releases(&mut device, true).await;
 }
 
@@ -419,6 +425,28 @@ async fn bad_releases(device: &mut Device, slow: bool) {
     let mixed = part(&pem("ak-brainpool"), "CERTIFICATE") + &part(&pem("sak"), "PRIVATE KEY");
     std::fs::write(other.join("mixed.pem"), mixed).unwrap();
     std::fs::write(other.join("stranger.pem"), pem("ak-brainpool")).unwrap();
+    // the same key under an issuer that no terminal has been told of
+    let key = part(&pem("sak"), "PRIVATE KEY");
+    std::fs::write(other.join("key.pem"), &key).unwrap();
+    let issued = Command::new("openssl")
+        .current_dir(&other)
+        .args([
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            "key.pem",
+            "-subj",
+            "/CN=renewed",
+            "-days",
+            "1826",
+            "-out",
+            "new.pem",
+        ])
+        .status();
+    assert!(issued.unwrap().success());
+    let renewed = std::fs::read_to_string(other.join("new.pem")).unwrap() + &key;
+    std::fs::write(other.join("renewed.pem"), renewed).unwrap();
     let layout = "BEGIN; ALTER TABLE entry ADD COLUMN author TEXT; PRAGMA user_version = 3; \
         INSERT INTO way_back VALUES (3, 'ALTER TABLE entry DROP COLUMN author'); COMMIT;";
     let gallery: Vec<(&str, String, &str, bool)> = vec![
@@ -452,6 +480,22 @@ async fn bad_releases(device: &mut Device, slow: bool) {
         (
             "finds no terminals",
             changed("identities/sak.pem", &other.join("stranger.pem")),
+            "no_work",
+            false,
+        ),
+        (
+            "September 2020: its security log runs over, and it loops on itself",
+            python(
+                "import sqlite3\nlog = sqlite3.connect('STATE/langlauf.db', timeout=60)\nlog.execute('CREATE TABLE IF NOT EXISTS full (x)')\n\
+                 while True:\n  log.execute('INSERT INTO full VALUES (zeroblob(100000))'); log.commit()",
+            )
+            .replace("STATE", &state.display().to_string()),
+            "hung",
+            false,
+        ),
+        (
+            "September 2023: switches the certificates at once",
+            changed("identities/sak.pem", &other.join("renewed.pem")),
             "no_work",
             false,
         ),

@@ -341,14 +341,7 @@ pub(crate) fn filled_in(value: &Value, values: &BTreeMap<String, String>) -> Val
 
 /// As it may stand in a path or query.
 fn escaped(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]
@@ -414,7 +407,7 @@ mod tests {
         let values = [("a".to_owned(), "x/../y?z".to_owned())].into();
         assert_eq!(
             filled("/api/v1/t/{a}/pair", &values, true),
-            "/api/v1/t/x%2F..%2Fy%3Fz/pair"
+            "/api/v1/t/x%2F%2E%2E%2Fy%3Fz/pair"
         );
     }
 }

@@ -121,6 +121,7 @@ impl Inner {
 
     /// Forgets it.
     pub fn forget_terminal_login(&self, id: &CtId) -> Result<(), Failure> {
+        self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?;
         Ok(self.store.delete_secret(&login_id(id))?)
     }
 
@@ -276,7 +277,7 @@ impl Inner {
     /// Secrets of a terminal that is not there any more.
     pub(super) fn forget_terminal_secrets(&self, id: &CtId) -> Result<(), Failure> {
         self.store.delete_secret(&secret_id(id))?;
-        self.forget_terminal_login(id)
+        Ok(self.store.delete_secret(&login_id(id))?)
     }
 }
 

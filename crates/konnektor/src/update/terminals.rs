@@ -224,6 +224,7 @@ impl Inner {
 
     /// It is not to get it any more; what has begun goes to its end.
     pub fn cancel_terminal_update(&self, id: &CtId) -> Result<(), Failure> {
+        self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?;
         Ok(self.store.delete(ORDERS, id.as_str())?)
     }
 

@@ -26,6 +26,12 @@ pub enum Kind {
     FailsItsExamination,
     /// Everything seems well, and it does nothing.
     Idles,
+    /// Everything works but the way into the TI.
+    NoTunnel,
+    /// Its security log runs over, and it loops on itself and answers nobody (9 September 2020).
+    September2020,
+    /// It switches to new certificates that nobody has proven: neither access service nor terminals take them (September 2023).
+    September2023,
     MigratesAndEnds,
     /// What it leaves nobody can read.
     WrecksTheState,
@@ -36,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Good,
         Kind::Migrates,
         Kind::EndsAtOnce,
@@ -46,6 +52,9 @@ impl Kind {
         Kind::FillsTheDisk,
         Kind::FailsItsExamination,
         Kind::Idles,
+        Kind::NoTunnel,
+        Kind::September2020,
+        Kind::September2023,
         Kind::MigratesAndEnds,
         Kind::WrecksTheState,
         Kind::EndsLater,
@@ -54,6 +63,11 @@ impl Kind {
 
     pub fn is_good(self) -> bool {
         matches!(self, Kind::Good | Kind::Migrates)
+    }
+
+    /// Does it answer nobody, not even when it is to end?
+    fn is_deaf(self) -> bool {
+        matches!(self, Kind::Hangs | Kind::September2020)
     }
 
     fn program(self) -> Vec<u8> {
@@ -255,7 +269,7 @@ impl World for SimWorld {
         child.age += 1;
         if child.ending {
             // a hanging one does not even end
-            if child.kind != Kind::Hangs {
+            if !child.kind.is_deaf() {
                 child.ended = Some("code 0".into());
             }
             return Vec::new();
@@ -278,21 +292,32 @@ impl World for SimWorld {
                 notes.push(Note::Failed("no handshake with its own door".into()));
             }
             2 => notes.push(Note::Ready),
-            age if age > 2 && child.kind != Kind::Hangs => notes.push(Note::Alive),
+            age if age > 2 && !child.kind.is_deaf() => notes.push(Note::Alive),
             _ => {}
         }
         let works = !matches!(
             child.kind,
-            Kind::Idles | Kind::Leaks | Kind::FillsTheDisk | Kind::Hangs
+            Kind::Idles | Kind::Leaks | Kind::FillsTheDisk | Kind::Hangs | Kind::September2020
         );
         if child.age == 10 && works {
-            notes.push(Note::Work(WORK));
-            child.confirmed = true;
+            let seen = match child.kind {
+                Kind::NoTunnel => Work { tunnels: 0, ..WORK },
+                Kind::September2023 => Work {
+                    tunnels: 0,
+                    terminals: 0,
+                    cards: 0,
+                    ..WORK
+                },
+                _ => WORK,
+            };
+            notes.push(Note::Work(seen));
+            child.confirmed = seen == WORK;
         }
         match child.kind {
             Kind::Leaks => child.memory += 32 * MIB,
             Kind::LeaksLater if child.confirmed => child.memory += MIB,
             Kind::FillsTheDisk => self.used += 40 * MIB,
+            Kind::September2020 => self.used += 4 * MIB,
             _ => {}
         }
         if child.version == Some(OLD) && child.age == 12 && self.order {

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# The image boots by UEFI in qemu (software emulation), and systemd runs the unit as it is written. As root; minutes. PROGRAMS names the
+# programs, by default those of the tests.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PROGRAMS=${PROGRAMS:-target/debug}
+for package in ovmf qemu-system-x86; do
+  dpkg -s "$package" >/dev/null 2>&1 || missing="${missing:-} $package"
+done
+[ -z "${missing:-}" ] || apt-get install -y -qq --no-install-recommends $missing
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tools/package.sh "$work" 0.1.0 >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+"$PROGRAMS/langlauf" demo --once --no-rsa --free-ports --json --folder "$work/world" >"$work/log" 2>&1
+cat >"$work/hook" <<H
+#!/bin/sh
+set -e
+root=\$1
+mkdir "\$root/root/world"
+cp -r "$work/world/." "\$root/root/world/"
+chroot "\$root" langlauf init --from /root/world >/dev/null
+sed -i 's/^listen = .*/listen = "127.0.0.1:8443"/; s/^listen_admin = .*/listen_admin = "127.0.0.1:8500"/; s/^listen_pages = .*/listen_pages = "127.0.0.1:8501"/' \
+  "\$root/etc/langlauf/konnektor.toml"
+cat >"\$root/usr/local/sbin/look" <<'L'
+#!/bin/bash
+answers() {
+  for i in \$(seq 300); do
+    (exec 3<>/dev/tcp/127.0.0.1/8500) 2>/dev/null && return
+    sleep 1
+  done
+}
+answers
+exec >/dev/ttyS0 2>&1
+echo "== \$(systemctl is-system-running) langlauf \$(systemctl is-active langlauf)"
+echo "== restarts \$(systemctl show -P NRestarts langlauf) user \$(stat -c %U "/proc/\$(systemctl show -P MainPID langlauf)")"
+langlauf admin --folder /root/world state 2>&1 | head -4
+systemctl stop langlauf
+echo "== stopped \$(systemctl show -P Result langlauf)"
+systemctl start langlauf && answers && echo "== again \$(systemctl is-active langlauf)"
+journalctl -b -u langlauf -p warning --no-pager | tail -5
+systemctl --failed --no-legend
+ss -Hltnp | sed 's/^/== listens /'
+echo "== end"
+systemctl poweroff
+L
+chmod +x "\$root/usr/local/sbin/look"
+cat >"\$root/etc/systemd/system/look.service" <<'U'
+[Unit]
+After=multi-user.target
+[Service]
+Type=idle
+ExecStart=/usr/local/sbin/look
+[Install]
+WantedBy=multi-user.target
+U
+chroot "\$root" systemctl enable look
+H
+chmod +x "$work/hook"
+CMDLINE="console=ttyS0 systemd.firstboot=no" tools/image.sh "$work"/langlauf_0.1.0-1_amd64.deb "$work/image" "$work/hook" >"$work/log" 2>&1 || {
+  tail -30 "$work/log"
+  exit 1
+}
+cp /usr/share/OVMF/OVMF_VARS_4M.fd "$work/vars"
+timeout 900 qemu-system-x86_64 -machine q35 -m 1024 -smp 2 -display none -no-reboot -nic none -serial "file:$work/serial" \
+  -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd -drive if=pflash,format=raw,file="$work/vars" \
+  -drive if=virtio,format=raw,file="$work/image" || true
+fail() { tail -40 "$work/serial"; echo "FAILED: $*" >&2; exit 1; }
+said() { grep -q "$1" "$work/serial" || fail "$1"; }
+said '== end'
+said '== running langlauf active'
+said 'restarts 0 user langlauf'
+said '"conditions"'
+said '== stopped success'
+said '== again active'
+# nothing but Langlauf listens
+! grep '== listens' "$work/serial" | grep -v 'langlauf' || fail "somebody else listens"
+grep '^==' "$work/serial"
+echo "the image boots, and its unit runs"
