@@ -4,16 +4,15 @@
 mod lifetime;
 mod network;
 mod runbooks;
+mod terminals;
+mod trust;
 mod update;
 mod users;
 
-use crate::config::TerminalConfig;
-use crate::events::Event;
 use crate::model::Model;
 use crate::password;
 use crate::protocol::{Level, Log};
 use crate::state::Function;
-use crate::terminals::Correlation;
 use crate::users::{ACTOR, Entry, UserRole, Who, is_below};
 use crate::{Failure, Inner, Konnektor, VERSION};
 use axum::extract::rejection::{
@@ -23,17 +22,14 @@ use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, St
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use base::id::{CtId, Iccsn, Mac};
-use base::{Code, Timestamp};
+use base::Code;
 use crypto::tls::{ClientCertificate, PeerVerifier};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Page;
-use terminal::Product;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -156,27 +152,6 @@ fn routes(admin: &Admin) -> Router<Admin> {
         .route("/api/v1/state", get(state))
         .route("/api/v1/model", get(model).put(set_model))
         .route("/api/v1/clients/{id}/certificate", post(issue_client))
-        .route("/api/v1/terminals", get(terminals).post(add_terminal))
-        .route("/api/v1/terminals/discover", post(discover))
-        .route("/api/v1/terminals/{id}", delete(remove_terminal))
-        .route("/api/v1/terminals/{id}/pair", post(pair))
-        .route("/api/v1/terminals/{id}/correlation", put(set_correlation))
-        .route("/api/v1/cards", get(cards))
-        .route("/api/v1/smb-pins", get(smb_pins))
-        .route(
-            "/api/v1/smb-pins/{iccsn}",
-            put(set_smb_pin).delete(forget_smb_pin),
-        )
-        .route("/api/v1/trust", get(trust))
-        .route("/api/v1/trust/list", put(import_trust_list))
-        .route("/api/v1/trust/cross", put(import_cross))
-        .route("/api/v1/trust/revocation-list", put(import_crl))
-        .route("/api/v1/trust/trusted-list", put(import_trusted_list))
-        .route("/api/v1/trust/update", post(update_lists))
-        .route("/api/v1/trust/step-back", post(step_back))
-        .route("/api/v1/authorities", get(authorities).post(import_authority))
-        .route("/api/v1/authorities/{id}", delete(forget_authority))
-        .route("/api/v1/certificates", get(certificates))
         .route("/api/v1/backup", post(export).put(import))
         .route("/api/v1/backup/preview", post(preview))
         .route("/api/v1/factory-reset", post(factory_reset))
@@ -187,6 +162,8 @@ fn routes(admin: &Admin) -> Router<Admin> {
         .merge(lifetime::routes())
         .merge(network::routes())
         .merge(runbooks::routes())
+        .merge(terminals::routes())
+        .merge(trust::routes())
         .merge(update::routes())
         .merge(users::routes())
         .layer(DefaultBodyLimit::max(base::limits::TSL))
@@ -370,388 +347,6 @@ async fn issue_client(
     let (pem, hash) = admin.inner.issue_client(&id)?;
     audit(&admin.inner, &format!("certificate {hash} for a client system"));
     Ok(Json(serde_json::json!({ "pem": *pem, "sha256": hash })))
-}
-
-#[derive(Serialize)]
-struct TerminalView {
-    #[serde(flatten)]
-    config: TerminalConfig,
-    correlation: &'static str,
-    connected: bool,
-    slots: u8,
-    certificate: Option<String>,
-    product: Option<Product>,
-}
-
-async fn terminals(State(admin): State<Admin>) -> Json<Vec<TerminalView>> {
-    let list = admin
-        .inner
-        .terminals
-        .all()
-        .into_iter()
-        .map(|terminal| TerminalView {
-            correlation: terminal.shown(),
-            config: terminal.record.config,
-            connected: terminal.session.is_some(),
-            slots: terminal.slots,
-            certificate: terminal.record.certificate,
-            product: terminal.record.product,
-        });
-    Json(list.collect())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AddRequest {
-    id: CtId,
-    address: SocketAddr,
-    /// Compared with what the terminal says, if given.
-    name: Option<String>,
-    mac: Option<Mac>,
-}
-
-async fn add_terminal(
-    State(admin): State<Admin>,
-    Body(request): Body<AddRequest>,
-) -> Result<StatusCode, Failure> {
-    let what = format!("terminal {} added", request.id);
-    admin
-        .inner
-        .add_terminal(request.id, request.address, request.name, request.mac)
-        .await?;
-    audit(&admin.inner, &what);
-    Ok(StatusCode::CREATED)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CorrelationRequest {
-    correlation: Correlation,
-}
-
-async fn set_correlation(
-    State(admin): State<Admin>,
-    Path(id): Path<CtId>,
-    Body(request): Body<CorrelationRequest>,
-) -> Result<StatusCode, Failure> {
-    admin.inner.set_correlation(&id, request.correlation)?;
-    audit(&admin.inner, &format!("terminal {id} {:?}", request.correlation));
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn remove_terminal(State(admin): State<Admin>, Path(id): Path<CtId>) -> Result<StatusCode, Failure> {
-    admin.inner.remove_terminal(&id)?;
-    audit(&admin.inner, &format!("terminal {id} removed"));
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PairRequest {
-    /// SHA-256 of the terminal's certificate as printed on its gSMC-KT, hexadecimal.
-    fingerprint: Option<String>,
-}
-
-async fn pair(
-    State(admin): State<Admin>,
-    Path(id): Path<CtId>,
-    Body(request): Body<PairRequest>,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let fingerprint = admin.inner.pair(&id, request.fingerprint.as_deref()).await?;
-    audit(&admin.inner, &format!("terminal {id} paired"));
-    Ok(Json(serde_json::json!({ "fingerprint": fingerprint })))
-}
-
-#[derive(Deserialize)]
-struct DiscoverQuery {
-    address: SocketAddr,
-}
-
-async fn discover(
-    State(admin): State<Admin>,
-    Query(query): Query<DiscoverQuery>,
-) -> Result<Json<Vec<serde_json::Value>>, Failure> {
-    let found = admin.inner.search(query.address).await?;
-    let view = found.iter().map(|one| {
-        serde_json::json!({
-            "name": one.name, "mac": one.mac.to_string(),
-            "address": SocketAddr::from((one.address, one.port)).to_string(),
-        })
-    });
-    Ok(Json(view.collect()))
-}
-
-async fn cards(State(admin): State<Admin>) -> Json<Vec<serde_json::Value>> {
-    let list = admin.inner.cards.all();
-    let view = list.iter().map(|card| {
-        serde_json::json!({
-            "handle": card.handle.as_str(), "type": card.found.kind.as_str(), "terminal": card.ct_id.as_str(),
-            "slot": card.slot.number(), "inserted": card.inserted.to_string(),
-            "iccsn": card.found.iccsn.as_ref().map(ToString::to_string), "open": card.is_open("PIN.SMC"),
-        })
-    });
-    Json(view.collect())
-}
-
-async fn smb_pins(State(admin): State<Admin>) -> Result<Json<Vec<serde_json::Value>>, Failure> {
-    let list = admin.inner.smb_pins()?;
-    let view = list.iter().map(|(iccsn, entry)| {
-        serde_json::json!({ "iccsn": iccsn, "state": entry.state, "since": entry.since.to_string() })
-    });
-    Ok(Json(view.collect()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SmbPinRequest {
-    pin: Zeroizing<String>,
-}
-
-async fn set_smb_pin(
-    State(admin): State<Admin>,
-    Path(iccsn): Path<Iccsn>,
-    Text(body): Text,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let body = Zeroizing::new(body);
-    // the library's own text would quote what it did not understand: a PIN
-    let request: SmbPinRequest = serde_json::from_str(&body)
-        .map_err(|_| Failure::new(Code::SYNTAX, "the body must be {\"pin\": \"digits\"}"))?;
-    let inner = admin.inner.clone();
-    // an administrator who hangs up must not stop what has begun at a card
-    let storing = admin
-        .inner
-        .spawn(async move { inner.store_smb_pin(&iccsn, request.pin).await });
-    let state = storing
-        .await
-        .map_err(|error| Failure::new(Code::INTERNAL, error))??;
-    Ok(Json(serde_json::json!({ "state": state })))
-}
-
-async fn forget_smb_pin(State(admin): State<Admin>, Path(iccsn): Path<Iccsn>) -> Result<StatusCode, Failure> {
-    admin.inner.forget_smb_pin(&iccsn)?;
-    audit(&admin.inner, "PIN of an SM-B forgotten");
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Serialize)]
-struct TrustView {
-    anchor: AnchorView,
-    announced: Option<AnchorView>,
-    list: Option<ListView>,
-    revocation_list: Option<ListView>,
-    trusted_list: Option<ListView>,
-    dnssec_anchors: Vec<u16>,
-    status_services: Vec<pki::Health>,
-}
-
-#[derive(Serialize)]
-struct AnchorView {
-    subject: String,
-    end: String,
-    /// When it is to take over, if it is announced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
-}
-
-/// A list with what is left of it.
-#[derive(Serialize)]
-struct ListView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sequence: Option<u64>,
-    issued: String,
-    next_update: String,
-    /// Days until it ends; negative afterwards.
-    days_left: i64,
-    /// Days until it may not be used any more, if there is a grace period.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usable_days_left: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authorities: Option<usize>,
-    skipped: Vec<String>,
-}
-
-async fn trust(State(admin): State<Admin>) -> Json<TrustView> {
-    let (inner, space) = (&admin.inner, admin.inner.space());
-    let now = inner.clock.now();
-    let days = |end: Timestamp| (end.as_second() - now.as_second()).div_euclid(86_400);
-    let anchor = |certificate: &asn1::X509, from: Option<Timestamp>| AnchorView {
-        subject: certificate.subject(),
-        end: Timestamp::from_second(certificate.validity().1)
-            .map(|end| end.to_string())
-            .unwrap_or_default(),
-        from: from.map(|from| from.to_string()),
-    };
-    let view = |issued: Timestamp, next_update: Timestamp| ListView {
-        sequence: None,
-        issued: issued.to_string(),
-        next_update: next_update.to_string(),
-        days_left: days(next_update),
-        usable_days_left: None,
-        authorities: None,
-        skipped: Vec::new(),
-    };
-    let grace = i64::from(inner.config.certificates.tsl_grace_days);
-    Json(TrustView {
-        anchor: anchor(space.anchor(), None),
-        announced: space
-            .announced()
-            .map(|announced| anchor(&announced.certificate, Some(announced.from))),
-        list: space.list().map(|list| ListView {
-            sequence: Some(list.sequence),
-            usable_days_left: Some(days(list.next_update) + grace),
-            authorities: Some(list.cas.len()),
-            skipped: list.skipped.clone(),
-            ..view(list.issued, list.next_update)
-        }),
-        revocation_list: space.crl().map(|crl| view(crl.this_update, crl.next_update)),
-        trusted_list: space.vl().map(|vl| ListView {
-            sequence: Some(vl.sequence),
-            authorities: Some(vl.cas.len()),
-            skipped: vl.skipped.clone(),
-            ..view(vl.issued, vl.next_update)
-        }),
-        dnssec_anchors: space.dnssec_anchors().map(|anchor| anchor.key_tag).collect(),
-        status_services: inner.responders.health(),
-    })
-}
-
-async fn import_trust_list(
-    State(admin): State<Admin>,
-    Text(xml): Text,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let adopted = admin.inner.adopt_list(&xml, pki::How::ByHand).await;
-    let adopted = imported(&admin.inner, "CERT/TSL/IMPORT", Code::TSL_MANUAL_IMPORT, adopted)?;
-    audit(&admin.inner, &format!("trust list {} imported", adopted.sequence));
-    Ok(Json(serde_json::json!({
-        "sequence": adopted.sequence, "unchanged": adopted.unchanged, "notes": adopted.notes,
-    })))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CrossRequest {
-    /// PEM: the new anchor, certified by the anchor in use.
-    cross: String,
-    /// PEM: the new anchor's own certificate.
-    anchor: String,
-    /// A trust list signed under the new anchor.
-    list: String,
-}
-
-async fn import_cross(
-    State(admin): State<Admin>,
-    Body(request): Body<CrossRequest>,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let (cross, anchor) = (
-        one_certificate(&request.cross)?,
-        one_certificate(&request.anchor)?,
-    );
-    let adopted = admin.inner.adopt_by_cross(&cross, &anchor, &request.list).await?;
-    audit(&admin.inner, "trust anchor changed by cross certificate");
-    Ok(Json(
-        serde_json::json!({ "sequence": adopted.sequence, "notes": adopted.notes }),
-    ))
-}
-
-async fn step_back(State(admin): State<Admin>) -> Result<StatusCode, Failure> {
-    if !admin.inner.step_back().await? {
-        return Err(Failure::new(
-            Code::TSL_INIT,
-            "there is no trust list before the one in use",
-        ));
-    }
-    audit(&admin.inner, "trust list set aside");
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn import_crl(
-    State(admin): State<Admin>,
-    Binary(der): Binary,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let adopted = admin.inner.adopt_crl(&der).await;
-    let end = imported(&admin.inner, "CERT/CRL/IMPORT", Code::CRL_INVALID, adopted)?;
-    audit(&admin.inner, "revocation list imported");
-    Ok(Json(serde_json::json!({ "next_update": end.to_string() })))
-}
-
-async fn import_trusted_list(
-    State(admin): State<Admin>,
-    Text(xml): Text,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let adopted = admin.inner.adopt_vl(&xml, pki::How::ByHand).await;
-    let sequence = imported(
-        &admin.inner,
-        "CERT/BNETZA_VL/IMPORT",
-        Code::VL_MANUAL_IMPORT,
-        adopted,
-    )?;
-    audit(&admin.inner, "trusted list imported");
-    Ok(Json(serde_json::json!({ "sequence": sequence })))
-}
-
-/// An import that failed is an event of its own, and its last code says that it was by hand.
-fn imported<T>(inner: &Inner, topic: &str, code: Code, outcome: Result<T, Failure>) -> Result<T, Failure> {
-    outcome.map_err(|failure| {
-        let reason = vec![("Bedeutung", failure.detail())];
-        inner.log(&Event::quiet(topic, base::Severity::Error, reason));
-        match failure.code() == code {
-            true => failure,
-            false => failure.within(code),
-        }
-    })
-}
-
-/// Looks for newer lists now instead of at the next turn (A_23274).
-async fn update_lists(State(admin): State<Admin>) -> Result<StatusCode, Failure> {
-    admin.inner.update_now().await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Serialize)]
-struct AuthorityView {
-    id: String,
-    subject: String,
-    end: String,
-}
-
-async fn authorities(State(admin): State<Admin>) -> Result<Json<Vec<AuthorityView>>, Failure> {
-    let all = admin.inner.imported_authorities()?;
-    let view = |certificate: &asn1::X509| AuthorityView {
-        id: hex::encode(crypto::sha256([certificate.der()])),
-        subject: certificate.subject(),
-        end: Timestamp::from_second(certificate.validity().1)
-            .map(|end| end.to_string())
-            .unwrap_or_default(),
-    };
-    Ok(Json(all.iter().map(view).collect()))
-}
-
-async fn import_authority(
-    State(admin): State<Admin>,
-    Text(pem): Text,
-) -> Result<Json<serde_json::Value>, Failure> {
-    let id = admin.inner.import_authority(&one_certificate(&pem)?)?;
-    audit(&admin.inner, "CA imported");
-    Ok(Json(serde_json::json!({ "id": id })))
-}
-
-async fn forget_authority(State(admin): State<Admin>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
-    admin.inner.forget_authority(&id)?;
-    audit(&admin.inner, "imported CA forgotten");
-    Ok(StatusCode::NO_CONTENT)
-}
-
-fn one_certificate(pem: &str) -> Result<asn1::X509, Failure> {
-    let all = crypto::pem::decode_all("CERTIFICATE", pem);
-    let all = all.map_err(|error| Failure::new(Code::SYNTAX, error))?;
-    let [der] = all.as_slice() else {
-        return Err(Failure::new(Code::SYNTAX, "one certificate in PEM expected"));
-    };
-    asn1::X509::parse(der).map_err(|error| Failure::new(Code::CERTIFICATE_UNREADABLE, error))
-}
-
-async fn certificates(State(admin): State<Admin>) -> Json<Vec<crate::expiry::Watched>> {
-    Json(admin.inner.report_expiries().await)
 }
 
 #[derive(Deserialize)]
