@@ -92,8 +92,12 @@ pub(crate) async fn soap(
     String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
 }
 
+/// After so many seconds a download must have come as fast as this on average, bytes a second.
+const GRACE: u64 = 60;
+const SLOWEST: u64 = 4096;
+
 /// A large file of this size from a service of the TI, into `path`; what is there of it already is not asked for again. Whoever gives
-/// nothing for a while is given up, whoever gives more than announced, too.
+/// nothing for a while, or hardly anything, is given up, whoever gives more than announced, too.
 pub(crate) async fn download(
     inner: &Arc<Inner>,
     url: &str,
@@ -142,8 +146,14 @@ pub(crate) async fn download(
         .truncate(!goes_on);
     let mut file = options.open(path).await.map_err(|error| failed(&error))?;
     let (mut body, mut left) = (answer.into_body(), if goes_on { size - there } else { size });
+    let (began, whole) = (inner.clock.elapsed(), left);
     let receiving = async {
         loop {
+            // who only drips would keep everybody else waiting for ever
+            let took = inner.clock.elapsed().saturating_sub(began).as_secs();
+            if took > GRACE && (whole - left) / took < SLOWEST {
+                return Err(failed(&format!("slower than {SLOWEST} bytes a second")));
+            }
             let frame = inner.clock.timeout(LIMIT, body.frame()).await;
             let Some(frame) = frame.ok_or_else(|| failed(&"nothing came for a while"))? else {
                 return Ok(());

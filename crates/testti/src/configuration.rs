@@ -7,11 +7,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use base::Clock;
 use futures_util::{StreamExt, stream};
 use soap::ksr::{UpdateFile, UpdateInformation};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Where list_Updates is called.
 pub const LIST: &str = "/Konfigurationsdienst";
@@ -35,6 +37,8 @@ struct Updates {
     files: HashMap<String, Vec<u8>>,
     /// Each answer with a package ends after so many bytes: a line that breaks.
     breaks: Option<usize>,
+    /// So many bytes come in a second, and no more.
+    drips: Option<usize>,
     /// Requests for packages, with where they begin.
     asked: Vec<usize>,
 }
@@ -105,6 +109,11 @@ impl Configuration {
         self.updates().breaks = bytes;
     }
 
+    /// From now on packages come so many bytes a second.
+    pub fn drip(&self, bytes: Option<usize>) {
+        self.updates().drips = bytes;
+    }
+
     /// Where the answers with packages began.
     pub fn asked(&self) -> Vec<usize> {
         self.updates().asked.clone()
@@ -124,12 +133,23 @@ impl Configuration {
     }
 
     /// get_Updates, from a byte on; whole, or until the line breaks.
-    fn package(&self, name: &str, from: usize) -> Option<(usize, Body)> {
+    fn package(&self, name: &str, from: usize, clock: Arc<dyn Clock>) -> Option<(usize, Body)> {
         let mut updates = self.updates();
         updates.asked.push(from);
         let all = updates.files.get(name)?;
         let bytes = all.get(from..)?.to_vec();
         let length = bytes.len();
+        if let Some(drop) = updates.drips {
+            let drops = stream::unfold(bytes, move |mut rest| {
+                let clock = clock.clone();
+                async move {
+                    let first: Vec<u8> = rest.drain(..drop.min(rest.len())).collect();
+                    clock.sleep(Duration::from_secs(1)).await;
+                    (!first.is_empty()).then_some((Ok::<_, std::io::Error>(first), rest))
+                }
+            });
+            return Some((length, Body::from_stream(drops)));
+        }
         Some(match updates.breaks.filter(|most| *most < length) {
             None => (length, Body::from(bytes)),
             Some(most) => {
@@ -163,7 +183,7 @@ impl Configuration {
                 None => StatusCode::NOT_FOUND.into_response(),
             }
         };
-        let clock = ledger.clock();
+        let (clock, watch) = (ledger.clock(), ledger.clock());
         let list = async move |State(all): State<Self>, message: String| {
             let today = jiff::tz::Offset::UTC.to_datetime(clock.now()).date();
             match all.list(&message, today) {
@@ -171,10 +191,10 @@ impl Configuration {
                 None => StatusCode::BAD_REQUEST.into_response(),
             }
         };
-        let package = async |State(all): State<Self>, Path(name): Path<String>, headers: HeaderMap| {
+        let package = async move |State(all): State<Self>, Path(name): Path<String>, headers: HeaderMap| {
             let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
             let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-            match all.package(&name, from.unwrap_or_default()) {
+            match all.package(&name, from.unwrap_or_default(), watch.clone()) {
                 None => StatusCode::NOT_FOUND.into_response(),
                 Some((length, body)) => {
                     let status = from.map_or(StatusCode::OK, |_| StatusCode::PARTIAL_CONTENT);
