@@ -29,7 +29,13 @@ mkdir "$root" && tar -C "$root" -xf "$cache"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 mount -t proc proc "$root/proc"
 cp "$package" "$root/root/langlauf.deb"
+cat >"$root/etc/apt/sources.list" <<'S'
+deb http://deb.debian.org/debian bookworm main
+deb http://deb.debian.org/debian bookworm-updates main
+deb http://security.debian.org/debian-security bookworm-security main
+S
 in_root apt-get update -qq
+in_root apt-get full-upgrade -y -qq
 in_root apt-get install -y -qq --no-install-recommends linux-image-amd64 initramfs-tools systemd-sysv systemd-boot-efi udev dbus kmod \
   iproute2 nano less
 in_root apt-get install -y -qq /root/langlauf.deb
@@ -61,13 +67,43 @@ I
 # the first boot makes a number of its own and asks for root's password
 echo uninitialized >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id" "$root/var/lib/systemd/random-seed" "$root"/etc/ssh/ssh_host_*
-mkdir -p "$root/etc/systemd/system/systemd-firstboot.service.d"
-cat >"$root/etc/systemd/system/systemd-firstboot.service.d/ask.conf" <<'F'
-[Service]
-ExecStart=
-ExecStart=systemd-firstboot --prompt-root-password
-F
 in_root passwd -ld root >/dev/null
+cat >"$root/etc/systemd/system/first-password.service" <<'F'
+# the console is nobody's until root has a password
+[Unit]
+Description=Password of root
+ConditionPathExists=!/var/lib/first-password
+After=systemd-user-sessions.service
+Before=getty.target getty@tty1.service serial-getty@ttyS0.service
+[Service]
+Type=oneshot
+StandardInput=tty
+StandardOutput=tty
+TTYPath=/dev/console
+TTYReset=yes
+ExecStart=/bin/sh -c 'echo; echo "Langlauf: Kennwort für root / password of root"; until passwd root; do :; done; touch /var/lib/first-password'
+[Install]
+WantedBy=getty.target
+F
+in_root systemctl enable first-password
+# a kernel that apt brings must come to where the firmware finds it
+cat >"$root/usr/local/sbin/to-esp" <<'K'
+#!/bin/sh
+set -e
+mountpoint -q /boot/efi || exit 0
+kernel=$(ls -v /boot/vmlinuz-* | tail -1)
+initrd=/boot/initrd.img-${kernel#/boot/vmlinuz-}
+[ -e "$initrd" ] || exit 0
+for pair in "$kernel vmlinuz" "$initrd initrd.img"; do
+  set -- $pair
+  cp "$1" "/boot/efi/$2.new" && sync -f /boot/efi && mv "/boot/efi/$2.new" "/boot/efi/$2"
+done
+K
+chmod 755 "$root/usr/local/sbin/to-esp"
+for place in kernel/postinst.d kernel/postrm.d initramfs/post-update.d; do
+  mkdir -p "$root/etc/$place"
+  ln -s /usr/local/sbin/to-esp "$root/etc/$place/zz-to-esp"
+done
 [ -z "$hook" ] || "$hook" "$root"
 : >"$root/etc/resolv.conf"
 umount "$root/proc"

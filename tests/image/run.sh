@@ -38,6 +38,7 @@ systemctl stop langlauf
 echo "== stopped \$(systemctl show -P Result langlauf)"
 systemctl start langlauf && answers && echo "== again \$(systemctl is-active langlauf)"
 journalctl -b -u langlauf -p warning --no-pager | tail -5
+echo "== root \$(passwd -S root | cut -d' ' -f2)"
 systemctl --failed --no-legend
 ss -Hltnp | sed 's/^/== listens /'
 echo "== end"
@@ -56,12 +57,30 @@ U
 chroot "\$root" systemctl enable look
 H
 chmod +x "$work/hook"
-CMDLINE="console=ttyS0 systemd.firstboot=no" tools/image.sh "$work"/langlauf_0.1.0-1_amd64.deb "$work/image" "$work/hook" >"$work/log" 2>&1 || {
+CMDLINE="console=ttyS0" tools/image.sh "$work"/langlauf_0.1.0-1_amd64.deb "$work/image" "$work/hook" >"$work/log" 2>&1 || {
   tail -30 "$work/log"
   exit 1
 }
 cp /usr/share/OVMF/OVMF_VARS_4M.fd "$work/vars"
-timeout 900 qemu-system-x86_64 -machine q35 -m 1024 -smp 2 -display none -no-reboot -nic none -serial "file:$work/serial" \
+# the person at the console: types the first password twice
+python3 - "$work/line" <<'P' &
+import socket, sys, time
+for _ in range(600):
+    try:
+        line = socket.socket(socket.AF_UNIX); line.connect(sys.argv[1]); break
+    except OSError:
+        time.sleep(0.5)
+heard, asked = b"", 0
+while True:
+    got = line.recv(4096)
+    if not got: break
+    heard += got
+    while heard.count(b"assword:") > asked:
+        asked += 1
+        line.sendall(b"ein langes Passwort\n")
+P
+timeout 900 qemu-system-x86_64 -machine q35 -m 1024 -smp 2 -display none -no-reboot -nic none \
+  -chardev socket,id=line,path="$work/line",server=on,wait=off,logfile="$work/serial" -serial chardev:line \
   -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd -drive if=pflash,format=raw,file="$work/vars" \
   -drive if=virtio,format=raw,file="$work/image" || true
 fail() { tail -40 "$work/serial"; echo "FAILED: $*" >&2; exit 1; }
@@ -72,6 +91,7 @@ said 'restarts 0 user langlauf'
 said '"conditions"'
 said '== stopped success'
 said '== again active'
+said '== root P'
 # nothing but Langlauf listens
 ! grep '== listens' "$work/serial" | grep -v 'langlauf' || fail "somebody else listens"
 grep '^==' "$work/serial"

@@ -444,6 +444,10 @@ impl Inner {
         let mut changes = vec![
             Change::ForgetKind("terminal"),
             Change::ForgetSecrets("pairing/"),
+            // other terminals may have these names now
+            Change::ForgetSecrets(crate::terminals::LOGINS),
+            Change::ForgetKind(crate::update::terminals::ORDERS),
+            Change::ForgetKind(crate::update::terminals::OUTCOMES),
             Change::ForgetKind("imported-ca"),
             Change::ForgetKind(crate::legacy::CHOICES),
             put("model", "current", &contents.information_model)?,
@@ -539,6 +543,8 @@ impl Inner {
             "condition",
             crate::runbooks::BOOKS,
             crate::runbooks::RUNS,
+            crate::update::terminals::ORDERS,
+            crate::update::terminals::OUTCOMES,
         ]
         .into_iter()
         .map(Change::ForgetKind)

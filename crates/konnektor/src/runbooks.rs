@@ -17,6 +17,8 @@ pub(crate) const BOOKS: &str = "runbook";
 pub(crate) const RUNS: &str = "runbook-run";
 /// Most runbooks of one's own, and most runs that are kept.
 const MOST: (usize, usize) = (50, 50);
+/// Largest run that is carried, bytes.
+const RUN: usize = 1 << 20;
 
 impl From<runbook::Error> for Failure {
     fn from(error: runbook::Error) -> Self {
@@ -126,22 +128,38 @@ impl Inner {
         Ok(run)
     }
 
-    /// Goes on here with a run that another device tells of; one that is known here already only ever grows.
-    pub(crate) fn carry_run(&self, run: Run) -> Result<Run, Failure> {
+    /// Goes on here with a run that another device tells of; one that is known here already only ever grows. A runbook that nobody
+    /// has taken in here comes along only by `any_book`: who takes them in.
+    pub(crate) fn carry_run(&self, run: Run, any_book: bool) -> Result<Run, Failure> {
+        let refused = |why| Err(Failure::new(Code::NOT_PERMITTED, why));
+        let _one = self.walking_alone()?;
+        let size = serde_json::to_vec(&run).map_or(usize::MAX, |bytes| bytes.len());
+        if size > RUN {
+            return refused("larger than a run may be");
+        }
         self.room_for_runs(Some(&run.id))?;
+        let books = self.books()?;
+        if !any_book && !books.values().any(|(source, _)| *source == run.book) {
+            return refused("its runbook is not one of this device: a super administrator must carry it");
+        }
         let known: Option<Run> = self.store.get(RUNS, &run.id)?;
         if let Some(known) = known {
             let (ours, theirs) = (known.log.len(), run.log.len());
             let same = serde_json::to_value(&known.log).ok()
                 == serde_json::to_value(run.log.get(..ours.min(theirs)).unwrap_or_default()).ok();
-            if !same {
-                let text = "this run went on here: what comes does not begin with what is known";
-                return Err(Failure::new(Code::NOT_PERMITTED, text));
+            if !same || known.book != run.book || known.inputs != run.inputs {
+                return refused("this run went on here: what comes does not begin with what is known");
             }
         }
         let run = run.carry(self.here())?;
         self.store.put(RUNS, &run.id, &run)?;
         Ok(run)
+    }
+
+    /// Nobody does a step meanwhile.
+    pub(crate) fn walking_alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Failure> {
+        let alone = self.walking.try_lock();
+        alone.map_err(|_| Failure::new(Code::NOT_PERMITTED, "a step is being done: wait for it"))
     }
 
     fn room_for_runs(&self, known: Option<&str>) -> Result<(), Failure> {
@@ -171,6 +189,7 @@ impl Inner {
 
     /// Forgets a run.
     pub(crate) fn forget_run(&self, id: &str) -> Result<(), Failure> {
+        let _one = self.walking_alone()?;
         self.run(id)?;
         Ok(self.store.delete(RUNS, id)?)
     }

@@ -175,7 +175,7 @@ pub enum AdminAction {
     FetchPackage,
     /// `register`, `probe` or `activate` a generation of certificates.
     Generation {
-        /// Its number, or `newest`.
+        /// Its number, `newest`, `used`, or the one `before` the newest.
         generation: String,
         /// What.
         action: String,

@@ -145,8 +145,9 @@ impl Device<'_> {
                 .iter()
                 .find(|step| step.get("undoable") == Some(&Value::Bool(true)));
             println!("\n== {}\n{}", both(step, "title"), both(step, "text"));
-            if step.get("confirm").is_some_and(Value::is_object) {
-                println!("[ ] {}", both(step, "confirm"));
+            let order = text(step, "order");
+            if !order.is_empty() {
+                println!("=> {order}");
             }
             let ask = "[Enter] getan, prüfen / done, look · [a]uslassen / leave out · [z]urück / way back · [q]uit: ";
             let moved = match line(ask)?.as_deref() {
@@ -160,16 +161,24 @@ impl Device<'_> {
                         "hier gibt es kein Zurück / there is no way back from here"
                     )),
                     Some(last) => {
-                        println!("{}", both(last, "undo"));
+                        println!("{}\n=> {}", both(last, "undo"), text(last, "undo_order"));
                         let note = line("Warum / why: ")?.unwrap_or_default();
                         self.step(&run, &text(last, "id"), Some("undo"), json!({ "note": note }))
                             .await
                     }
                 },
-                Some(note) => {
-                    self.step(&run, &now, None, json!({ "confirmed": true, "note": note }))
-                        .await
+                Some("") => {
+                    let mut confirmed = false;
+                    if step.get("confirm").is_some_and(Value::is_object) {
+                        println!("[ ] {}", both(step, "confirm"));
+                        let yes = line("[j]a / [y]es: ")?;
+                        confirmed = matches!(yes.as_deref(), Some("j" | "ja" | "y" | "yes"));
+                    }
+                    let note = line("Notiz / note: ")?.unwrap_or_default();
+                    let said = json!({ "confirmed": confirmed, "note": note });
+                    self.step(&run, &now, None, said).await
                 }
+                Some(_) => continue,
             };
             match moved {
                 Ok(after) => {

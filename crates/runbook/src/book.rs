@@ -73,8 +73,18 @@ pub enum InputKind {
     Iccsn,
     /// CtId of a terminal.
     Terminal,
+    /// SHA-256 as printed on a card's sheet: 64 hexadecimal digits, however they are grouped.
+    Fingerprint,
     /// Anything printable, at most 128 characters.
     Text,
+}
+
+/// A fingerprint as the device writes it.
+fn fingerprint(text: &str) -> Option<String> {
+    let digits = text.chars().filter(|c| !matches!(c, ':' | ' ' | '-'));
+    let digits: String = digits.collect::<String>().to_lowercase();
+    let is_one = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then_some(digits)
 }
 
 /// One step.
@@ -163,6 +173,17 @@ pub enum Method {
     Delete,
 }
 
+impl Method {
+    /// As HTTP has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 /// The way back of a step.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,6 +243,22 @@ impl Runbook {
         Ok(())
     }
 
+    /// What was typed, as the device writes it.
+    pub(crate) fn tidied(&self, mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        for input in self
+            .inputs
+            .iter()
+            .filter(|input| input.kind == InputKind::Fingerprint)
+        {
+            if let Some(value) = values.get_mut(&input.name)
+                && let Some(tidy) = fingerprint(value)
+            {
+                *value = tidy;
+            }
+        }
+        values
+    }
+
     /// Do these values fit what is asked?
     pub fn accepts(&self, values: &BTreeMap<String, String>) -> Result<(), Error> {
         for input in &self.inputs {
@@ -234,6 +271,9 @@ impl Runbook {
                 }
                 InputKind::Terminal if value.parse::<CtId>().is_err() => {
                     return refused("the CtId of a terminal is expected");
+                }
+                InputKind::Fingerprint if fingerprint(value).is_none() => {
+                    return refused("64 hexadecimal digits are expected");
                 }
                 _ if length == 0 || length > INPUT || value.chars().any(char::is_control) => {
                     return refused("1 to 128 printable characters are expected");
@@ -260,16 +300,16 @@ impl Step {
             );
         }
         for check in self.before.iter().chain(&self.check) {
-            may_be_called(&check.get, names)?;
+            may_be_called("GET", &check.get, names)?;
             may_be_named(&check.is, names)?;
             is_pattern(&check.is)?;
         }
         for keep in &self.keep {
-            may_be_called(&keep.get, names)?;
+            may_be_called("GET", &keep.get, names)?;
         }
         let undo = self.undo.as_ref().and_then(|undo| undo.order.as_ref());
         for order in self.order.iter().chain(undo) {
-            may_be_called(&order.path, names)?;
+            may_be_called(order.method.name(), &order.path, names)?;
             may_be_named(&order.body, names)?;
         }
         Ok(())
@@ -281,15 +321,28 @@ fn is_name(text: &str, most: usize) -> bool {
     !text.is_empty() && text.len() <= most && text.chars().all(fits)
 }
 
-/// Only the administration, and not all of it.
-fn may_be_called(path: &str, names: &BTreeSet<&str>) -> Result<(), String> {
-    let plain = path.split('?').next().unwrap_or_default();
+/// May a step call that? For what is really called: the caller asks this of the URI it has made, with the inputs in it.
+pub fn is_barred(method: &str, path: &str) -> bool {
     let below = |begin: &str| {
-        let rest = plain.strip_prefix(begin);
+        let rest = path.strip_prefix(begin);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let odd = plain.contains("..") || plain.contains("//") || plain.contains('%');
-    if !plain.starts_with("/api/v1/") || odd || BARRED.iter().any(|begin| below(begin)) {
+    // what a walk sends stands in its log: no PINs and passwords
+    let secret =
+        method == "PUT" && (below("/api/v1/smb-pins") || below("/api/v1/backup") || path.ends_with("/login"));
+    !path.starts_with("/api/v1/") || secret || BARRED.iter().any(|begin| below(begin))
+}
+
+/// Only the administration, and not all of it; what is called must be seen from the runbook, whatever the inputs are.
+fn may_be_called(method: &str, path: &str, names: &BTreeSet<&str>) -> Result<(), String> {
+    let plain = path.split('?').next().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "/-_.{}".contains(c);
+    let first = plain
+        .strip_prefix("/api/v1/")
+        .and_then(|rest| rest.split('/').next());
+    let open = first.is_none_or(|first| first.is_empty() || first.contains('{'));
+    let odd = plain.contains("..") || plain.contains("//") || path.contains('#') || !plain.chars().all(fits);
+    if odd || open || is_barred(method, plain) {
         return Err(format!("{path} may not be called"));
     }
     known_names(path, names)
@@ -381,6 +434,12 @@ mod tests {
             format!("{confirm}, order: {{method: put, path: /metrics}}"),
             format!("{confirm}, order: {{method: get, path: /api/v1/state}}"),
             format!("{confirm}, order: {{method: put, path: \"/api/v1/smb-pins/{{other}}\"}}"),
+            format!("{confirm}, order: {{method: post, path: \"/api/v1/factory-reset#\"}}"),
+            format!("{confirm}, order: {{method: post, path: \"/api/v1/{{card}}/x\"}}"),
+            format!(
+                "{confirm}, order: {{method: put, path: \"/api/v1/smb-pins/{{card}}\", body: {{pin: x}}}}"
+            ),
+            format!("{confirm}, order: {{method: put, path: /api/v1/update/terminals/a/login}}"),
             format!("{confirm}, unknown: 1"),
             "check: [{says: {de: S, en: S}, get: /api/v1/state, is: {above: a}}]".to_owned(),
             "check: [{says: {de: S, en: S}, get: /api/v1/state, is: {has: 1, lacks: 2}}]".to_owned(),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// Words for what a plain value cannot say.
 const WORDS: [&str; 7] = ["has", "lacks", "all", "above", "below", "not", "one_of"];
 /// Most elements kept of a list.
-const KEPT: usize = 8;
+const KEPT: usize = 40;
 /// Longest text kept, characters.
 const LONG: usize = 200;
 
@@ -31,27 +31,39 @@ pub fn is_pattern(pattern: &Value) -> Result<(), String> {
     }
 }
 
-/// Does it fit? What is not there fits nothing, not even `null`.
+/// Does it fit? What cannot be said does not.
 pub fn fits(pattern: &Value, value: &Value) -> bool {
-    let list = value.as_array();
-    let number = |inner: &Value| Some((value.as_f64()?, inner.as_f64()?));
+    judge(pattern, value) == Some(true)
+}
+
+/// Does it fit, does it not, or can that not be said, because something is missing? Absence is never taken for an answer.
+fn judge(pattern: &Value, value: &Value) -> Option<bool> {
+    let list = || value.as_array();
+    let compared = |inner: &Value, holds: fn(f64, f64) -> bool| Some(holds(value.as_f64()?, inner.as_f64()?));
     match word(pattern) {
-        Some(("has", inner)) => list.is_some_and(|list| list.iter().any(|one| fits(inner, one))),
-        Some(("lacks", inner)) => list.is_some_and(|list| !list.iter().any(|one| fits(inner, one))),
+        Some(("has", inner)) => Some(list()?.iter().any(|one| fits(inner, one))),
+        Some(("lacks", inner)) => Some(list()?.iter().all(|one| judge(inner, one) == Some(false))),
         // nothing is inferred from an empty list
-        Some(("all", inner)) => {
-            list.is_some_and(|list| !list.is_empty() && list.iter().all(|one| fits(inner, one)))
-        }
-        Some(("above", inner)) => number(inner).is_some_and(|(value, limit)| value > limit),
-        Some(("below", inner)) => number(inner).is_some_and(|(value, limit)| value < limit),
-        Some(("not", inner)) => !fits(inner, value),
-        Some((_, inner)) => inner.as_array().is_some_and(|all| all.contains(value)),
+        Some(("all", inner)) => Some(!list()?.is_empty() && list()?.iter().all(|one| fits(inner, one))),
+        Some(("above", inner)) => compared(inner, |value, limit| value > limit),
+        Some(("below", inner)) => compared(inner, |value, limit| value < limit),
+        Some(("not", inner)) => judge(inner, value).map(|fits| !fits),
+        Some((_, inner)) => Some(inner.as_array()?.contains(value)),
         None => match pattern.as_object() {
+            None => Some(pattern == value),
             Some(fields) => {
-                let mut fields = fields.iter();
-                fields.all(|(name, inner)| value.get(name).is_some_and(|value| fits(inner, value)))
+                value.as_object()?;
+                let mut all = Some(true);
+                for (name, inner) in fields {
+                    match value.get(name).and_then(|value| judge(inner, value)) {
+                        // one that does not fit decides, whatever is missing beside it
+                        Some(false) => return Some(false),
+                        Some(true) => {}
+                        None => all = None,
+                    }
+                }
+                all
             }
-            None => pattern == value,
         },
     }
 }
@@ -87,13 +99,23 @@ pub fn found(pattern: &Value, value: &Value) -> Value {
 }
 
 fn some<'v>(list: impl Iterator<Item = &'v Value>, inner: &Value) -> Value {
-    list.take(KEPT).map(|one| found(inner, one)).collect()
+    cut(list.map(|one| found(inner, one)))
+}
+
+/// As many as are kept, and that there were more.
+fn cut(mut list: impl Iterator<Item = Value>) -> Value {
+    let mut kept: Vec<Value> = list.by_ref().take(KEPT).collect();
+    let more = list.count();
+    if more > 0 {
+        kept.push(Value::String(format!("… +{more}")));
+    }
+    Value::Array(kept)
 }
 
 /// These fields of an object, or of each element of a list.
 pub fn fields(names: &[String], value: &Value) -> Value {
     match value {
-        Value::Array(list) => list.iter().take(KEPT).map(|one| fields(names, one)).collect(),
+        Value::Array(list) => cut(list.iter().map(|one| fields(names, one))),
         Value::Object(all) => {
             let kept = names
                 .iter()
@@ -113,7 +135,7 @@ fn scalar(value: &Value) -> Value {
             Value::String(short)
         }
         Value::Array(list) if list.iter().all(|one| !one.is_object() && !one.is_array()) => {
-            list.iter().take(KEPT).map(scalar).collect()
+            cut(list.iter().map(scalar))
         }
         Value::Array(list) => Value::String(format!("[{}]", list.len())),
         Value::Object(_) => Value::String("{…}".into()),
@@ -155,6 +177,23 @@ mod tests {
         for value in [json!(null), json!({})] {
             assert!(!fits(&json!({ "lacks": { "id": "a" } }), &value));
         }
+    }
+
+    #[test]
+    fn a_field_that_is_missing_is_no_answer() {
+        let list = json!([{ "id": "a", "open": false }, { "id": "b" }]);
+        // b might be open
+        assert!(!fits(&json!({ "lacks": { "id": "b", "open": true } }), &list));
+        assert!(!fits(&json!({ "lacks": { "open": true } }), &list));
+        assert!(fits(&json!({ "lacks": { "id": "a", "open": true } }), &list));
+        assert!(!fits(
+            &json!({ "has": { "id": "b", "open": { "not": true } } }),
+            &list
+        ));
+        assert!(fits(
+            &json!({ "has": { "id": "a", "open": { "not": true } } }),
+            &list
+        ));
     }
 
     #[test]

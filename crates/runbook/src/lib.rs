@@ -16,7 +16,9 @@ mod page;
 mod record;
 mod run;
 
-pub use book::{Check, Input, InputKind, Keep, Method, Order, Runbook, Step, Text, Undo, first_set};
+pub use book::{
+    Check, Input, InputKind, Keep, Method, Order, Runbook, Step, Text, Undo, first_set, is_barred,
+};
 pub use record::{About, record};
 pub use run::{Entry, Event, Finding, Run, Standing};
 

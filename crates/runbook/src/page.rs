@@ -36,15 +36,15 @@ const HELVETICA: [u16; 95] = [
     556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
 ];
 
-/// Width of a line; what is not in the table counts as wide, and bold is a little wider than it ever is.
+/// Width of a character in thousandths; what is not in the table counts as wide.
+fn units(byte: u8) -> u32 {
+    let place = usize::from(byte.wrapping_sub(b' '));
+    HELVETICA.get(place).copied().map_or(780, u32::from)
+}
+
+/// Width of a line; bold counts as a little wider than it ever is.
 fn width(bytes: &[u8], look: Look) -> f32 {
-    let all: u32 = bytes
-        .iter()
-        .map(|byte| {
-            let place = usize::from(byte.wrapping_sub(b' '));
-            HELVETICA.get(place).copied().map_or(780, u32::from)
-        })
-        .sum();
+    let all: u32 = bytes.iter().map(|byte| units(*byte)).sum();
     let wider = if look.bold { 1.1 } else { 1.0 };
     // sums of widths are far below what f32 holds exactly
     all as f32 / 1000.0 * look.size * wider
@@ -112,7 +112,7 @@ impl Pages {
         let bytes = encoded(text);
         let mut line: Vec<u8> = Vec::new();
         for word in bytes.split(|byte| *byte == b' ') {
-            let mut word = word.to_vec();
+            let word = word.to_vec();
             let both = [line.as_slice(), if line.is_empty() { b"" } else { b" " }, &word].concat();
             if width(&both, look) <= room {
                 line = both;
@@ -121,16 +121,19 @@ impl Pages {
             if !line.is_empty() {
                 self.line(&std::mem::take(&mut line), look);
             }
-            // a word longer than a line is broken
-            while width(&word, look) > room && word.len() > 1 {
-                let mut fits = word.len();
-                while fits > 1 && width(word.get(..fits).unwrap_or_default(), look) > room {
-                    fits -= 1;
+            // a word longer than a line is broken, in one pass
+            let mut piece: Vec<u8> = Vec::new();
+            let mut so_far = 0.0;
+            for byte in word {
+                let wide = width(&[byte], look);
+                if so_far + wide > room && !piece.is_empty() {
+                    self.line(&std::mem::take(&mut piece), look);
+                    so_far = 0.0;
                 }
-                let rest = word.split_off(fits);
-                self.line(&std::mem::replace(&mut word, rest), look);
+                so_far += wide;
+                piece.push(byte);
             }
-            line = word;
+            line = piece;
         }
         self.line(&line, look);
     }

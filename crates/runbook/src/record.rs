@@ -69,6 +69,13 @@ pub fn record(run: &Run, about: &About) -> Result<Vec<u8>, Error> {
     for entry in run.log.iter().filter(|entry| entry.step.is_none()) {
         pages.write(&line(entry, words.t("begonnen", "begun")), BODY);
     }
+    if run.carried() > 0 {
+        let text = words.t(
+            "* berichtet von einem anderen Gerät, hier nicht nachgeprüft",
+            "* reported by another device, not looked at again here",
+        );
+        pages.write(text, BODY);
+    }
     for (number, step) in (1..).zip(&book.steps) {
         write_step(&mut pages, run, (number, step), &words);
     }
@@ -119,11 +126,9 @@ fn write_step(pages: &mut Pages, run: &Run, (number, step): (usize, &Step), word
         HEAD,
     );
     pages.write(&run.text(words.of(&step.text)), BODY);
-    let own = run
-        .log
-        .iter()
-        .filter(|entry| entry.step.as_deref() == Some(step.id.as_str()));
-    for entry in own {
+    let own = run.log.iter().enumerate();
+    let own = own.filter(|(_, entry)| entry.step.as_deref() == Some(step.id.as_str()));
+    for (place, entry) in own {
         let refused = words.t("abgelehnt", "refused");
         let (what, findings, note): (String, Vec<&Finding>, &str) = match &entry.event {
             Event::Began => continue,
@@ -163,7 +168,8 @@ fn write_step(pages: &mut Pages, run: &Run, (number, step): (usize, &Step), word
                 (text, Vec::new(), note)
             }
         };
-        pages.write(&line(entry, &what), ITEM);
+        let star = if place < run.carried() { "* " } else { "" };
+        pages.write(&format!("{star}{}", line(entry, &what)), ITEM);
         if !note.is_empty() {
             pages.write(&format!("„{note}“"), SMALL);
         }

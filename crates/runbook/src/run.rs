@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 /// Most entries of a log.
 const ENTRIES: usize = 2000;
+/// Longest text of an entry, bytes, and most findings: more no device writes.
+const TEXT: usize = 4096;
+const FINDINGS: usize = 40;
 /// Longest note, characters.
 const NOTE: usize = 500;
 
@@ -102,6 +105,42 @@ pub struct Finding {
     pub found: Value,
 }
 
+impl Entry {
+    /// What was found.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        let (findings, kept): (&[Finding], &[Finding]) = match &self.event {
+            Event::Held { findings } => (findings, &[]),
+            Event::Looked { findings, kept, .. } => (findings, kept),
+            _ => (&[], &[]),
+        };
+        findings.iter().chain(kept)
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let mut all = vec![self.who.clone(), self.device.clone()];
+        all.extend(
+            self.findings()
+                .flat_map(|one| [one.de.clone(), one.en.clone(), one.plain()]),
+        );
+        match &self.event {
+            Event::Ordered { what, refused } => {
+                all.extend([Some(what), refused.as_ref()].into_iter().flatten().cloned())
+            }
+            Event::Looked { note, .. } | Event::Skipped { note } => all.push(note.clone()),
+            Event::Undone { note, what, refused } => {
+                all.extend(
+                    [Some(note), what.as_ref(), refused.as_ref()]
+                        .into_iter()
+                        .flatten()
+                        .cloned(),
+                );
+            }
+            Event::Began | Event::Held { .. } => {}
+        }
+        all
+    }
+}
+
 impl Finding {
     /// What is there, as people read it.
     pub fn plain(&self) -> String {
@@ -148,7 +187,9 @@ impl Run {
         inputs: BTreeMap<String, String>,
         (at, who, device): (Timestamp, String, String),
     ) -> Result<Self, Error> {
-        Runbook::parse(source)?.accepts(&inputs)?;
+        let book = Runbook::parse(source)?;
+        book.accepts(&inputs)?;
+        let inputs = book.tidied(inputs);
         let began = Entry {
             at,
             who,
@@ -173,6 +214,20 @@ impl Run {
             return Err(Error::Run("number or length of its log"));
         }
         let known = |id: &String| book.steps.iter().any(|step| step.id == *id);
+        let texts = self.log.iter().flat_map(Entry::texts);
+        if self.log.iter().any(|entry| entry.findings().count() > FINDINGS)
+            || texts.into_iter().any(|text| text.len() > TEXT)
+        {
+            return Err(Error::Run("more in its log than a device writes"));
+        }
+        // a day is what a clock may be off by
+        if self
+            .log
+            .last()
+            .is_some_and(|last| last.at.as_second() > at.as_second() + 86_400)
+        {
+            return Err(Error::Run("its log comes from the future"));
+        }
         let order = self.log.windows(2).all(|pair| match pair {
             [one, next] => one.at <= next.at,
             _ => true,
@@ -230,21 +285,17 @@ impl Run {
         behind.last()
     }
 
-    /// Was the step's order carried out since it was opened?
-    pub fn was_ordered(&self, step: &str) -> bool {
-        let own = self
-            .log
+    /// Is there room in the log for one more step with all that belongs to it?
+    pub fn has_room(&self) -> bool {
+        self.log.len() + 10 <= ENTRIES
+    }
+
+    /// So many entries from the beginning come from another device, which says so.
+    pub fn carried(&self) -> usize {
+        self.log
             .iter()
-            .filter(|entry| entry.step.as_deref() == Some(step));
-        let mut ordered = false;
-        for entry in own {
-            match &entry.event {
-                Event::Ordered { refused, .. } => ordered = refused.is_none(),
-                Event::Undone { refused: None, .. } => ordered = false,
-                _ => (),
-            }
-        }
-        ordered
+            .rposition(|entry| entry.step.is_none())
+            .unwrap_or_default()
     }
 
     /// Takes note. Time does not run backwards in a log, whatever the clock says.
@@ -402,22 +453,6 @@ steps:
     }
 
     #[test]
-    fn an_order_is_given_once() {
-        let mut run = begun();
-        let ordered = |refused| Event::Ordered {
-            what: "POST".into(),
-            refused,
-        };
-        note(&mut run, 101, "one", ordered(Some("no".into())));
-        assert!(!run.was_ordered("one"));
-        note(&mut run, 102, "one", ordered(None));
-        note(&mut run, 103, "one", looked(false));
-        assert!(run.was_ordered("one"));
-        note(&mut run, 104, "one", undone(None));
-        assert!(!run.was_ordered("one"));
-    }
-
-    #[test]
     fn a_log_goes_on_elsewhere_and_cannot_be_made_up() {
         let mut run = begun();
         note(&mut run, 101, "one", looked(true));
@@ -425,12 +460,18 @@ steps:
         let there: Run = serde_json::from_str(&text).unwrap();
         // the other clock is behind: the log is not
         let carried = there.clone().carry(here(50)).unwrap();
-        assert_eq!(carried.standing("one"), Standing::Done);
+        assert_eq!((carried.standing("one"), carried.carried()), (Standing::Done, 2));
         let mut bad = there.clone();
         bad.log[1].step = Some("three".into());
         assert!(bad.carry(here(200)).is_err());
         let mut bad = there.clone();
         bad.log.reverse();
+        assert!(bad.carry(here(200)).is_err());
+        let mut bad = there.clone();
+        bad.log[1].at = Timestamp::from_second(9_000_000_000).unwrap();
+        assert!(bad.carry(here(200)).is_err());
+        let mut bad = there.clone();
+        bad.log[1].who = "a".repeat(TEXT + 1);
         assert!(bad.carry(here(200)).is_err());
         let mut bad = there;
         bad.id = "../x".into();

@@ -72,7 +72,7 @@ impl Parameters {
         let [seconds, block] = pair(answer)?;
         let block = match block {
             0 => LEAST_BLOCK,
-            block => usize::from(block).min(LARGEST_BLOCK),
+            block => usize::from(block).clamp(LEAST_BLOCK, LARGEST_BLOCK),
         };
         Some(Self {
             wait: wait(seconds),
@@ -123,20 +123,13 @@ fn refused(step: &'static str, response: &Response) -> TerminalError {
     }
 }
 
-/// Gives a terminal its firmware, in a session as administrator; `told` hears how many bytes have gone. A terminal that falls silent
-/// once is begun with again, as SICCT has it; one that does so twice keeps what it had.
+/// Gives a terminal its firmware, in a session as administrator; `told` hears how many bytes have gone. After [`TerminalError::Timeout`]
+/// it may be begun with again, in another session.
 pub async fn download(
     session: &Session,
     firmware: &[u8],
     told: impl Fn(usize),
 ) -> Result<Finish, TerminalError> {
-    match attempt(session, firmware, &told).await {
-        Err(TerminalError::Timeout(_)) => attempt(session, firmware, &told).await,
-        outcome => outcome,
-    }
-}
-
-async fn attempt(session: &Session, firmware: &[u8], told: &impl Fn(usize)) -> Result<Finish, TerminalError> {
     let begun = session.send(0, &command::download_init(), TIMES.1).await?;
     // "begun already" is a warning
     if !begun.is_ok() && begun.sw != sw::DOWNLOAD_BEGUN {
@@ -160,7 +153,7 @@ async fn attempt(session: &Session, firmware: &[u8], told: &impl Fn(usize)) -> R
     let last = parameters.wait.max(TIMES.1);
     let finished = match session.send(0, &command::download_finish(), last).await {
         // one that starts again at once takes its answer along; what it then says it is decides
-        Err(TerminalError::Connection(_)) => {
+        Err(TerminalError::Connection(_) | TerminalError::Timeout(_)) => {
             return Ok(Finish {
                 wait: parameters.wait,
                 restarts: true,
@@ -174,9 +167,10 @@ async fn attempt(session: &Session, firmware: &[u8], told: &impl Fn(usize)) -> R
     }
     let finish = Finish::parse(&finished.data).ok_or(TerminalError::Garbage)?;
     if finish.reset {
-        session
-            .ask("RESET CT", &Command::new(0x80, 0x11, 0, 0), finish.wait)
-            .await?;
+        // it ends the connection, and its answer with it
+        let _ = session
+            .send(0, &Command::new(0x80, 0x11, 0, 0), finish.wait)
+            .await;
     }
     Ok(finish)
 }

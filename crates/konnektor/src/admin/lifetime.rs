@@ -59,9 +59,14 @@ async fn generation(
 ) -> Result<Json<serde_json::Value>, Failure> {
     let generation = match generation.as_str() {
         "newest" => admin.inner.newest_generation(),
-        number => number
-            .parse()
-            .map_err(|_| Failure::new(Code::SYNTAX, "the number of a generation or newest expected"))?,
+        "used" => admin.inner.used_generation(),
+        "before" => admin.inner.generation_before(),
+        number => number.parse().map_err(|_| {
+            Failure::new(
+                Code::SYNTAX,
+                "the number of a generation, newest, used or before expected",
+            )
+        })?,
     };
     let order = match action.as_str() {
         "register" => ByHand::Register(generation),

@@ -2,7 +2,7 @@
 //! rights and no others.
 
 use super::{Admin, Body, Path, Query, Text, audit};
-use crate::users::{ACTOR, Who};
+use crate::users::{ACTOR, UserRole, Who};
 use crate::{Failure, Inner};
 use axum::extract::State;
 use axum::http::{Method, Request, StatusCode, header};
@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use base::Code;
 use http_body_util::{BodyExt, Limited};
-use runbook::{Event, Finding, Order, Run, Runbook, Standing, Step};
+use runbook::{Event, Finding, Order, Run, Runbook, Standing, Step, is_barred};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -60,6 +60,30 @@ async fn forget(State(admin): State<Admin>, Path(name): Path<String>) -> Result<
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Has this role a right to what the steps of a run look at? What they found is not shown to others (TIP1-A_7279).
+fn sees(who: &Who, run: &Run, step: &Step) -> bool {
+    let checks = step.before.iter().chain(&step.check).map(|check| &check.get);
+    let mut paths = checks.chain(step.keep.iter().map(|keep| &keep.get));
+    paths.all(|path| {
+        let path = run.path(path);
+        who.role
+            .may(&Method::GET, path.split('?').next().unwrap_or_default())
+    })
+}
+
+/// The whole of a run is for who may see all of it.
+fn whole(admin: &Admin, who: &Who, id: &str) -> Result<Run, Failure> {
+    let run = admin.inner.run(id)?;
+    let book = run.runbook()?;
+    match book.steps.iter().all(|step| sees(who, &run, step)) {
+        true => Ok(run),
+        false => Err(Failure::new(
+            Code::NOT_PERMITTED,
+            "it shows what this role may not see",
+        )),
+    }
+}
+
 async fn runs(State(admin): State<Admin>) -> Result<Response, Failure> {
     let all = admin.inner.runs()?;
     let all: Vec<Value> = all.iter().filter_map(|run| summary(run).ok()).collect();
@@ -74,25 +98,41 @@ struct Begin {
     inputs: BTreeMap<String, String>,
 }
 
-async fn begin(State(admin): State<Admin>, Body(begin): Body<Begin>) -> Result<Response, Failure> {
+async fn begin(
+    State(admin): State<Admin>,
+    Extension(who): Extension<Who>,
+    Body(begin): Body<Begin>,
+) -> Result<Response, Failure> {
     let run = admin.inner.begin_run(&begin.runbook, begin.inputs)?;
     audit(&admin.inner, &format!("run {} begun: {}", run.id, begin.runbook));
-    Ok(Json(view(&run)?).into_response())
+    Ok(Json(view(&run, &who)?).into_response())
 }
 
 /// A run as [`log`] gave it on another device.
-async fn carry(State(admin): State<Admin>, Body(run): Body<Run>) -> Result<Response, Failure> {
-    let run = admin.inner.carry_run(run)?;
+async fn carry(
+    State(admin): State<Admin>,
+    Extension(who): Extension<Who>,
+    Body(run): Body<Run>,
+) -> Result<Response, Failure> {
+    let run = admin.inner.carry_run(run, who.role == UserRole::Super)?;
     audit(&admin.inner, &format!("run {} goes on here", run.id));
-    Ok(Json(view(&run)?).into_response())
+    Ok(Json(view(&run, &who)?).into_response())
 }
 
-async fn run(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Response, Failure> {
-    Ok(Json(view(&admin.inner.run(&id)?)?).into_response())
+async fn run(
+    State(admin): State<Admin>,
+    Extension(who): Extension<Who>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    Ok(Json(view(&admin.inner.run(&id)?, &who)?).into_response())
 }
 
-async fn log(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Response, Failure> {
-    Ok(Json(admin.inner.run(&id)?).into_response())
+async fn log(
+    State(admin): State<Admin>,
+    Extension(who): Extension<Who>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    Ok(Json(whole(&admin, &who, &id)?).into_response())
 }
 
 async fn forget_run(State(admin): State<Admin>, Path(id): Path<String>) -> Result<StatusCode, Failure> {
@@ -110,11 +150,17 @@ struct Language {
 
 async fn paper(
     State(admin): State<Admin>,
+    Extension(who): Extension<Who>,
     Path(id): Path<String>,
     Query(language): Query<Language>,
 ) -> Result<Response, Failure> {
-    let run = admin.inner.run(&id)?;
-    let pdf = admin.inner.run_record(&run, language.english)?;
+    let run = whole(&admin, &who, &id)?;
+    // pages are set while others are served
+    let inner = admin.inner.clone();
+    let setting = tokio::task::spawn_blocking(move || inner.run_record(&run, language.english));
+    let pdf = setting
+        .await
+        .map_err(|error| Failure::new(Code::INTERNAL, error))??;
     let name = format!("attachment; filename=\"{id}.pdf\"");
     let headers = [
         (header::CONTENT_TYPE, "application/pdf".to_owned()),
@@ -136,7 +182,7 @@ fn summary(run: &Run) -> Result<Value, Failure> {
     }))
 }
 
-fn view(run: &Run) -> Result<Value, Failure> {
+fn view(run: &Run, who: &Who) -> Result<Value, Failure> {
     let book = run.runbook()?;
     let both = |text: &runbook::Text| json!({ "de": run.text(&text.de), "en": run.text(&text.en) });
     let (current, last) = (run.current(&book), run.last(&book));
@@ -148,13 +194,20 @@ fn view(run: &Run) -> Result<Value, Failure> {
                 .log
                 .iter()
                 .filter(|entry| entry.step.as_deref() == Some(step.id.as_str()));
+            let own = own.map(|entry| match sees(who, run, step) {
+                true => line(entry),
+                false => withheld(line(entry)),
+            });
+            let undo = step.undo.as_ref();
             json!({
                 "id": step.id, "title": both(&step.title), "text": both(&step.text),
-                "standing": run.standing(&step.id), "orders": step.order.is_some(),
+                "standing": run.standing(&step.id),
                 "confirm": step.confirm.as_ref().map(both),
-                "undo": step.undo.as_ref().map(|undo| both(&undo.text)),
+                "undo": undo.map(|undo| both(&undo.text)),
                 "undoable": last.is_some_and(|last| last.id == step.id) && step.undo.is_some(),
-                "log": own.map(line).collect::<Vec<_>>(),
+                "order": step.order.as_ref().map(|order| said(run, order)),
+                "undo_order": undo.and_then(|undo| undo.order.as_ref()).map(|order| said(run, order)),
+                "log": own.collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -167,6 +220,30 @@ fn view(run: &Run) -> Result<Value, Failure> {
         fields.insert("steps".into(), json!(steps));
     }
     Ok(view)
+}
+
+/// A call as people can read it before they let it be made.
+fn said(run: &Run, order: &Order) -> String {
+    let (method, path, body) = run.order(order);
+    match body {
+        Value::Null => format!("{} {path}", method.name()),
+        body => format!("{} {path} {body}", method.name()),
+    }
+}
+
+/// That something was found, and not what.
+fn withheld(mut line: Value) -> Value {
+    for finding in line
+        .get_mut("findings")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(found) = finding.get_mut("found") {
+            *found = "nicht für diese Rolle / not for this role".into();
+        }
+    }
+    line
 }
 
 /// An entry of the log as people look at it; [`log`] has all of it.
@@ -216,10 +293,6 @@ struct Walker {
 
 impl Walker {
     async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value, String> {
-        let plain = path.split('?').next().unwrap_or_default();
-        if !self.who.role.may(&method, plain) {
-            return Err("diese Rolle darf das nicht / this role may not do that".into());
-        }
         let body = match body {
             Value::Null => axum::body::Body::empty(),
             body => axum::body::Body::from(body.to_string()),
@@ -230,6 +303,14 @@ impl Walker {
             .header(header::CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|error| error.to_string())?;
+        // what will be called is judged, not what was written
+        let called = request.uri().path();
+        if is_barred(request.method().as_str(), called) {
+            return Err("das darf keine Prüfliste / no runbook may do that".into());
+        }
+        if !self.who.role.may(request.method(), called) {
+            return Err("diese Rolle darf das nicht / this role may not do that".into());
+        }
         request.extensions_mut().insert(self.who.clone());
         let Ok(response) = self.interface.clone().oneshot(request).await;
         let status = response.status();
@@ -272,12 +353,12 @@ impl Walker {
 
     async fn order(&self, run: &Run, order: &Order) -> (String, Result<Value, String>) {
         let (method, path, body) = run.order(order);
+        let what = format!("{} {path}", method.name());
         let method = match method {
             runbook::Method::Post => Method::POST,
             runbook::Method::Put => Method::PUT,
             runbook::Method::Delete => Method::DELETE,
         };
-        let what = format!("{method} {path}");
         (what, self.call(method, &path, &body).await)
     }
 
@@ -293,7 +374,7 @@ impl Walker {
         }
         let (mut findings, mut kept) = self.look(run, step, false).await;
         let reached = !findings.is_empty() && !held(&findings);
-        if let Some(order) = step.order.as_ref().filter(|_| !reached && !run.was_ordered(id)) {
+        if let Some(order) = step.order.as_ref().filter(|_| !reached) {
             let (what, answer) = self.order(run, order).await;
             let refused = answer.err();
             let ended = refused.is_some();
@@ -389,12 +470,14 @@ async fn go(
         who: who.clone(),
     };
     let walking = async move {
-        let _one = walker
-            .inner
-            .walking
-            .try_lock()
-            .map_err(|_| Failure::new(Code::NOT_PERMITTED, "a step is being done: wait for it"))?;
+        let _one = walker.inner.walking_alone()?;
         let mut run = walker.inner.run(&id)?;
+        if !run.has_room() {
+            return Err(Failure::new(
+                Code::NOT_PERMITTED,
+                "the log of this run is full: begin a new one",
+            ));
+        }
         match what {
             Move::Walk => walker.walk(&mut run, &step, said).await?,
             Move::Undo => walker.undo(&mut run, &step, said.note).await?,
@@ -408,7 +491,7 @@ async fn go(
                     .note_run(&mut run, &step, Event::Skipped { note: said.note })?;
             }
         }
-        Ok(Json(view(&run)?).into_response())
+        Ok(Json(view(&run, &walker.who)?).into_response())
     };
     let task = inner.spawn(ACTOR.scope(who.name, walking));
     task.await.map_err(|error| Failure::new(Code::INTERNAL, error))?

@@ -1,6 +1,6 @@
 //! Administration of updates.
 
-use super::{Admin, Body, Path as Segment, audit};
+use super::{Admin, Body, Path as Segment, Text, audit};
 use crate::Failure;
 use crate::update::{Offered, Source, TerminalFirmware, UpdateView};
 use axum::extract::{Request, State};
@@ -154,8 +154,16 @@ struct LoginRequest {
 async fn set_login(
     State(admin): State<Admin>,
     Segment(id): Segment<CtId>,
-    Body(login): Body<LoginRequest>,
+    Text(body): Text,
 ) -> Result<StatusCode, Failure> {
+    // an answer that quotes what did not fit would quote the password
+    let body = Zeroizing::new(body);
+    let login: LoginRequest = serde_json::from_str(&body).map_err(|_| {
+        Failure::new(
+            Code::SYNTAX,
+            "the body must be {\"user\": \"…\", \"password\": \"…\"}",
+        )
+    })?;
     admin
         .inner
         .set_terminal_login(&id, &login.user, &login.password)?;

@@ -286,6 +286,28 @@ impl Inner {
         self.with_book(|book| book.newest().map(|one| one.number).unwrap_or_default())
     }
 
+    /// Number of the generation that a tunnel would be tried with first.
+    pub(crate) fn used_generation(&self) -> u32 {
+        let now = self.believed();
+        self.with_book(|book| {
+            select::tunnel(book, now)
+                .first()
+                .map(|choice| choice.generation)
+                .unwrap_or_default()
+        })
+    }
+
+    /// Number of the last one before the newest that could serve.
+    pub(crate) fn generation_before(&self) -> u32 {
+        let newest = self.newest_generation();
+        self.with_book(|book| {
+            let mut older = book.generations.iter().map(|one| one.number).rev();
+            older
+                .find(|number| *number < newest && book.is_usable(*number))
+                .unwrap_or_default()
+        })
+    }
+
     /// The device's key of this kind.
     pub(crate) fn own_key(&self, kind: Kind) -> Option<crypto::SoftKey> {
         self.lifetime.keys.get(&kind).map(|own| own.key.clone())

@@ -48,13 +48,27 @@ impl Inner {
             });
             let shown = |algorithm| select::clients(book, algorithm, now).map(|choice| choice.generation);
             let next = select::next_change_for_clients(book, Algorithm::Brainpool, now);
-            let newest = book.newest().map(|one| one.number).unwrap_or_default();
+            let last = book.newest();
+            let newest = last.map(|one| one.number).unwrap_or_default();
+            let registers = self.identities.nk.is_some() && self.config.lifetime.registration.is_some();
             let waiting = book
                 .families()
                 .into_iter()
                 .any(|family| book.stage(newest, family) == Some(identity::Stage::Probed));
             let arrived = book.arrived.get(newest as usize).copied().unwrap_or_default();
+            let summary = last.map(|one| {
+                let families = one.families();
+                let registered = families.iter().all(|family| book.registration(one.number, *family).is_some());
+                let ends = one.certificates.values().map(|held| held.to);
+                json!({
+                    "number": one.number, "quarantine": book.quarantine.get(&one.number),
+                    "days_left": ends.min().map(|end| (end - now).div_euclid(identity::DAY)),
+                    "registered": match (registers, registered) { (false, _) => "unused", (true, true) => "done", _ => "open" },
+                    "stages": families.iter().map(|family| book.stage(one.number, *family)).collect::<Vec<_>>(),
+                })
+            });
             json!({
+                "newest": summary,
                 "iccsn": iccsn, "frozen": book.frozen, "clock_doubt": doubt,
                 "looked_at": looked.map(|at| at.to_string()),
                 "generations": generations.collect::<Vec<_>>(),

@@ -19,6 +19,8 @@ use zeroize::{Zeroize, Zeroizing};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a terminal may take to come back, beyond what it says itself. Silence is failure.
 const BACK: Duration = Duration::from_secs(300);
+/// How long a terminal may be given its firmware: it is out of use meanwhile.
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// Longest name and password of a terminal's administrator, characters.
@@ -174,7 +176,7 @@ impl Inner {
         let alone = self.clock.timeout(PATIENCE, alone).await;
         alone.ok_or_else(|| Failure::new(Code::TERMINAL_BUSY, "its connection does not end"))?;
         self.raise(self.terminal_update_event("KSR/UPDATE/START", id, Vec::new()));
-        let given = async {
+        let give = async || {
             let (events, _unused) = mpsc::unbounded_channel();
             let session = self.open(&record, (&login.user, &login.password), events).await?;
             let told = |bytes: usize| {
@@ -190,7 +192,15 @@ impl Inner {
             session.close().await;
             finish
         };
-        let given = given.await;
+        // one that falls silent is begun with once more (SICCT 5.23.1.2), on a line of its own
+        let twice = async {
+            match give().await {
+                Err(TerminalError::Timeout(_)) => give().await,
+                outcome => outcome,
+            }
+        };
+        let given = self.clock.timeout(LONGEST, twice).await;
+        let given = given.unwrap_or(Err(TerminalError::Timeout(LONGEST)));
         drop((updating, cards));
         let outcome = match given {
             Ok(finish) => self.wait_for_firmware(id, (before, expected), finish).await,
@@ -277,7 +287,8 @@ impl Inner {
     /// Secrets of a terminal that is not there any more.
     pub(super) fn forget_terminal_secrets(&self, id: &CtId) -> Result<(), Failure> {
         self.store.delete_secret(&secret_id(id))?;
-        Ok(self.store.delete_secret(&login_id(id))?)
+        self.store.delete_secret(&login_id(id))?;
+        self.forget_terminal_update(id)
     }
 }
 

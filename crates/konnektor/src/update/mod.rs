@@ -5,7 +5,7 @@
 mod examine;
 mod ksr;
 mod ready;
-mod terminals;
+pub(crate) mod terminals;
 mod view;
 mod window;
 mod work;
@@ -556,7 +556,8 @@ impl Inner {
         }
         // the other way round a terminal would be without a partner it knows (TIP1-A_4839-01)
         let first = settings.ksr.as_ref().is_some_and(|ksr| ksr.terminals);
-        if first && !self.terminals_to_update().is_empty() {
+        if first && !missed && self.terminals_are_due() {
+            tracing::info!("update waits for terminals");
             return;
         }
         if let Err(failure) = self.start_update(&[]).await {

@@ -18,8 +18,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Kinds of documents: orders and outcomes by CtId.
-const ORDERS: &str = "terminal-update";
-const OUTCOMES: &str = "terminal-update-outcome";
+pub(crate) const ORDERS: &str = "terminal-update";
+pub(crate) const OUTCOMES: &str = "terminal-update-outcome";
 /// Updates at the same time; at least five are asked for (TIP1-A_4833-02).
 pub(super) const TOGETHER: usize = 8;
 /// Between two looks at the window.
@@ -228,6 +228,12 @@ impl Inner {
         Ok(self.store.delete(ORDERS, id.as_str())?)
     }
 
+    /// What is known about the firmware of a terminal that is not there any more.
+    pub(crate) fn forget_terminal_update(&self, id: &CtId) -> Result<(), Failure> {
+        self.store.delete(ORDERS, id.as_str())?;
+        Ok(self.store.delete(OUTCOMES, id.as_str())?)
+    }
+
     /// A terminal can be reached: does an order wait for it?
     pub(crate) fn terminal_is_back(self: &Arc<Self>, id: &CtId) {
         // also what it says it is may have changed
@@ -257,7 +263,16 @@ impl Inner {
         if still.is_none_or(|still| still.since != order.since) {
             return;
         }
-        let outcome = self.fetch_and_install(id, &order.update).await;
+        let now = self.terminals.get(id).and_then(|state| state.record.product);
+        let outcome = match now {
+            // another one of the same name, and one that somebody has updated since
+            Some(now) if product_of(&now) != order.update.product => Err(Failure::new(
+                Code::TERMINAL_UPDATE_FAILED,
+                "another terminal than the one it was ordered for",
+            )),
+            Some(now) if firmware_of(&now) >= version_of(&order.update) => Ok(()),
+            _ => self.fetch_and_install(id, &order.update).await,
+        };
         let away = [
             Code::TERMINAL_NOT_CONNECTED,
             Code::TERMINAL_NOT_ACTIVE,
@@ -398,6 +413,13 @@ impl Inner {
             wanted || one.ordered.is_some() || one.percent.is_some()
         });
         all
+    }
+
+    /// Is a terminal being updated, or will one be at once? One that is away holds nobody up.
+    pub(super) fn terminals_are_due(&self) -> bool {
+        let due = self.terminals_to_update();
+        due.iter()
+            .any(|one| one.percent.is_some() || self.terminals.connected(&one.terminal).is_ok())
     }
 
     /// Orders what is due in the window, and follows what waits for a terminal where somebody worked.

@@ -185,7 +185,15 @@ async fn a_device_is_commissioned() {
     let mut morning = Morning::after_the_walk().await.unwrap();
     let rest = Rest::of(&morning.world);
     let hash = fingerprint(&morning.world, "KT1");
-    let right = json!({ "terminal": "KT1", "fingerprint": hash, "smcb": SMC_B, "client": "PVS" });
+    // as it is printed
+    let printed: Vec<String> = hash
+        .to_uppercase()
+        .as_bytes()
+        .chunks(2)
+        .map(|two| String::from_utf8(two.to_vec()).unwrap())
+        .collect();
+    let right =
+        json!({ "terminal": "KT1", "fingerprint": printed.join(":"), "smcb": SMC_B, "client": "PVS" });
     // what does not fit is said before anything is begun
     for (name, value) in [("smcb", "123"), ("terminal", ""), ("client", "")] {
         let mut wrong = right.clone();
@@ -529,6 +537,18 @@ async fn rights_are_those_of_who_walks() {
         inner.store().put("user", name, &user).unwrap();
     }
     let run = rest.begin("own", json!({})).await;
+    // what a walk shows of cards is not for him either, and a runbook of his own does not come along with a walk
+    let (_, log) = rest.bytes("GET", &format!("runs/{run}/log"), String::new()).await;
+    let mut smuggled: Value = serde_json::from_slice(&log).unwrap();
+    let fern = as_user("fern");
+    let seen = fern.try_it("GET", &format!("runs/{run}/log"), Value::Null).await;
+    assert!(seen.unwrap_err().starts_with("409"));
+    smuggled["book"] = json!(own.replace("frozen, body: {on: true}", "frozen, body: {on: false}"));
+    for _ in 0..2 {
+        let refused = fern.try_it("PUT", "runs", smuggled.clone()).await.unwrap_err();
+        assert!(refused.starts_with("409"), "{refused}");
+        smuggled["id"] = json!("0123456789abcdef");
+    }
     let (remote, reader) = (as_user("fern"), as_user("leser"));
     assert!(
         reader
