@@ -490,7 +490,7 @@ async fn bad_releases(device: &mut Device, slow: bool) {
                  while True:\n  log.execute('INSERT INTO full VALUES (zeroblob(100000))'); log.commit()",
             )
             .replace("STATE", &state.display().to_string()),
-            "hung",
+            "disk",
             false,
         ),
         (
