@@ -9,7 +9,7 @@
 )] // tests
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -136,6 +136,63 @@ fn a_konnektor_of_its_own_is_paired_and_read_by_commands() {
     wait(&["terminals"], "\"connected\": false");
     let (moved, error) = call(&["correlation", "KT1", "bekannt"]);
     assert!(!moved && error.contains("4037"), "{error}");
+
+    // a check list, walked by somebody who types: not confirmed, confirmed, left out, taken along, recorded
+    let runbook = |arguments: &[&str], typed: &str| {
+        let before = ["runbook", "--folder", folder, "--address", &address("admin")];
+        let mut child = Command::new(BINARY)
+            .args(before)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // who has read enough hears no more
+        let _ = stdin.write_all(typed.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), text.concat())
+    };
+    let file = |name: &str| Path::new(folder).join(name).to_str().unwrap().to_owned();
+    assert!(runbook(&["list"], "").1.contains("commissioning"));
+    let book = runbook(&["show", "recovery"], "").1;
+    std::fs::write(
+        file("own.yaml"),
+        book.replace("runbook: recovery", "runbook: own"),
+    )
+    .unwrap();
+    let (good, text) = runbook(&["check", &file("own.yaml")], "");
+    assert!(good && text.contains("\"steps\": 7"), "{text}");
+    assert!(runbook(&["take", &file("own.yaml")], "").0);
+    let smcb = format!("smcb={}", langlauf::world::SMC_B);
+    let typed = "\nnein\n\n\nja\nliegt vor\na\nUhr war gestellt\nq\n";
+    let (good, text) = runbook(&["begin", "own", &smcb], typed);
+    assert!(
+        good && text.contains("XX  looked") && text.contains("ok  looked"),
+        "{text}"
+    );
+    assert!(text.contains("ok  skipped Uhr war gestellt"), "{text}");
+    let runs: serde_json::Value = serde_json::from_str(&runbook(&["runs"], "").1).unwrap();
+    assert_eq!(
+        (&runs[0]["behind"], &runs[0]["current"]),
+        (&2.into(), &"card".into()),
+        "{runs:#}"
+    );
+    let id = runs[0]["id"].as_str().unwrap();
+    let (again, text) = runbook(&["go", id], "\n\nq\n");
+    assert!(again && text.contains("SMC-B stecken"), "{text}");
+    assert!(runbook(&["record", id, &file("record.pdf")], "").0);
+    assert!(std::fs::read(file("record.pdf")).unwrap().starts_with(b"%PDF-"));
+    assert!(runbook(&["export", id, &file("run.json")], "").0);
+    let (carried, text) = runbook(&["carry", &file("run.json")], "q\n");
+    assert!(carried && text.contains(id), "{text}");
+    let (firmware, text) = call(&["terminal-firmware"]);
+    assert!(firmware && text.contains("\"login\": false"), "{text}");
+    let (ordered, error) = call(&["update-terminal", "KT1"]);
+    assert!(!ordered && error.contains("4030"), "{error}");
 
     // the model goes out and comes back
     let (_, model) = call(&["model"]);

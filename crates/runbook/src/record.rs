@@ -2,7 +2,7 @@
 
 use crate::book::{Runbook, Step};
 use crate::page::{BODY, HEAD, ITEM, Pages, SMALL, TITLE};
-use crate::run::{Entry, Event, Finding, Run, Standing};
+use crate::run::{Entry, Event, Run, Standing};
 use crate::{Error, Text};
 use base::Timestamp;
 
@@ -130,30 +130,25 @@ fn write_step(pages: &mut Pages, run: &Run, (number, step): (usize, &Step), word
     let own = own.filter(|(_, entry)| entry.step.as_deref() == Some(step.id.as_str()));
     for (place, entry) in own {
         let refused = words.t("abgelehnt", "refused");
-        let (what, findings, note): (String, Vec<&Finding>, &str) = match &entry.event {
+        let (what, note): (String, &str) = match &entry.event {
             Event::Began => continue,
-            Event::Held { findings } => {
+            Event::Held { .. } => {
                 let what = words.t("Voraussetzung fehlt", "something is missing before");
-                (what.into(), findings.iter().collect(), "")
+                (what.into(), "")
             }
-            Event::Ordered { what, refused: None } => (what.clone(), Vec::new(), ""),
+            Event::Ordered { what, refused: None } => (what.clone(), ""),
             Event::Ordered {
                 what,
                 refused: Some(why),
-            } => (format!("{what} – {refused}: {why}"), Vec::new(), ""),
-            Event::Looked {
-                findings,
-                kept,
-                done,
-                note,
-            } => {
+            } => (format!("{what} – {refused}: {why}"), ""),
+            Event::Looked { done, note, .. } => {
                 let what = match done {
                     true => words.t("geprüft: in Ordnung", "looked at: good"),
                     false => words.t("geprüft: nicht in Ordnung", "looked at: not good"),
                 };
-                (what.into(), findings.iter().chain(kept).collect(), note)
+                (what.into(), note)
             }
-            Event::Skipped { note } => (words.t("ausgelassen", "left out").into(), Vec::new(), note),
+            Event::Skipped { note } => (words.t("ausgelassen", "left out").into(), note),
             Event::Undone {
                 note,
                 what,
@@ -165,7 +160,7 @@ fn write_step(pages: &mut Pages, run: &Run, (number, step): (usize, &Step), word
                     .as_ref()
                     .map(|why| format!(" – {refused}: {why}"))
                     .unwrap_or_default();
-                (text, Vec::new(), note)
+                (text, note)
             }
         };
         let star = if place < run.carried() { "* " } else { "" };
@@ -173,7 +168,7 @@ fn write_step(pages: &mut Pages, run: &Run, (number, step): (usize, &Step), word
         if !note.is_empty() {
             pages.write(&format!("„{note}“"), SMALL);
         }
-        for finding in findings {
+        for finding in entry.findings() {
             let mark = if finding.good { "[x]" } else { "[  ]" };
             let says = words.t(&finding.de, &finding.en);
             pages.write(&format!("{mark} {says}: {}", finding.plain()), SMALL);

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use base::Code;
 use http_body_util::{BodyExt, Limited};
-use runbook::{Event, Finding, Order, Run, Runbook, Standing, Step, is_barred};
+use runbook::{Event, Finding, Order, Run, Runbook, Step, is_barred};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -171,13 +171,12 @@ async fn paper(
 
 fn summary(run: &Run) -> Result<Value, Failure> {
     let book = run.runbook()?;
-    let behind = |step: &&Step| matches!(run.standing(&step.id), Standing::Done | Standing::Skipped);
     Ok(json!({
         "id": run.id, "runbook": book.runbook, "version": book.version,
         "title": { "de": book.title.de, "en": book.title.en },
         "began": run.log.first().map(|entry| entry.at.to_string()),
         "last": run.log.last().map(|entry| entry.at.to_string()),
-        "steps": book.steps.len(), "behind": book.steps.iter().filter(behind).count(),
+        "steps": book.steps.len(), "behind": book.steps.iter().filter(|step| run.is_behind(step)).count(),
         "current": run.current(&book).map(|step| &step.id),
     }))
 }
@@ -185,7 +184,7 @@ fn summary(run: &Run) -> Result<Value, Failure> {
 fn view(run: &Run, who: &Who) -> Result<Value, Failure> {
     let book = run.runbook()?;
     let both = |text: &runbook::Text| json!({ "de": run.text(&text.de), "en": run.text(&text.en) });
-    let (current, last) = (run.current(&book), run.last(&book));
+    let last = run.last(&book);
     let steps: Vec<Value> = book
         .steps
         .iter()
@@ -194,10 +193,8 @@ fn view(run: &Run, who: &Who) -> Result<Value, Failure> {
                 .log
                 .iter()
                 .filter(|entry| entry.step.as_deref() == Some(step.id.as_str()));
-            let own = own.map(|entry| match sees(who, run, step) {
-                true => line(entry),
-                false => withheld(line(entry)),
-            });
+            let shown = sees(who, run, step);
+            let own = own.map(|entry| line(entry, shown));
             let undo = step.undo.as_ref();
             json!({
                 "id": step.id, "title": both(&step.title), "text": both(&step.text),
@@ -216,7 +213,6 @@ fn view(run: &Run, who: &Who) -> Result<Value, Failure> {
         fields.insert("purpose".into(), both(&book.purpose));
         fields.insert("inputs".into(), json!(run.inputs));
         fields.insert("sha256".into(), json!(Runbook::digest(&run.book)));
-        fields.insert("current".into(), json!(current.map(|step| &step.id)));
         fields.insert("steps".into(), json!(steps));
     }
     Ok(view)
@@ -231,52 +227,33 @@ fn said(run: &Run, order: &Order) -> String {
     }
 }
 
-/// That something was found, and not what.
-fn withheld(mut line: Value) -> Value {
-    for finding in line
-        .get_mut("findings")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        if let Some(found) = finding.get_mut("found") {
-            *found = "nicht für diese Rolle / not for this role".into();
-        }
-    }
-    line
-}
-
-/// An entry of the log as people look at it; [`log`] has all of it.
-fn line(entry: &runbook::Entry) -> Value {
-    let (what, findings, good, text) = match &entry.event {
-        Event::Began => ("began", Vec::new(), true, String::new()),
-        Event::Held { findings } => ("held", findings.iter().collect(), false, String::new()),
-        Event::Ordered { what, refused } => match refused {
-            None => ("ordered", Vec::new(), true, what.clone()),
-            Some(why) => ("ordered", Vec::new(), false, format!("{what}: {why}")),
-        },
-        Event::Looked {
-            findings,
-            kept,
-            done,
-            note,
-        } => {
-            let all: Vec<&Finding> = findings.iter().chain(kept).collect();
-            ("looked", all, *done, note.clone())
-        }
-        Event::Skipped { note } => ("skipped", Vec::new(), true, note.clone()),
+/// An entry of the log as people look at it; [`log`] has all of it. What was found is `shown`, or only that something was.
+fn line(entry: &runbook::Entry, shown: bool) -> Value {
+    let (what, good, text) = match &entry.event {
+        Event::Began => ("began", true, String::new()),
+        Event::Held { .. } => ("held", false, String::new()),
+        Event::Ordered { what, refused: None } => ("ordered", true, what.clone()),
+        Event::Ordered {
+            what,
+            refused: Some(why),
+        } => ("ordered", false, format!("{what}: {why}")),
+        Event::Looked { done, note, .. } => ("looked", *done, note.clone()),
+        Event::Skipped { note } => ("skipped", true, note.clone()),
         Event::Undone { note, refused, .. } => {
-            let why = refused.clone().unwrap_or_default();
+            let why = refused.as_deref().unwrap_or_default();
             (
                 "undone",
-                Vec::new(),
                 refused.is_none(),
                 format!("{note} {why}").trim().to_owned(),
             )
         }
     };
-    let findings = findings.into_iter().map(|finding| {
-        json!({ "de": finding.de, "en": finding.en, "good": finding.good, "found": finding.plain() })
+    let findings = entry.findings().map(|finding| {
+        let found = match shown {
+            true => finding.plain(),
+            false => "nicht für diese Rolle / not for this role".into(),
+        };
+        json!({ "de": finding.de, "en": finding.en, "good": finding.good, "found": found })
     });
     json!({
         "at": entry.at.to_string(), "who": entry.who, "device": entry.device,

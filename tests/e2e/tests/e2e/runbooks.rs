@@ -108,6 +108,24 @@ async fn agree(pad: &VirtualTerminal) {
     pad.press(Key::Enter);
 }
 
+/// Waits until the practice's SMC-B is seen, and no other.
+async fn one_smcb(morning: &Morning) {
+    let world = &morning.world;
+    let there = async || {
+        let cards = world.practice.cards("SMC-B").await;
+        cards.is_ok_and(|cards| cards.len() == 1)
+    };
+    let waiting = world.wait_for("SMC-B", LIMIT, &*morning.clock, there);
+    waiting.await.unwrap();
+}
+
+/// Somebody types the PIN of an SMC-B.
+async fn open(world: &World, pad: &VirtualTerminal, handle: &str) {
+    let verify = ("VerifyPin", handle, "PIN.SMC");
+    let answer = e2e::pin(&world.practice, pad, verify, &["123456"]).await;
+    assert_eq!(answer.unwrap().text("PinResult").as_deref(), Some("OK"));
+}
+
 fn fingerprint(world: &World, id: &str) -> String {
     let inner = world.konnektor().unwrap().inner();
     let terminal = inner.terminals().get(&id.parse().unwrap()).unwrap();
@@ -246,17 +264,7 @@ async fn a_device_is_commissioned() {
     morning.world.power_off();
     morning.world.power_on(morning.clock.clone()).await.unwrap();
     let world = &morning.world;
-    let there = async || {
-        world
-            .practice
-            .cards("SMC-B")
-            .await
-            .is_ok_and(|cards| cards.len() == 1)
-    };
-    world
-        .wait_for("SMC-B", LIMIT, &*morning.clock, there)
-        .await
-        .unwrap();
+    one_smcb(&morning).await;
     let (how, last) = rest.step(&run, "card").await;
     assert_eq!(how, "failed");
     assert_eq!(
@@ -271,10 +279,7 @@ async fn a_device_is_commissioned() {
         "{last}"
     );
     let smcb = e2e::card(&world.practice, "SMC-B").await.unwrap();
-    let verify = ("VerifyPin", smcb.as_str(), "PIN.SMC");
-    e2e::pin(&world.practice, &world.terminal, verify, &["123456"])
-        .await
-        .unwrap();
+    open(world, &world.terminal, &smcb).await;
     let trusted = async || world.konnektor().unwrap().inner().trust().is_some();
     world
         .wait_for("trust list", LIMIT, &*morning.clock, trusted)
@@ -349,20 +354,9 @@ async fn a_terminal_and_a_card_are_exchanged() {
     let image = morning.folder.path().join("cards/SMC-B Praxis.xml");
     let card = Arc::new(Mutex::new(open_card(&image).unwrap()));
     station.terminal.put(3, "SMC-B Praxis", card).unwrap();
-    let there = async || {
-        world
-            .practice
-            .cards("SMC-B")
-            .await
-            .is_ok_and(|cards| cards.len() == 1)
-    };
-    world.wait_for("SMC-B", LIMIT, clock, there).await.unwrap();
+    one_smcb(&morning).await;
     assert_eq!(rest.step(&run, "cards").await.0, "failed");
-    let open = async |handle: &str| {
-        let verify = ("VerifyPin", handle, "PIN.SMC");
-        let answer = e2e::pin(&world.practice, &station.terminal, verify, &["123456"]).await;
-        assert_eq!(answer.unwrap().text("PinResult").as_deref(), Some("OK"));
-    };
+    let open = async |handle: &str| open(world, &station.terminal, handle).await;
     open(&e2e::card(&world.practice, "SMC-B").await.unwrap()).await;
     for step in ["cards", "work", "remove", "dispose"] {
         rest.done(&run, step).await;
@@ -486,23 +480,10 @@ async fn a_practice_moves_to_a_new_box() {
     let body = json!({ "backup": backup, "passphrase": passphrase, "confirm": preview["confirm"] });
     rest.call("PUT", "backup", body).await;
     rest.done(&run, "import").await;
-    let there = async || {
-        world
-            .practice
-            .cards("SMC-B")
-            .await
-            .is_ok_and(|cards| cards.len() == 1)
-    };
-    world
-        .wait_for("SMC-B", LIMIT, &*morning.clock, there)
-        .await
-        .unwrap();
+    one_smcb(&morning).await;
     assert_eq!(rest.step(&run, "terminals").await.0, "failed");
     let smcb = e2e::card(&world.practice, "SMC-B").await.unwrap();
-    let verify = ("VerifyPin", smcb.as_str(), "PIN.SMC");
-    e2e::pin(&world.practice, &world.terminal, verify, &["123456"])
-        .await
-        .unwrap();
+    open(world, &world.terminal, &smcb).await;
     for step in ["terminals", "ti", "work", "dispose"] {
         rest.done(&run, step).await;
     }
