@@ -393,14 +393,7 @@ impl Inner {
                 "no registration service is set",
             );
         }
-        // the one a tunnel would be tried with first: after a way back that need not be the active one
-        let now = self.believed();
-        let used = self.with_book(|book| {
-            let tunnel = identity::select::tunnel(book, now);
-            let first = tunnel.first()?;
-            Some((first.generation, first.kind.algorithm.family()))
-        });
-        let Some((generation, family)) = used else {
+        let Some((generation, family)) = self.serving() else {
             return match self.identities.nk {
                 None => Found::unused("kein C.NK.VPN", "no C.NK.VPN"),
                 Some(_) => Found::bad(Whose::Device, "kein gültiges C.NK.VPN", "no valid C.NK.VPN", ""),

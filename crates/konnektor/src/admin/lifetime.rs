@@ -59,7 +59,11 @@ async fn generation(
 ) -> Result<Json<serde_json::Value>, Failure> {
     let generation = match generation.as_str() {
         "newest" => admin.inner.newest_generation(),
-        "used" => admin.inner.used_generation(),
+        "used" => admin
+            .inner
+            .serving()
+            .map(|(number, _)| number)
+            .unwrap_or_default(),
         "before" => admin.inner.generation_before(),
         number => number.parse().map_err(|_| {
             Failure::new(

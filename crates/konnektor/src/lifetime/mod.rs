@@ -286,14 +286,13 @@ impl Inner {
         self.with_book(|book| book.newest().map(|one| one.number).unwrap_or_default())
     }
 
-    /// Number of the generation that a tunnel would be tried with first.
-    pub(crate) fn used_generation(&self) -> u32 {
+    /// The generation that a tunnel would be tried with first, and its family: after a way back that need not be the active one.
+    pub(crate) fn serving(&self) -> Option<(u32, Family)> {
         let now = self.believed();
         self.with_book(|book| {
-            select::tunnel(book, now)
-                .first()
-                .map(|choice| choice.generation)
-                .unwrap_or_default()
+            let tunnel = select::tunnel(book, now);
+            let first = tunnel.first()?;
+            Some((first.generation, first.kind.algorithm.family()))
         })
     }
 

@@ -89,10 +89,16 @@ impl Life {
         panic!("day {day}: no card could be read: {last}");
     }
 
-    /// Reads a card, and waits until what is due for the extension has been done.
+    /// Reads a card, and waits until what is due for the extension has been done: before, because time runs fast while a terminal
+    /// comes back, and a download would have no time; and afterwards, because a card that is open again may be what was missing.
     async fn read_and_look(&self, day: u32) {
-        let begin = self.clock.now();
+        self.look().await;
         self.read(day).await;
+        self.look().await;
+    }
+
+    async fn look(&self) {
+        let begin = self.clock.now();
         self.inner().look_now();
         let looked = |life: &Self| {
             let view = life.inner().lifetime_view();
