@@ -47,6 +47,15 @@ impl Failure {
         parts.join("; ")
     }
 
+    /// Parameters of an event about it.
+    pub(crate) fn parameters(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("Error", self.code().number().to_string()),
+            ("Bedeutung", self.code().text().to_owned()),
+            ("Detail", self.detail()),
+        ]
+    }
+
     /// As it goes to the caller.
     pub fn fault(&self, reference: &str, time: Timestamp) -> Fault {
         let traces = self.traces.iter().map(|(code, detail)| Trace {

@@ -151,7 +151,7 @@ pub(crate) async fn download(
         loop {
             // who only drips would keep everybody else waiting for ever
             let took = inner.clock.elapsed().saturating_sub(began).as_secs();
-            if took > GRACE && (whole - left) / took < SLOWEST {
+            if left > 0 && took > GRACE && (whole - left) / took < SLOWEST {
                 return Err(failed(&format!("slower than {SLOWEST} bytes a second")));
             }
             let frame = inner.clock.timeout(LIMIT, body.frame()).await;

@@ -1,8 +1,8 @@
 //! Administration of updates.
 
 use super::{Admin, Body, Path as Segment, Text, audit};
-use crate::Failure;
 use crate::update::{Offered, Source, TerminalFirmware, UpdateView};
+use crate::{Failure, Inner};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post, put};
@@ -11,7 +11,7 @@ use base::Code;
 use base::id::CtId;
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::PathBuf;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
@@ -38,22 +38,15 @@ async fn view(State(admin): State<Admin>) -> Result<Json<UpdateView>, Failure> {
     admin.inner.update_view().await.map(Json)
 }
 
-/// A bundle goes into a file as it comes: it is larger than what belongs into memory.
 async fn take(State(admin): State<Admin>, request: Request) -> Result<Json<Offered>, Failure> {
     let inner = &admin.inner;
-    let folder = &inner.config.update.folder;
-    let file = |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", folder.display()));
-    std::fs::create_dir_all(folder).map_err(file)?;
-    let path = folder.join(format!("upload-{}.zip", hex::encode(crypto::random::<8>()?)));
-    let received = receive(request, &path, BUNDLE).await;
-    let (this, place) = (inner.clone(), path.clone());
+    let path = receive(inner, request, BUNDLE).await;
+    let this = inner.clone();
     // who hangs up must not leave half a judgement behind
     let judging = inner.spawn(async move {
-        let taken = match received {
-            Ok(()) => this.take_bundle(&place, Source::Administrator).await,
-            Err(failure) => Err(failure),
-        };
-        let _ = std::fs::remove_file(&place);
+        let path = path?;
+        let taken = this.take_bundle(&path, Source::Administrator).await;
+        let _ = std::fs::remove_file(&path);
         taken
     });
     let taken = judging
@@ -64,19 +57,30 @@ async fn take(State(admin): State<Admin>, request: Request) -> Result<Json<Offer
     taken.map(Json)
 }
 
-async fn receive(request: Request, path: &Path, most: u64) -> Result<(), Failure> {
+/// What is sent goes into a file as it comes, of at most so many bytes: it is larger than what belongs into memory.
+async fn receive(inner: &Inner, request: Request, most: u64) -> Result<PathBuf, Failure> {
+    let folder = &inner.config.update.folder;
+    let path = folder.join(format!("upload-{}", hex::encode(crypto::random::<8>()?)));
     let file = |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", path.display()));
-    let mut out = tokio::fs::File::create_new(path).await.map_err(file)?;
-    let (mut body, mut left) = (request.into_body(), most);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::new(Code::SYNTAX, error))?;
-        let Some(data) = frame.data_ref() else { continue };
-        left = left
-            .checked_sub(data.len() as u64)
-            .ok_or_else(|| Failure::new(Code::SYNTAX, format!("larger than {most} bytes")))?;
-        out.write_all(data).await.map_err(file)?;
+    std::fs::create_dir_all(folder).map_err(file)?;
+    let writing = async {
+        let mut out = tokio::fs::File::create_new(&path).await.map_err(file)?;
+        let (mut body, mut left) = (request.into_body(), most);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::new(Code::SYNTAX, error))?;
+            let Some(data) = frame.data_ref() else { continue };
+            left = left
+                .checked_sub(data.len() as u64)
+                .ok_or_else(|| Failure::new(Code::SYNTAX, format!("larger than {most} bytes")))?;
+            out.write_all(data).await.map_err(file)?;
+        }
+        out.flush().await.map_err(file)
+    };
+    let written: Result<(), Failure> = writing.await;
+    if written.is_err() {
+        let _ = std::fs::remove_file(&path);
     }
-    out.flush().await.map_err(file)
+    written.map(|()| path)
 }
 
 async fn discard(State(admin): State<Admin>) -> Result<StatusCode, Failure> {
@@ -130,16 +134,10 @@ async fn give(
     request: Request,
 ) -> Result<StatusCode, Failure> {
     let inner = &admin.inner;
-    let folder = &inner.config.update.folder;
-    let file = |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", folder.display()));
-    std::fs::create_dir_all(folder).map_err(file)?;
-    let path = folder.join(format!("upload-{}", hex::encode(crypto::random::<8>()?)));
-    let received = receive(request, &path, terminal::firmware::LARGEST as u64).await;
-    let given = received.and_then(|()| inner.give_terminal(&id, &path));
-    if given.is_err() {
+    let path = receive(inner, request, terminal::firmware::LARGEST as u64).await?;
+    inner.give_terminal(&id, &path).inspect_err(|_| {
         let _ = std::fs::remove_file(&path);
-    }
-    given?;
+    })?;
     audit(inner, &format!("firmware for terminal {id} brought"));
     Ok(StatusCode::ACCEPTED)
 }

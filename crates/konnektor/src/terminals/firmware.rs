@@ -139,7 +139,7 @@ impl Inner {
 
     /// Gives a terminal this firmware and waits until it is back with it; `expected` is what it must say then, without it anything
     /// but what it said before. Nobody may be typing or working with a card there. Errors: 4187 with the reason, 4030 if the stored
-    /// login is wrong, 4047 family if it is not connected.
+    /// login is wrong, and why it cannot be reached ([`Terminals::connected`](super::Terminals::connected)).
     pub(crate) async fn install_firmware(
         self: &Arc<Self>,
         id: &CtId,
@@ -175,7 +175,7 @@ impl Inner {
         };
         let alone = self.clock.timeout(PATIENCE, alone).await;
         alone.ok_or_else(|| Failure::new(Code::TERMINAL_BUSY, "its connection does not end"))?;
-        self.raise(self.terminal_update_event("KSR/UPDATE/START", id, Vec::new()));
+        self.raise(self.terminal_update_event("KSR/UPDATE/START", id, Severity::Info, Vec::new()));
         let give = async || {
             let (events, _unused) = mpsc::unbounded_channel();
             let session = self.open(&record, (&login.user, &login.password), events).await?;
@@ -213,23 +213,22 @@ impl Inner {
             )),
             Err(error) => Err(Failure::new(error.code(), error).within(Code::TERMINAL_UPDATE_FAILED)),
         };
-        let mut end = Vec::new();
-        match &outcome {
-            Ok(version) => {
-                let parameters = vec![
-                    ("NewFirmwareversion", version.to_string()),
-                    ("ConfigurationChanged", "N".to_owned()),
-                    ("ManualInputNeeded", "N".to_owned()),
-                ];
-                self.raise(self.terminal_update_event("KSR/UPDATE/SUCCESS", id, parameters));
-            }
-            Err(failure) => {
-                end.push(("Error", failure.code().number().to_string()));
-                end.push(("Bedeutung", failure.code().text().to_owned()));
-                end.push(("Detail", failure.detail()));
-            }
+        let raise = |topic: &str, parameters| {
+            self.raise(self.terminal_update_event(topic, id, Severity::Info, parameters));
+        };
+        if let Ok(version) = &outcome {
+            let parameters = vec![
+                ("NewFirmwareversion", version.to_string()),
+                ("ConfigurationChanged", "N".to_owned()),
+                ("ManualInputNeeded", "N".to_owned()),
+            ];
+            raise("KSR/UPDATE/SUCCESS", parameters);
         }
-        self.raise(self.terminal_update_event("KSR/UPDATE/END", id, end));
+        let failed = outcome.as_ref().err();
+        raise(
+            "KSR/UPDATE/END",
+            failed.map(Failure::parameters).unwrap_or_default(),
+        );
         outcome
     }
 
@@ -247,7 +246,7 @@ impl Inner {
                 let product = state.session.and(state.record.product);
                 let version = product.map(|product| product.firmware);
                 // it may answer for a moment before it starts again
-                if version.is_some_and(|version| Some(version) != before || expected == before) {
+                if version.is_some() && version != before {
                     return version;
                 }
                 self.clock.sleep(LOOK).await;
@@ -274,12 +273,19 @@ impl Inner {
         }
     }
 
-    fn terminal_update_event(&self, topic: &str, id: &CtId, more: Vec<(&'static str, String)>) -> Event {
+    /// An event about the firmware of a terminal.
+    pub(crate) fn terminal_update_event(
+        &self,
+        topic: &str,
+        id: &CtId,
+        severity: Severity,
+        more: Vec<(&'static str, String)>,
+    ) -> Event {
         let mut parameters = vec![("Target", "KT".to_owned()), ("CtID", id.to_string())];
         parameters.extend(more);
         Event {
             kind: "Security",
-            severity: Severity::Info,
+            severity,
             ..Event::info(topic, Some(id.clone()), parameters)
         }
     }

@@ -393,12 +393,7 @@ impl Inner {
     }
 
     fn raise_update_error(&self, failure: &Failure) {
-        let parameters = vec![
-            ("Error", failure.code().number().to_string()),
-            ("Bedeutung", failure.code().text().to_owned()),
-            ("Detail", failure.detail()),
-        ];
-        self.raise(self.update_event("KSR/ERROR", failure.code().severity(), parameters));
+        self.raise(self.update_event("KSR/ERROR", failure.code().severity(), failure.parameters()));
     }
 
     /// Tells people what the supervisor has decided since they were told last.

@@ -4,13 +4,12 @@
 use super::ksr::{LIST, version_of};
 use super::{KsrSettings, STORE};
 use crate::state::Condition;
-use crate::terminals::TerminalState;
 use crate::{Failure, Inner, tls_service};
 use base::id::CtId;
 use base::{Code, Timestamp};
 use pki::Purpose;
 use serde::{Deserialize, Serialize};
-use slots::Version;
+use slots::{Disk, RealDisk, Version};
 use soap::ksr::{ACTION, Product, UpdateInformation};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -106,7 +105,8 @@ fn firmware_of(product: &terminal::Product) -> Version {
 }
 
 /// The newest of a list that is newer than what a terminal has.
-fn newer(list: &[UpdateInformation], product: &terminal::Product) -> Option<UpdateInformation> {
+fn newer(list: &[UpdateInformation], product: Option<&terminal::Product>) -> Option<UpdateInformation> {
+    let product = product?;
     let own = product_of(product);
     let fitting = list.iter().filter(|entry| entry.product == own);
     let newest = fitting.max_by_key(|entry| version_of(entry))?;
@@ -123,12 +123,13 @@ impl Inner {
             .filter_map(|state| state.record.product)
             .collect();
         let mut list = self.terminal_list();
-        let mut asked = BTreeSet::new();
+        let mut asked = Vec::new();
         for product in &products {
             let own = product_of(product);
-            if !asked.insert(format!("{own:?}")) {
+            if asked.contains(&own) {
                 continue;
             }
+            asked.push(own.clone());
             let Version(a, b, c) = firmware_of(product);
             let message = soap::ksr::request(&own, [a, b, c]);
             let call = (ACTION, message);
@@ -165,15 +166,11 @@ impl Inner {
             .unwrap_or_default()
     }
 
-    fn newer_for(&self, state: &TerminalState) -> Option<UpdateInformation> {
-        newer(&self.terminal_list(), state.record.product.as_ref()?)
-    }
-
     /// EC_CardTerminal_Software_Out_Of_Date for each; is there anything new for any?
     pub(super) fn check_terminal_firmware(&self) -> bool {
-        let mut any = false;
+        let (list, mut any) = (self.terminal_list(), false);
         for state in self.terminals.all() {
-            let new = self.newer_for(&state).is_some();
+            let new = newer(&list, state.record.product.as_ref()).is_some();
             any |= new;
             let condition = Condition::CardTerminalSoftwareOutOfDate(state.record.config.id);
             self.set_condition(condition, new);
@@ -183,6 +180,7 @@ impl Inner {
 
     /// Firmware of every terminal.
     pub fn terminal_firmware(&self) -> Result<Vec<TerminalFirmware>, Failure> {
+        let list = self.terminal_list();
         let all = self.terminals.all().into_iter().map(|state| {
             let id = state.record.config.id.clone();
             // before the outcome: whoever sees that an order is over sees what became of it
@@ -191,7 +189,7 @@ impl Inner {
                 correlation: state.shown(),
                 login: self.has_terminal_login(&id),
                 percent: state.updating,
-                available: self.newer_for(&state),
+                available: newer(&list, state.record.product.as_ref()),
                 ordered: order.map(|order| order.since),
                 last: self.store.get(OUTCOMES, id.as_str())?,
                 product: state.record.product,
@@ -211,7 +209,7 @@ impl Inner {
                 "store the terminal's administrator first",
             ));
         }
-        let update = self.newer_for(&state);
+        let update = newer(&self.terminal_list(), state.record.product.as_ref());
         let update = update.ok_or_else(|| refused("the configuration service has nothing newer for it"))?;
         let order = TerminalOrder {
             update,
@@ -289,7 +287,8 @@ impl Inner {
 
     fn note_outcome(&self, id: &CtId, version: Option<Version>, outcome: Result<(), Failure>) {
         if let Err(failure) = &outcome {
-            self.terminal_update_error(id, failure);
+            let severity = failure.code().severity();
+            self.raise(self.terminal_update_event("KSR/ERROR", id, severity, failure.parameters()));
         }
         let outcome = TerminalOutcome {
             version,
@@ -309,22 +308,6 @@ impl Inner {
         }
         self.check_terminal_firmware();
         self.show_update_conditions();
-    }
-
-    fn terminal_update_error(&self, id: &CtId, failure: &Failure) {
-        let parameters = vec![
-            ("Target", "KT".to_owned()),
-            ("CtID", id.to_string()),
-            ("Error", failure.code().number().to_string()),
-            ("Bedeutung", failure.code().text().to_owned()),
-            ("Detail", failure.detail()),
-        ];
-        let event = crate::events::Event {
-            kind: "Security",
-            severity: failure.code().severity(),
-            ..crate::events::Event::info("KSR/ERROR", Some(id.clone()), parameters)
-        };
-        self.raise(event);
     }
 
     async fn fetch_and_install(
@@ -347,11 +330,15 @@ impl Inner {
         std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
         // a file for each terminal: eight of one model may ask at the same time
         let place = hex::encode(crypto::sha256([id.as_str()]));
-        let path = folder.join(format!(
-            "{}-{}.part",
-            update.id,
-            place.get(..16).unwrap_or_default()
-        ));
+        let end = format!("-{}.part", place.get(..16).unwrap_or_default());
+        let name = format!("{}{end}", update.id);
+        // only the newest is kept (TIP1-A_4836-02)
+        for (other, _) in RealDisk.list(folder).unwrap_or_default() {
+            if other.ends_with(&end) && other != name {
+                let _ = std::fs::remove_file(folder.join(other));
+            }
+        }
+        let path = folder.join(name);
         let url = format!("{}{}", settings.firmware, file.name);
         tls_service::download(self, &url, &Purpose::CONFIGURATION, &path, file.size)
             .await
@@ -479,17 +466,20 @@ mod tests {
             entry("B", [2, 0, 0]),
             entry("A", [1, 2, 9]),
         ];
-        assert_eq!(newer(&list, &product).map(|entry| entry.version), Some([1, 3, 0]));
+        assert_eq!(
+            newer(&list, Some(&product)).map(|entry| entry.version),
+            Some([1, 3, 0])
+        );
         let newest = terminal::Product {
             firmware: terminal::Version(1, 3, 0),
             ..product.clone()
         };
-        assert_eq!(newer(&list, &newest), None);
-        assert_eq!(newer(&[], &product), None);
+        assert_eq!(newer(&list, Some(&newest)), None);
+        assert_eq!(newer(&[], Some(&product)), None);
         let other = terminal::Product {
             hardware: terminal::Version(2, 0, 0),
             ..product
         };
-        assert_eq!(newer(&list, &other), None);
+        assert_eq!(newer(&list, Some(&other)), None);
     }
 }
