@@ -36,7 +36,7 @@ deb http://security.debian.org/debian-security bookworm-security main
 S
 in_root apt-get update -qq
 in_root apt-get full-upgrade -y -qq
-in_root apt-get install -y -qq --no-install-recommends linux-image-amd64 initramfs-tools systemd-sysv systemd-boot-efi udev dbus kmod \
+in_root apt-get install -y -qq --no-install-recommends linux-image-amd64 initramfs-tools systemd-sysv systemd-boot-efi systemd-resolved udev dbus kmod \
   iproute2 nano less
 in_root apt-get install -y -qq /root/langlauf.deb
 rm "$root/root/langlauf.deb"
@@ -46,7 +46,7 @@ in_root apt-get clean
 for unit in strongswan unbound chrony chrony-wait kea-dhcp4-server nftables systemd-timesyncd systemd-networkd-wait-online; do
   in_root systemctl mask "$unit.service"
 done
-in_root systemctl enable systemd-networkd langlauf
+in_root systemctl enable systemd-networkd systemd-resolved langlauf
 echo langlauf >"$root/etc/hostname"
 printf '127.0.0.1 localhost langlauf\n' >"$root/etc/hosts"
 printf 'LABEL=langlauf / ext4 errors=remount-ro 0 1\nLABEL=LL-BOOT /boot/efi vfat umask=0077,nofail 0 2\n' >"$root/etc/fstab"
@@ -105,7 +105,10 @@ for place in kernel/postinst.d kernel/postrm.d initramfs/post-update.d; do
   ln -s /usr/local/sbin/to-esp "$root/etc/$place/zz-to-esp"
 done
 [ -z "$hook" ] || "$hook" "$root"
-: >"$root/etc/resolv.conf"
+# names as the line's DHCP has them; nothing listens for them
+mkdir -p "$root/etc/systemd/resolved.conf.d"
+printf '[Resolve]\nDNSStubListener=no\nLLMNR=no\nMulticastDNS=no\n' >"$root/etc/systemd/resolved.conf.d/quiet.conf"
+ln -sf /run/systemd/resolve/resolv.conf "$root/etc/resolv.conf"
 umount "$root/proc"
 
 kernel=$(ls "$root"/boot/vmlinuz-* | tail -1)
