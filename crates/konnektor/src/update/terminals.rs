@@ -183,7 +183,8 @@ impl Inner {
         let list = self.terminal_list();
         let all = self.terminals.all().into_iter().map(|state| {
             let id = state.record.config.id.clone();
-            // before the outcome: whoever sees that an order is over sees what became of it
+            // whoever sees that an order is over sees what became of it, and the other way round
+            let _one = self.update.followed();
             let order: Option<TerminalOrder> = self.store.get(ORDERS, id.as_str())?;
             Ok(TerminalFirmware {
                 correlation: state.shown(),
@@ -215,7 +216,10 @@ impl Inner {
             update,
             since: self.clock.now(),
         };
-        self.store.put(ORDERS, id.as_str(), &order)?;
+        {
+            let _one = self.update.followed();
+            self.store.put(ORDERS, id.as_str(), &order)?;
+        }
         self.terminal_is_back(id);
         Ok(())
     }
@@ -281,29 +285,35 @@ impl Inner {
             Err(failure) if away.contains(&failure.code()) => {
                 tracing::info!(terminal = %id, detail = failure.detail(), "update of a terminal waits");
             }
-            _ => self.note_outcome(id, Some(version_of(&order.update)), outcome),
+            _ => self.note_outcome(id, Some(order), outcome),
         }
     }
 
-    fn note_outcome(&self, id: &CtId, version: Option<Version>, outcome: Result<(), Failure>) {
+    fn note_outcome(&self, id: &CtId, order: Option<&TerminalOrder>, outcome: Result<(), Failure>) {
         if let Err(failure) = &outcome {
             let severity = failure.code().severity();
             self.raise(self.terminal_update_event("KSR/ERROR", id, severity, failure.parameters()));
         }
         let outcome = TerminalOutcome {
-            version,
+            version: order.map(|order| version_of(&order.update)),
             at: self.clock.now(),
             failed: outcome
                 .err()
                 .map(|failure| format!("{} {}", failure.code().number(), failure.detail())),
         };
-        // the outcome first: an order without one would be followed again
-        let stored = self.store.put(OUTCOMES, id.as_str(), &outcome);
-        let stored = stored.and_then(|()| match version {
-            Some(_) => self.store.delete(ORDERS, id.as_str()),
-            None => Ok(()),
-        });
-        if let Err(error) = stored {
+        let stored = || {
+            let _one = self.update.followed();
+            // the outcome first: an order without one would be followed again
+            self.store.put(OUTCOMES, id.as_str(), &outcome)?;
+            let now = self.store.get::<TerminalOrder>(ORDERS, id.as_str())?;
+            match (now, order) {
+                (Some(now), Some(order)) if now.since == order.since => {
+                    self.store.delete(ORDERS, id.as_str())
+                }
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = stored() {
             tracing::error!(%error, terminal = %id, "outcome of a terminal's update not stored");
         }
         self.check_terminal_firmware();
