@@ -3,6 +3,7 @@
 //! and DHCP follow without a restart (A_21899). The last list that was good stays, and the one before it can be taken up again.
 
 use crate::events::Event;
+use crate::judge::Matter;
 use crate::net::Net;
 use crate::{Failure, Inner, tls_service};
 use base::{Code, Severity, Timestamp};
@@ -219,6 +220,7 @@ impl Inner {
         by_hand: bool,
     ) -> Result<bool, Failure> {
         let failed = |reason: String| Failure::new(Code::LEGACY_NETWORKS, reason);
+        self.judge_apart(Matter::Networks(text.into())).await?;
         let read = Inventory::parse(text).map_err(|error| failed(error.to_string()))?;
         let lists = Lists::open(&self.store, net.settings.inventory.as_ref())?;
         if lists.current.as_ref().is_some_and(|current| current.text == text) {

@@ -25,6 +25,7 @@ pub mod events;
 pub mod expiry;
 mod failure;
 pub mod jobs;
+pub mod judge;
 pub mod ldap;
 mod legacy;
 pub mod lifetime;
@@ -131,6 +132,10 @@ pub struct Inner {
     stopped: AtomicBool,
     /// Held while something of the trust space is judged, stored and taken into use.
     adopting: tokio::sync::Mutex<()>,
+    /// The program that judges lists in a process of its own.
+    judge: std::sync::OnceLock<std::path::PathBuf>,
+    /// Services of the TI that were believed lately.
+    services: trust::Services,
     /// Held while a stored PIN is sent to a card.
     unlocking: tokio::sync::Mutex<()>,
     /// Held while a step of a runbook is done.
@@ -278,6 +283,8 @@ impl Konnektor {
             tasks: Mutex::default(),
             stopped: AtomicBool::default(),
             adopting: tokio::sync::Mutex::default(),
+            judge: std::sync::OnceLock::new(),
+            services: trust::Services::default(),
             unlocking: tokio::sync::Mutex::default(),
             walking: tokio::sync::Mutex::default(),
             net,
@@ -349,6 +356,11 @@ impl Konnektor {
     /// Where the pages for people are to be served, if they are.
     pub fn pages(&self) -> Option<std::net::SocketAddr> {
         self.inner.config.listen_pages
+    }
+
+    /// Has lists from outside judged by a process of this program first, that is told `judge` ([`judge::judge`]). Once.
+    pub fn judge_by(&self, program: &Path) {
+        let _ = self.inner.judge.set(program.to_owned());
     }
 
     /// What the parts share.

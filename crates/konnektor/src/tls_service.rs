@@ -53,17 +53,19 @@ pub(crate) async fn connect(
     let stream = inner.clock.timeout(limit, connecting).await;
     let stream = stream.ok_or_else(|| failed(format!("no connection in {limit:?}")))?;
     let stream = stream.map_err(|error| failed(error.to_string()))?;
+    let (_, session) = stream.get_ref();
+    let der = session.peer_certificates().and_then(<[_]>::first);
+    let certificate = der.and_then(|der| X509::parse(der).ok());
+    let certificate = certificate.ok_or_else(|| failed("no certificate".into()))?;
     if purpose.status != StatusCheck::None {
-        let (_, session) = stream.get_ref();
-        let der = session.peer_certificates().and_then(<[_]>::first);
-        let certificate = der.and_then(|der| X509::parse(der).ok());
-        let certificate = certificate.ok_or_else(|| failed("no certificate".into()))?;
         let verdict = trust.check(&certificate, purpose, &*inner.clock).await;
         let verdict = verdict.map_err(|error| Failure::new(error.code(), error).within(Code::TLS_SERVER))?;
         for warning in verdict.warnings {
             tracing::warn!(url, %warning, "certificate of a service");
         }
     }
+    let sequence = trust.list().sequence;
+    inner.note_service(&format!("{host}:{port}"), certificate, purpose, sequence);
     Ok(stream)
 }
 

@@ -1,15 +1,21 @@
 //! The trust space of the instance: fetching lists (TUC_KON_031, 032, 040), having [`pki::Space`] judge them, storing and
 //! using them. What is refused changes nothing; what is adopted is stored before it is used.
 
+use crate::cards::Card;
 use crate::events::Event;
+use crate::judge::Matter;
 use crate::state::{Condition, Function, Other};
 use crate::{Failure, Inner, tls_service};
 use asn1::X509;
 use base::{Code, Severity, Timestamp, limits};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use card::CardKind;
 use pki::space::{Note, Offer, Origin, Record};
 use pki::tsl::{SignerError, TslError};
-use pki::{CheckError, How, Purpose, Space, Trust};
-use std::sync::{Arc, PoisonError};
+use pki::{CheckError, How, Purpose, Responders, Space, Trust};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a download may take.
@@ -27,6 +33,15 @@ pub struct Adopted {
     /// What is worth telling.
     pub notes: Vec<String>,
 }
+
+/// Services remembered at most; a practice has about ten.
+const SERVICES: usize = 32;
+/// Certificates whose status is asked for before a list is used.
+const QUESTIONS: usize = 4;
+
+/// Services of the TI that were believed, with their certificates, by address.
+#[derive(Default)]
+pub(crate) struct Services(Mutex<BTreeMap<String, (X509, &'static Purpose)>>);
 
 /// A list with what came beside it.
 struct Download {
@@ -74,6 +89,7 @@ impl Inner {
 
     async fn adopt(&self, xml: &str, how: How, stapled: Option<&[u8]>) -> Result<Adopted, Failure> {
         let _one = self.adopting.lock().await;
+        self.judge_apart(Matter::List(xml.into())).await?;
         let failed = |error: TslError| Failure::new(error.code(), format!("trust list: {error}"));
         let offer = self
             .space()
@@ -82,12 +98,19 @@ impl Inner {
         if !offer.unchanged && how == How::Automatic && self.config.online {
             self.check_list_signer(&offer, stapled).await?;
         }
+        if !offer.unchanged && how == How::Automatic {
+            let broken = self.would_break(&offer.space).await;
+            if !broken.is_empty() {
+                return Err(failed(TslError::Breaks(broken.join("; "))));
+            }
+        }
         self.take_offer(offer)
     }
 
     /// Changes the trust space by a cross certificate (A_17837, A_17345).
     pub async fn adopt_by_cross(&self, cross: &X509, anchor: &X509, xml: &str) -> Result<Adopted, Failure> {
         let _one = self.adopting.lock().await;
+        self.judge_apart(Matter::List(xml.into())).await?;
         let offer = self.space().offer_cross(cross, anchor, xml, self.clock.now());
         let offer = offer.map_err(|error| Failure::new(error.code(), error).within(Code::CROSS_IMPORT))?;
         self.take_offer(offer)
@@ -133,12 +156,8 @@ impl Inner {
 
     /// Uses a space that is stored.
     pub(crate) fn install(&self, space: Space) {
-        let trust = space.list().map(|list| {
-            let trust = Trust::new(list.clone(), space.list_grace(), self.responders.clone());
-            let trust = trust.with_crl(space.crl().cloned()).with_vl(space.vl().cloned());
-            Arc::new(trust.with_past(space.past()))
-        });
-        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+        let trust = trust_of(&space, self.responders.clone());
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust.map(Arc::new);
         *self.space.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(space);
         self.check_calendar();
         self.look_again.notify_one();
@@ -176,10 +195,9 @@ impl Inner {
     /// Certificates in use here that are good now and would not be with this space: reported, for a list may take a CA
     /// away on purpose.
     fn losses(&self, space: &Space) -> Vec<String> {
-        let (Some(before), Some(list)) = (self.trust(), space.list()) else {
+        let (Some(before), Some(after)) = (self.trust(), trust_of(space, self.responders.clone())) else {
             return Vec::new();
         };
-        let after = Trust::new(list.clone(), space.list_grace(), self.responders.clone());
         let now = self.clock.now();
         let in_use = self.certificates_in_use();
         let lost = in_use.iter().filter(|(_, certificate)| {
@@ -190,7 +208,81 @@ impl Inner {
             .collect()
     }
 
-    /// Certificates this instance lives on: its own, of terminals, of cards in them.
+    /// One look at real work before the list in use is given up: what works with it and would not with this one. A CA that is gone is
+    /// taken for a mistake as long as the list in use is valid, for a list says "revoked" of those that are not to be believed any more;
+    /// that, and a certificate that is revoked, is obeyed.
+    async fn would_break(&self, space: &Space) -> Vec<String> {
+        let now = self.clock.now();
+        let before = self.trust().filter(|trust| trust.list().next_update >= now);
+        let fresh = || Arc::new(Responders::new(*self.responders.settings()));
+        let (Some(before), Some(after)) = (before, trust_of(space, fresh())) else {
+            return Vec::new();
+        };
+        let mut live: Vec<(String, X509, &Purpose)> = self.services.all();
+        let own = self.certificates_in_use();
+        live.extend(
+            own.into_iter()
+                .map(|(what, certificate)| (what, certificate, &Purpose::KNOWN)),
+        );
+        let mut broken = Vec::new();
+        for (what, certificate, purpose) in &live {
+            let judged = after.check_offline(certificate, purpose, now);
+            match judged {
+                Ok(_) | Err(CheckError::IssuerRevoked(_)) => {}
+                Err(error) if before.check_offline(certificate, purpose, now).is_ok() => {
+                    broken.push(format!("{what}: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+        if !broken.is_empty() || !self.config.online {
+            return broken;
+        }
+        // does the status of the same certificates come from where this list says, by whom this list names?
+        let Some(again) = trust_of(&self.space(), fresh()) else {
+            return broken;
+        };
+        for (what, certificate, _) in live.iter().take(QUESTIONS) {
+            let Err(CheckError::Status(error)) = after.check(certificate, &Purpose::ANY, &*self.clock).await
+            else {
+                continue;
+            };
+            if again
+                .check(certificate, &Purpose::ANY, &*self.clock)
+                .await
+                .is_ok()
+            {
+                broken.push(format!("status of {what}: {error}"));
+            }
+        }
+        broken
+    }
+
+    /// A service of the TI was believed, by the list of this number.
+    pub(crate) fn note_service(
+        &self,
+        address: &str,
+        certificate: X509,
+        purpose: &'static Purpose,
+        list: u64,
+    ) {
+        self.services.note(address, certificate, purpose);
+        // whoever adopts another list now proves that one with the next service
+        let Ok(_one) = self.adopting.try_lock() else {
+            return;
+        };
+        let space = self.space();
+        if space.is_list_proven() || space.list().is_none_or(|used| used.sequence != list) {
+            return;
+        }
+        let proven = space.prove_list();
+        match self.store.put("trust", "space", proven.record()) {
+            Ok(()) => *self.space.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(proven),
+            Err(error) => tracing::error!(%error, "that the trust list has proven itself is not stored"),
+        }
+    }
+
+    /// Certificates this instance lives on: its own, of terminals, of cards in them that are not a patient's.
     fn certificates_in_use(&self) -> Vec<(String, X509)> {
         let own = &self.identities;
         let mut all: Vec<(String, X509)> = [&own.ak_brainpool, &own.ak_nist, &own.sak]
@@ -204,7 +296,8 @@ impl Inner {
             let id = &terminal.record.config.id;
             all.extend(certificate.map(|certificate| (format!("terminal {id}"), certificate)));
         }
-        for card in self.cards.all() {
+        let patients = |card: &Arc<Card>| card.found.kind == CardKind::Egk;
+        for card in self.cards.all().iter().filter(|card| !patients(card)) {
             let place = format!("{} in {}", card.found.kind.as_str(), card.ct_id);
             all.extend(card.found.aut.clone().map(|certificate| (place, certificate)));
         }
@@ -380,6 +473,7 @@ impl Inner {
     /// Judges a revocation list, stores and uses it (TUC_KON_040).
     pub async fn adopt_crl(&self, der: &[u8]) -> Result<Timestamp, Failure> {
         let _one = self.adopting.lock().await;
+        self.judge_apart(Matter::Crl(STANDARD.encode(der))).await?;
         let space = self.space().offer_crl(der, self.clock.now());
         let space = space.map_err(|error| {
             self.log(&Event::quiet(
@@ -416,6 +510,7 @@ impl Inner {
     /// Judges a trusted list for qualified signatures, stores and uses it (TUC_KON_031).
     pub async fn adopt_vl(&self, xml: &str, how: How) -> Result<u64, Failure> {
         let _one = self.adopting.lock().await;
+        self.judge_apart(Matter::Vl(xml.into())).await?;
         let space = self.space().offer_vl(xml, how, self.clock.now());
         let space = space.map_err(|error| Failure::new(error.code(), error).within(Code::VL_IMPORT))?;
         let sequence = space.vl().map_or(0, |vl| vl.sequence);
@@ -451,6 +546,29 @@ impl Inner {
         }
         last.map_or(Ok(()), Err)
     }
+}
+
+impl Services {
+    fn note(&self, address: &str, certificate: X509, purpose: &'static Purpose) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < SERVICES || all.contains_key(address) {
+            all.insert(address.to_owned(), (certificate, purpose));
+        }
+    }
+
+    fn all(&self) -> Vec<(String, X509, &'static Purpose)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = all.iter();
+        all.map(|(address, (certificate, purpose))| (address.clone(), certificate.clone(), *purpose))
+            .collect()
+    }
+}
+
+/// What a space has certificates judged by.
+fn trust_of(space: &Space, responders: Arc<Responders>) -> Option<Trust> {
+    let trust = Trust::new(space.list()?.clone(), space.list_grace(), responders);
+    let trust = trust.with_crl(space.crl().cloned()).with_vl(space.vl().cloned());
+    Some(trust.with_past(space.past()))
 }
 
 /// The file beside `url` with another ending.

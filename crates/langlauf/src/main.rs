@@ -93,6 +93,9 @@ enum Role {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Judges a list on standard input, without rights to anything; a Konnektor starts it.
+    #[command(hide = true)]
+    Judge,
     /// Changes this machine's network for a Konnektor that has no rights to: charon, packet filter, routes, names, time.
     NetworkHelper {
         /// Where it is asked; the socket belongs to this process's user and group.
@@ -482,6 +485,7 @@ async fn main() -> Result<()> {
             rescue: false,
         } => run_konnektor(&config).await,
         Role::Konnektor { config, rescue: true } => run_rescue(&config).await,
+        Role::Judge => konnektor::judge::judge().map_err(anyhow::Error::msg),
         Role::Init { folder, state, from } => init::run(&folder, &state, from.as_deref()),
         Role::FirstLogin { config } => first_login(&config),
         Role::NetworkHelper {
@@ -612,6 +616,8 @@ async fn serve_pages(konnektor: &Konnektor) -> Result<()> {
 async fn run_konnektor(config: &Path) -> Result<()> {
     let clock = SystemClock::new();
     let konnektor = Konnektor::open(config, clock.clone()).map_err(|f| anyhow::anyhow!(f.detail()))?;
+    // this program, whatever lies at its place by then
+    konnektor.judge_by(Path::new("/proc/self/exe"));
     let (listen, listen_admin) = konnektor.addresses();
     let (clients, administrators) = (bind(listen).await?, bind(listen_admin).await?);
     let pages = konnektor

@@ -91,7 +91,7 @@ impl Note {
     }
 }
 
-/// What is stored. Newest generation first, two of each at most.
+/// What is stored. Newest generation first, two of each at most; of the lists the second is the last that has proven itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
@@ -103,6 +103,8 @@ pub struct Record {
     vls: Vec<String>,
     dnssec_proven: Vec<DnssecAnchor>,
     dnssec_offered: Vec<DnssecAnchor>,
+    /// SHA-256 of the last list with which a service of the TI was believed.
+    proven: Option<String>,
     /// SHA-256 of lists an administrator has set aside.
     set_aside: Vec<String>,
     /// Services that have left the list.
@@ -254,6 +256,18 @@ impl Space {
     /// SHA-256 of the file of the list in use, hexadecimal.
     pub fn list_hash(&self) -> Option<&str> {
         self.record.lists.first().map(|stored| stored.sha256.as_str())
+    }
+
+    /// Was a service of the TI believed with the list in use?
+    pub fn is_list_proven(&self) -> bool {
+        self.record.proven.is_some() && self.record.proven.as_deref() == self.list_hash()
+    }
+
+    /// A service of the TI was believed with the list in use: now the one before it may be given up when the next one comes.
+    pub fn prove_list(&self) -> Self {
+        let mut next = self.clone();
+        next.record.proven = self.list_hash().map(str::to_owned);
+        next
     }
 
     /// The revocation list in use.
@@ -653,6 +667,11 @@ impl Space {
         let again = read_back(&stored)?;
         if (again.sequence, again.cas.len()) != (list.sequence, list.cas.len()) {
             return Err(TslError::Format("list, when read back,"));
+        }
+        // nobody knows about one that has not proven itself; the one before it has
+        let before = self.record.lists.get(1).map(|before| before.sha256.as_str());
+        if before.is_some() && before == self.record.proven.as_deref() {
+            self.record.lists.remove(0);
         }
         push(&mut self.record.lists, stored);
         if let Some(old) = &self.list {

@@ -512,6 +512,27 @@ fn stepping_back_over_announcements() {
     assert!(space.anchor().subject().contains("TSL-CA2"));
 }
 
+/// A list that nobody has worked with does not push the one out that has proven itself.
+#[test]
+fn the_list_that_has_proven_itself_stays() {
+    let ti = Ti::new();
+    let proven = ti.device().prove_list();
+    assert!(proven.is_list_proven());
+    let next = |space: &Space| {
+        ti.pass(1);
+        ti.adopt(space, &ti.publisher.publish().unwrap()).unwrap().0
+    };
+    let third = next(&next(&proven));
+    assert!(!third.is_list_proven());
+    assert_eq!(third.list().unwrap().sequence, 10_003);
+    let back = third.step_back(ti.now()).unwrap();
+    assert_eq!(back.list_hash(), proven.list_hash());
+    // and when the third has, it goes
+    let fourth = next(&third.prove_list());
+    let back = fourth.step_back(ti.now()).unwrap();
+    assert_eq!(back.list_hash(), third.list_hash());
+}
+
 /// A generation that cannot be read any more, as after an update of the software, is neither what is in use nor what is
 /// kept.
 #[test]

@@ -58,6 +58,9 @@ struct ListView {
     usable_days_left: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorities: Option<usize>,
+    /// Was a service of the TI believed with it? As long as not, the one before it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<bool>,
     skipped: Vec<String>,
 }
 
@@ -79,6 +82,7 @@ async fn trust(State(admin): State<Admin>) -> Json<TrustView> {
         days_left: days(next_update),
         usable_days_left: None,
         authorities: None,
+        proven: None,
         skipped: Vec::new(),
     };
     let grace = i64::from(inner.config.certificates.tsl_grace_days);
@@ -91,6 +95,7 @@ async fn trust(State(admin): State<Admin>) -> Json<TrustView> {
             sequence: Some(list.sequence),
             usable_days_left: Some(days(list.next_update) + grace),
             authorities: Some(list.cas.len()),
+            proven: Some(space.is_list_proven()),
             skipped: list.skipped.clone(),
             ..view(list.issued, list.next_update)
         }),

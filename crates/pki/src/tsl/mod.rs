@@ -65,6 +65,11 @@ pub enum TslError {
         "has no {0} any more, the list in use has: a mistake in publication? Import it by hand to use it nevertheless"
     )]
     Hollow(&'static str),
+    /// With it would stop what works with the list in use: not believed without a person as long as that one is valid.
+    #[error(
+        "with it would stop what works: {0}; a mistake in publication? Import it by hand to use it nevertheless"
+    )]
+    Breaks(String),
     /// Turned down before by an administrator.
     #[error("was set aside by an administrator")]
     SetAside,
@@ -107,7 +112,7 @@ impl TslError {
     pub fn code(&self) -> Code {
         match self {
             TslError::TooBig | TslError::Immodest(_) | TslError::Xml(_) => Code::TSL_FORMAT,
-            TslError::Format(_) | TslError::Hollow(_) => Code::TSL_SCHEMA,
+            TslError::Format(_) | TslError::Hollow(_) | TslError::Breaks(_) => Code::TSL_SCHEMA,
             TslError::Signature(_) | TslError::Detached(_) => Code::TSL_SIGNATURE,
             TslError::Sequence { .. } | TslError::SetAside => Code::TSL_ID,
             TslError::TooOld(_) => Code::TSL_TOO_OLD,

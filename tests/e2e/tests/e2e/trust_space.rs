@@ -377,6 +377,74 @@ async fn lists_come_by_every_way_and_heal() {
     assert_eq!(number(), 10_009);
 }
 
+/// May 2020 was a list that was signed and wrong. One with which what works would stop is not used by itself as long as there is a
+/// valid one; what it revokes in so many words is revoked, and a person may know better.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_would_stop_the_work_is_not_used() {
+    let morning = Morning::after_the_walk().await.unwrap();
+    let world = &morning.world;
+    let inner: &Arc<Inner> = world.konnektor().unwrap().inner();
+    let publisher = &world.publisher;
+    let number = || inner.space().list().unwrap().sequence;
+    let without = |ca: &Authority| {
+        let der = ca.certificate.clone();
+        publisher.publish_with(move |contents| contents.cas.retain(|(one, _)| *one != der))
+    };
+    let refused = async |reason: &str| {
+        let before = number();
+        let failure = inner.update_now().await.expect_err(reason);
+        assert_eq!(failure.code().number(), 1012, "{}", failure.detail());
+        assert!(failure.detail().contains(reason), "{}", failure.detail());
+        assert_eq!(number(), before);
+        assert!(holds(inner, &Condition::TslUpdateNotSuccessful));
+        assert!(is_served(&world.practice).await);
+    };
+    assert!(inner.space().is_list_proven());
+    // the CA of the practice's card is gone, that of the services
+    for (ca, reason) in [
+        (&world.pki.smcb_ca, "SMC-B in KT1"),
+        (&world.pki.component_ca, "127.0.0.1:"),
+    ] {
+        without(ca).unwrap();
+        refused(reason).await;
+    }
+    // who answers about statuses is somebody else, and nobody has told the service
+    let stranger = world.pki.smcb_ca.certificate.clone();
+    publisher
+        .publish_with(|contents| contents.responders = vec![stranger])
+        .unwrap();
+    refused("status of").await;
+    publisher.publish().unwrap();
+    inner.update_now().await.unwrap();
+    assert!(!holds(inner, &Condition::TslUpdateNotSuccessful));
+    // a person says that it is meant so
+    let list = without(&world.pki.smcb_ca).unwrap();
+    let taken = inner.adopt_list(&list, How::ByHand).await.unwrap();
+    assert!(
+        taken.notes.iter().any(|note| note.contains("SMC-B in KT1")),
+        "{:?}",
+        taken.notes
+    );
+    // nobody has worked with that one: back is where somebody has
+    publisher.publish().unwrap();
+    inner.update_now().await.unwrap();
+    let good = number();
+    assert!(is_served(&world.practice).await);
+    // revoked is revoked
+    let (from, der) = (
+        days(morning.clock.now(), -3000),
+        world.pki.smcb_ca.certificate.clone(),
+    );
+    publisher
+        .publish_with(move |contents| {
+            contents.cas.retain(|(one, _)| *one != der);
+            contents.revoked.push((der, from));
+        })
+        .unwrap();
+    inner.update_now().await.unwrap();
+    assert!(number() > good);
+}
+
 /// A service that brings the status of its certificate along saves the question, and is not believed if that is bad.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stapled_status_counts() {
