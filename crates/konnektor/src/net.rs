@@ -375,6 +375,7 @@ impl Inner {
             sis,
             legacy: Vec::new(),
             barred: settings.barred.clone(),
+            shut: self.state.is_set(&Condition::FwNotValidStatusBlocked),
             dhcp: settings.dhcp.clone(),
             lan,
             wan,

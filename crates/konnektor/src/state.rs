@@ -507,6 +507,12 @@ impl OperatingState {
             .remove(condition);
     }
 
+    /// Does this condition hold?
+    pub fn is_set(&self, condition: &Condition) -> bool {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions.get(condition).is_some_and(|(value, _)| *value)
+    }
+
     /// May this function run now? Otherwise 4002, with the condition that bars it.
     pub fn permit(&self, function: Function) -> Result<(), Failure> {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -370,6 +370,11 @@ fn through(book: &mut Book, plan: &Plan, networks: &Networks) {
         };
         book.rule(Through, format!("{beside}ip daddr {inside}"), Drop, OPEN);
     }
+    if let Some(ti) = plan.ti.as_ref().filter(|_| plan.shut) {
+        for way in ["oifname", "iifname"] {
+            book.rule(Through, format!("{way} {}", ti.interface), Drop, "TIP1-A_6025");
+        }
+    }
     if let (Some(sis), Internet::Sis) = (&plan.sis, plan.internet) {
         for barred in &plan.barred {
             let to = format!(

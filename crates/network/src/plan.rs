@@ -119,6 +119,10 @@ pub struct Plan {
     pub legacy: Vec<Legacy>,
     /// What may not pass into the secure Internet service.
     pub barred: Vec<Barred>,
+    /// Are clients kept out of the TI (TIP1-A_6025)? The Konnektor itself is not: what heals that comes from there. Not sent as long as
+    /// not, so that a helper that is older understands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shut: bool,
     /// TCP ports that the practice may speak to.
     pub tcp: BTreeSet<u16>,
     /// UDP ports that the practice may speak to.
@@ -397,6 +401,7 @@ pub(crate) mod tests {
             sis: None,
             legacy: Vec::new(),
             barred: Vec::new(),
+            shut: false,
             tcp: BTreeSet::from([443]),
             udp: BTreeSet::new(),
             resolver: None,

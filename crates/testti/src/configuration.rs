@@ -104,6 +104,11 @@ impl Configuration {
         updates.files.insert(name, package);
     }
 
+    /// Takes all updates back.
+    pub fn withdraw_updates(&self) {
+        self.updates().list.clear();
+    }
+
     /// From now on each answer with a package breaks off after so many bytes.
     pub fn break_off(&self, bytes: Option<usize>) {
         self.updates().breaks = bytes;

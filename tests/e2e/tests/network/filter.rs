@@ -217,6 +217,7 @@ impl Practice {
             sis: sis.then(|| standing("vpn_sis", INNER_SIS)),
             legacy: vec![legacy("188.144.0.0/16", true), legacy("188.145.0.0/16", false)],
             barred: Vec::new(),
+            shut: false,
             tcp: BTreeSet::from([443, 636]),
             udp: BTreeSet::from([53, 123]),
             resolver: None,

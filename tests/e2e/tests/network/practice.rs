@@ -11,6 +11,7 @@ use langlauf::demo::Walk;
 use langlauf::world::World;
 use network::{DataPath, Machine, Setup};
 use serde_json::Value;
+use soap::ksr::{Product, UpdateInformation};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -645,6 +646,37 @@ async fn a_practice_reaches_the_ti_through_its_konnektor() {
     until("service", &|| reaches(&client, OPEN)).await;
     let after = ["UP", "DOWN", "RENEWED"].map(|what| told(&format!("NETWORK/VPN_TI/{what}")));
     assert_eq!(before, after);
+    // the deadline of a critical update is over: no client gets into the TI any more, the Konnektor does, for the update lies there
+    let critical = UpdateInformation {
+        id: "KRITISCH".into(),
+        product: Product {
+            vendor: "LLAUF".into(),
+            code: "LANGLAUF".into(),
+            hardware: "1.0.0".into(),
+        },
+        name: "Langlauf".into(),
+        version: [99, 0, 0],
+        critical: true,
+        deadline: "2020-01-31".parse().ok(),
+        files: Vec::new(),
+        documents: Vec::new(),
+        notes: String::new(),
+    };
+    world
+        .ksr
+        .publish_update(critical.clone(), b"nothing of use".to_vec());
+    inner.look_at_ksr().await.unwrap();
+    until("no client in the TI", &|| !reaches(&client, OPEN)).await;
+    assert!(up(true));
+    // an empty list would be no news
+    world.ksr.withdraw_updates();
+    let normal = UpdateInformation {
+        critical: false,
+        ..critical
+    };
+    world.ksr.publish_update(normal, b"nothing of use".to_vec());
+    inner.look_at_ksr().await.unwrap();
+    until("clients in the TI", &|| reaches(&client, OPEN)).await;
     // the helper dies: what stands goes on standing, and another one takes over
     drop(helper);
     assert!(own.exec(&["nft", "list", "table", "inet", "langlauf"]).is_ok());
