@@ -12,6 +12,7 @@ mod users;
 use crate::model::Model;
 use crate::password;
 use crate::protocol::{Level, Log};
+use crate::server::Patient;
 use crate::state::Function;
 use crate::users::{ACTOR, Entry, UserRole, Who, is_below};
 use crate::{Failure, Inner, Konnektor, VERSION};
@@ -105,7 +106,9 @@ impl Konnektor {
                     true => router.layer(axum::Extension(ByCertificate)),
                     false => router,
                 };
+                let patient = clock.clone();
                 let answer = move |request: http::Request<hyper::body::Incoming>| {
+                    let request = request.map(|body| Patient::new(body, patient.clone()));
                     let answering = router.clone().oneshot(request);
                     async move {
                         let Ok(response) = answering.await;

@@ -6,7 +6,7 @@ use crate::config::TerminalConfig;
 use crate::events::Event;
 use crate::model::Model;
 use crate::state::Condition;
-use crate::terminals::{Correlation, TerminalRecord};
+use crate::terminals::{Correlation, LOGINS, Login, TerminalRecord, login_id};
 use crate::{Failure, Inner, VERSION, password};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -111,6 +111,9 @@ struct Terminal {
     certificate: Option<String>,
     /// The pairing's shared secret, hexadecimal.
     pairing_secret: Option<String>,
+    /// How one logs in there as its administrator, for its firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login: Option<Login>,
 }
 
 /// What an import would change, for a person to agree to.
@@ -247,6 +250,9 @@ impl Contents {
             if secret.is_some_and(|length| length != 16) || certificate.is_some_and(|length| length != 32) {
                 return Err(format!("terminal {id}: pairing secret or certificate"));
             }
+            if let Some(Err(why)) = terminal.login.as_ref().map(Login::check) {
+                return Err(format!("terminal {id}: {why}"));
+            }
             if terminal.correlation == Correlation::Bekannt
                 || (paired && (secret.is_none() || certificate.is_none()))
             {
@@ -371,6 +377,7 @@ impl Inner {
             let secret = self.store.secret(&format!("pairing/{}", config.id))?;
             terminals.push(Terminal {
                 pairing_secret: secret.map(|secret| hex::encode(&secret[..])),
+                login: self.terminal_login(&config.id)?,
                 correlation,
                 certificate,
                 id: config.id,
@@ -444,8 +451,7 @@ impl Inner {
         let mut changes = vec![
             Change::ForgetKind("terminal"),
             Change::ForgetSecrets("pairing/"),
-            // other terminals may have these names now
-            Change::ForgetSecrets(crate::terminals::LOGINS),
+            Change::ForgetSecrets(LOGINS),
             Change::ForgetKind(crate::update::terminals::ORDERS),
             Change::ForgetKind(crate::update::terminals::OUTCOMES),
             Change::ForgetKind("imported-ca"),
@@ -463,6 +469,9 @@ impl Inner {
             let id = terminal.id;
             if let Some(text) = &terminal.pairing_secret {
                 changes.push(Change::Secret(format!("pairing/{id}"), secret(text)?));
+            }
+            if let Some(login) = &terminal.login {
+                changes.push(Change::Secret(login_id(&id), login.to_bytes()?));
             }
             let record = TerminalRecord {
                 config: TerminalConfig {
@@ -550,16 +559,7 @@ impl Inner {
         .map(Change::ForgetKind)
         .collect();
         // that a stored PIN was refused is remembered: the card's tries did not come back
-        changes.extend(
-            [
-                "pairing/",
-                crate::terminals::LOGINS,
-                "smb-pin/",
-                "second-new/",
-                "update/",
-            ]
-            .map(Change::ForgetSecrets),
-        );
+        changes.extend(["pairing/", LOGINS, "smb-pin/", "second-new/", "update/"].map(Change::ForgetSecrets));
         changes.extend(
             ["system", "vsdm", "performance"]
                 .into_iter()
@@ -614,10 +614,17 @@ fn outline(contents: &Contents) -> BTreeMap<String, String> {
             correlation,
             certificate,
             pairing_secret,
+            login,
         } = terminal;
         let secret = pairing_secret.as_deref().map_or("no secret".into(), hidden);
+        // a password could be guessed from its hash alone; with a key that nobody is shown it cannot
+        let login = login.as_ref().and_then(|login| login.to_bytes().ok());
+        let login = login.map_or("no login".into(), |bytes| {
+            let key = pairing_secret.as_deref().unwrap_or(&contents.receipt_key);
+            hidden(&format!("{key}{}", hex::encode(&bytes[..])))
+        });
         let certificate = certificate.as_deref().unwrap_or("no certificate");
-        let text = format!("{name} {mac} {address} {correlation:?} {certificate} {secret}");
+        let text = format!("{name} {mac} {address} {correlation:?} {certificate} {secret} {login}");
         all.insert(format!("terminals/{id}"), text);
     }
     let model = serde_json::to_value(&contents.information_model).unwrap_or_default();
@@ -708,6 +715,7 @@ mod tests {
             correlation: Correlation::Aktiv,
             certificate: Some("00".repeat(32)),
             pairing_secret: Some("00".repeat(16)),
+            login: None,
         };
         let refused = |terminals| contents(terminals).check().unwrap_err();
         assert_eq!(contents(vec![good()]).check(), Ok(()));

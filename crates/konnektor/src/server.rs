@@ -8,12 +8,14 @@ use base::{Clock, Code, limits};
 use crypto::tls::{ClientCertificate, Identity, PeerVerifier, ServerChoice};
 use http::{HeaderMap, HeaderValue, Method, Request as HttpRequest, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use soap::{Directory, Envelope, Request};
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -179,7 +181,7 @@ where
     let done = std::future::poll_fn(|context| {
         if !is_told && told.as_mut().poll(context).is_ready() {
             is_told = true;
-            std::pin::Pin::new(&mut http).graceful_shutdown();
+            Pin::new(&mut http).graceful_shutdown();
         }
         http.poll_without_shutdown(context)
     })
@@ -188,6 +190,74 @@ where
     // who has gone does not hear it
     let _ = clock.timeout(PATIENCE, stream.shutdown()).await;
     done.map_err(std::io::Error::other)
+}
+
+/// A body whose sender is given up when he only drips: he would keep the connection for ever. Large ones take their time.
+pub(crate) struct Patient<B> {
+    body: B,
+    clock: Arc<dyn Clock>,
+    began: Duration,
+    bytes: u64,
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<B> Patient<B> {
+    /// After [`BODY`] so many bytes a second must have come on average.
+    const SLOWEST: u64 = 4096;
+
+    pub(crate) fn new(body: B, clock: Arc<dyn Clock>) -> Self {
+        let began = clock.elapsed();
+        Self {
+            body,
+            clock,
+            began,
+            bytes: 0,
+            waiting: None,
+        }
+    }
+}
+
+impl<B: hyper::body::Body<Data = Bytes> + Unpin> hyper::body::Body for Patient<B>
+where
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            this.waiting = None;
+            let Some(Ok(frame)) = frame else {
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            };
+            this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            let took = this.clock.elapsed().saturating_sub(this.began);
+            return Poll::Ready(
+                match took > BODY && this.bytes / took.as_secs().max(1) < Self::SLOWEST {
+                    true => Some(Err("the request comes too slowly".into())),
+                    false => Some(Ok(frame)),
+                },
+            );
+        }
+        let clock = &this.clock;
+        let waiting = this.waiting.get_or_insert_with(|| clock.sleep(BODY));
+        waiting
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err("nothing more of the request comes".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -383,9 +453,7 @@ fn carries_documents(begin: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::pin::Pin;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::{Context, Poll};
     use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf};
 
     /// A line on which a goodbye can be told from a break.
@@ -445,6 +513,39 @@ mod tests {
         };
         let (_, text) = tokio::join!(serving, asking);
         (goodbye.load(Ordering::Acquire), text)
+    }
+
+    /// In virtual time: what stands still is given up after a minute, what drips soon after; a large one that comes is not.
+    #[tokio::test]
+    async fn who_only_drips_is_given_up() {
+        for (bytes, pause, good) in [(100, 59, false), (1, 61, false), (1 << 20, 59, true)] {
+            let clock = base::VirtualClock::at(base::Timestamp::UNIX_EPOCH);
+            let (sender, mut frames) = tokio::sync::mpsc::unbounded_channel();
+            let body = futures_util::stream::poll_fn(move |cx| frames.poll_recv(cx));
+            let mut body = Patient::new(http_body_util::StreamBody::new(body), clock.shared());
+            let dripping = async {
+                for _ in 0..10 {
+                    clock.advance(Duration::from_secs(pause));
+                    tokio::task::yield_now().await;
+                    let frame = Frame::data(Bytes::from(vec![0; bytes]));
+                    let _ = sender.send(Ok::<_, std::convert::Infallible>(frame));
+                    tokio::task::yield_now().await;
+                }
+                drop(sender);
+            };
+            let reading = async {
+                let mut all = 0;
+                while let Some(frame) = body.frame().await {
+                    match frame {
+                        Ok(_) => all += 1,
+                        Err(_) => return all,
+                    }
+                }
+                all
+            };
+            let (all, ()) = tokio::join!(reading, dripping);
+            assert_eq!(all == 10, good, "{bytes} bytes every {pause} s: {all}");
+        }
     }
 
     #[tokio::test]

@@ -592,7 +592,7 @@ fn first_login(config: &Path) -> Result<()> {
     let text = std::fs::read_to_string(config).with_context(|| config.display().to_string())?;
     let settings = konnektor::Config::parse(&text)?;
     let folder = config.parent().unwrap_or(Path::new("."));
-    let store = store::Store::open(&folder.join(&settings.store))?;
+    let store = store::Store::open_beside(&folder.join(&settings.store))?;
     let code = konnektor::users::invite_first(&store).map_err(|f| anyhow::anyhow!(f.detail()))?;
     println!("{}: {code}", konnektor::users::FIRST);
     Ok(())

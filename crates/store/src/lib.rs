@@ -33,6 +33,14 @@ pub enum StoreError {
     /// The layout is newer than this release knows, and the way back is missing.
     #[error("database: layout {0} is newer than this release, and there is no way back in it")]
     Newer(u32),
+    /// Another release's layout, which is not to be changed now.
+    #[error("database: layout {found}, this program has {own}: call the program of the release that runs")]
+    Other {
+        /// The database's.
+        found: u32,
+        /// This program's.
+        own: u32,
+    },
     /// A secret cannot be opened: wrong key, or changed.
     #[error("secret cannot be opened")]
     Sealed,
@@ -206,6 +214,22 @@ impl Store {
         std::fs::create_dir_all(folder)?;
         let key = read_or_make_key(&folder.join("langlauf.key"))?;
         Self::new(Connection::open(folder.join("langlauf.db"))?, &key)
+    }
+
+    /// Opens it beside a program that may be using it: the database stays in the layout it has. [`StoreError::Other`] if that is not
+    /// this program's.
+    pub fn open_beside(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("langlauf.db");
+        if path.exists() {
+            let found: u32 =
+                Connection::open(&path)?.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            let own = u32::try_from(LAYOUTS.len()).unwrap_or(u32::MAX);
+            // one that is being made has none yet
+            if found != own && found != 0 {
+                return Err(StoreError::Other { found, own });
+            }
+        }
+        Self::open(folder)
     }
 
     fn new(connection: Connection, key: &[u8; 32]) -> Result<Self, StoreError> {
@@ -608,6 +632,8 @@ mod tests {
         let raw = Connection::open(dir.path().join("langlauf.db")).unwrap();
         raw.execute_batch("DELETE FROM way_back").unwrap();
         drop(raw);
+        let beside = Store::open_beside(dir.path());
+        assert!(matches!(beside, Err(StoreError::Other { found: 4, own: 2 })));
         assert!(matches!(Store::open(dir.path()), Err(StoreError::Newer(4))));
         assert!(open_with(dir.path(), TOMORROW).is_ok());
     }

@@ -27,10 +27,37 @@ const LOOK: Duration = Duration::from_millis(500);
 const LOGIN: usize = 64;
 
 /// CT.ADMIN_USERNAME and CT.ADMIN_PASSWORD.
-#[derive(Serialize, Deserialize)]
-struct Login {
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
     user: String,
     password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login {{ user: {:?}, .. }}", self.user)
+    }
+}
+
+impl Login {
+    /// Can it be sent to a terminal?
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let fits = |text: &str| {
+            (1..=LOGIN).contains(&text.chars().count())
+                && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        match fits(&self.user) && fits(&self.password) {
+            true => Ok(()),
+            false => Err("user and password: 1 to 64 printable ASCII characters"),
+        }
+    }
+
+    /// As it is stored.
+    pub(crate) fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let bytes = serde_json::to_vec(self).map(Zeroizing::new);
+        bytes.map_err(|error| Failure::new(Code::INTERNAL, error))
+    }
 }
 
 impl Drop for Login {
@@ -42,7 +69,7 @@ impl Drop for Login {
 /// Names of these secrets begin so.
 pub(crate) const LOGINS: &str = "ct-admin/";
 
-fn login_id(id: &CtId) -> String {
+pub(crate) fn login_id(id: &CtId) -> String {
     format!("{LOGINS}{id}")
 }
 
@@ -102,23 +129,12 @@ impl Inner {
         password: &Zeroizing<String>,
     ) -> Result<(), Failure> {
         self.terminals.get(id).ok_or(Code::UNKNOWN_TERMINAL)?;
-        let fits = |text: &str| {
-            (1..=LOGIN).contains(&text.chars().count())
-                && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        };
-        if !fits(user) || !fits(password) {
-            return Err(Failure::new(
-                Code::SYNTAX,
-                "user and password: 1 to 64 printable ASCII characters",
-            ));
-        }
         let login = Login {
             user: user.to_owned(),
             password: (**password).clone(),
         };
-        let bytes = serde_json::to_vec(&login).map(Zeroizing::new);
-        let bytes = bytes.map_err(|error| Failure::new(Code::INTERNAL, error))?;
-        Ok(self.store.put_secret(&login_id(id), &bytes)?)
+        login.check().map_err(|why| Failure::new(Code::SYNTAX, why))?;
+        Ok(self.store.put_secret(&login_id(id), &login.to_bytes()?)?)
     }
 
     /// Forgets it.
@@ -127,7 +143,7 @@ impl Inner {
         Ok(self.store.delete_secret(&login_id(id))?)
     }
 
-    fn terminal_login(&self, id: &CtId) -> Result<Option<Login>, Failure> {
+    pub(crate) fn terminal_login(&self, id: &CtId) -> Result<Option<Login>, Failure> {
         let stored = self.store.secret(&login_id(id))?;
         Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }

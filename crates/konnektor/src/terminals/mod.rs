@@ -9,7 +9,7 @@ mod pair;
 mod slots;
 mod supervise;
 
-pub(crate) use firmware::LOGINS;
+pub(crate) use firmware::{LOGINS, Login, login_id};
 
 use crate::config::TerminalConfig;
 use crate::state::Condition;

@@ -17,6 +17,10 @@ async fn a_device_is_reset_and_restored() {
     let morning = Morning::after_the_walk().await.unwrap();
     let (world, clock) = (&morning.world, &*morning.clock);
     let inner = world.konnektor().unwrap().inner();
+    let login = "87654321".to_owned().into();
+    inner
+        .set_terminal_login(&"KT1".parse().unwrap(), "admin", &login)
+        .unwrap();
     let (backup, passphrase) = inner.export().await.unwrap();
     assert!(passphrase.len() >= 16);
     let text = serde_json::to_string_pretty(&backup).unwrap();
@@ -40,6 +44,7 @@ async fn a_device_is_reset_and_restored() {
         contents["terminals"][0]["pairing_secret"].as_str().unwrap().len(),
         32
     );
+    assert_eq!(contents["terminals"][0]["login"]["user"], "admin");
     assert!(
         contents["information_model"]["mandants"][0]["id"].is_string(),
         "{contents}"
@@ -152,11 +157,13 @@ async fn a_device_is_reset_and_restored() {
         .collect();
     assert_eq!(changes, ["receipt_key", "terminals/KT1"]);
     assert!(!format!("{preview:?}").contains(contents["terminals"][0]["pairing_secret"].as_str().unwrap()));
+    assert!(!inner.terminal_firmware().unwrap()[0].login);
     inner.import(&text, &passphrase, &preview.confirm).unwrap();
     world
         .wait_for("terminal and card", LIMIT, clock, back)
         .await
         .unwrap();
+    assert!(inner.terminal_firmware().unwrap()[0].login);
     assert!(inner.preview(&text, &passphrase).unwrap().changes.is_empty());
     assert!(is_served(&world.practice).await);
     let logged = e2e::logged(inner);
