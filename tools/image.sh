@@ -36,9 +36,11 @@ deb http://security.debian.org/debian-security bookworm-security main
 S
 in_root apt-get update -qq
 in_root apt-get full-upgrade -y -qq
-in_root apt-get install -y -qq --no-install-recommends linux-image-amd64 initramfs-tools systemd-sysv systemd-boot-efi systemd-resolved udev dbus kmod \
+in_root apt-get install -y -qq --no-install-recommends linux-image-amd64 initramfs-tools systemd-sysv systemd-boot-efi udev dbus kmod \
   iproute2 nano less
 in_root apt-get install -y -qq /root/langlauf.deb
+# the last one: from now on names are the running image's
+in_root apt-get install -y -qq --no-install-recommends systemd-resolved
 rm "$root/root/langlauf.deb"
 in_root apt-get clean
 

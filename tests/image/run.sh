@@ -38,9 +38,47 @@ systemctl stop langlauf
 echo "== stopped \$(systemctl show -P Result langlauf)"
 systemctl start langlauf && answers && echo "== again \$(systemctl is-active langlauf)"
 journalctl -b -u langlauf -p warning --no-pager | tail -5
+# may it give its rights up where the unit's filter stands? An empty case is not understood
+systemd-run -q --wait --pipe -p User=langlauf -p NoNewPrivileges=yes -p MemoryDenyWriteExecute=yes -p SystemCallArchitectures=native \
+  -p SystemCallFilter=@system-service -p "SystemCallFilter=~@privileged @resources" langlauf judge </dev/null 2>/dev/null
+echo "== judge \$?"
 echo "== root \$(passwd -S root | cut -d' ' -f2)"
 systemctl --failed --no-legend
 ss -Hltnp | sed 's/^/== listens /'
+# the second unit, with the rights over the network: a router whose concentrator nobody answers for
+cat >>/etc/langlauf/konnektor.toml <<'N'
+[vpn]
+environment = "TU"
+folder = "/run/langlauf/vpn"
+[[vpn.concentrators]]
+name = "vpnk.langlauf.test"
+address = "10.99.0.1"
+[network]
+helper = "/run/langlauf/network.sock"
+gateway = "10.99.0.1"
+[network.lan]
+name = "lan0"
+address = "192.168.10.2"
+network = "192.168.10.0/24"
+[network.wan]
+name = "wan0"
+address = "10.99.0.2"
+network = "10.99.0.0/24"
+N
+systemctl enable --now langlauf-network
+systemctl restart langlauf && answers
+for i in \$(seq 120); do
+  nft list table inet langlauf 2>/dev/null | grep -q 4741 && pgrep unbound >/dev/null && pgrep chronyd >/dev/null && pgrep charon >/dev/null && break
+  sleep 1
+done
+echo "== network \$(systemctl is-active langlauf-network) user \$(stat -c %U "/proc/\$(systemctl show -P MainPID langlauf-network)") restarts \$(systemctl show -P NRestarts langlauf-network)"
+echo "== filter \$(nft list table inet langlauf | grep -c comment)"
+for daemon in unbound chronyd charon; do
+  pgrep "^\$daemon" | while read -r pid; do ps -o user:20=,args= -p "\$pid" | sed "s/^/== \$daemon /"; done
+done
+langlauf admin --folder /root/world network 2>&1 | grep -E '"(in_force|intact|mode)"' | sed 's/^ */== /'
+journalctl -b -u langlauf-network -u langlauf -p warning --no-pager | tail -20
+systemctl --failed --no-legend
 echo "== end"
 systemctl poweroff
 L
@@ -54,6 +92,11 @@ ExecStart=/usr/local/sbin/look
 [Install]
 WantedBy=multi-user.target
 U
+for one in lan0 wan0; do
+  printf '[NetDev]\nName=%s\nKind=dummy\n' \$one >"\$root/etc/systemd/network/\$one.netdev"
+done
+printf '[Match]\nName=lan0\n[Network]\nAddress=192.168.10.2/24\n' >"\$root/etc/systemd/network/lan0.network"
+printf '[Match]\nName=wan0\n[Network]\nAddress=10.99.0.2/24\n' >"\$root/etc/systemd/network/wan0.network"
 chroot "\$root" systemctl enable look
 H
 chmod +x "$work/hook"
@@ -92,7 +135,14 @@ said '"conditions"'
 said '== stopped success'
 said '== again active'
 said '== root P'
+said '== judge 1'
+said '== network active user langlauf-net restarts 0'
+said '== "in_force": true'
+said '== "intact": true'
+for daemon in unbound chronyd charon; do
+  said "== $daemon langlauf-net "
+done
 # nothing but Langlauf listens
 ! grep '== listens' "$work/serial" | grep -v 'langlauf' || fail "somebody else listens"
 grep '^==' "$work/serial"
-echo "the image boots, and its unit runs"
+echo "the image boots, and its units run"

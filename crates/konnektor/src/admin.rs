@@ -343,13 +343,37 @@ async fn set_model(State(admin): State<Admin>, Body(model): Body<Model>) -> Resu
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    /// For a PKCS#12 file.
+    password: Option<Zeroizing<String>>,
+}
+
 async fn issue_client(
     State(admin): State<Admin>,
     Path(id): Path<String>,
+    Binary(body): Binary,
 ) -> Result<Json<serde_json::Value>, Failure> {
-    let (pem, hash) = admin.inner.issue_client(&id)?;
-    audit(&admin.inner, &format!("certificate {hash} for a client system"));
-    Ok(Json(serde_json::json!({ "pem": *pem, "sha256": hash })))
+    let wanted: Wanted = match body.is_empty() {
+        true => Wanted::default(),
+        // the library's own text could quote the password
+        false => serde_json::from_slice(&body)
+            .map_err(|_| Failure::new(Code::SYNTAX, "nothing, or an object with a password, expected"))?,
+    };
+    let issued = admin.inner.issue_client(&id, wanted.password.as_ref())?;
+    audit(
+        &admin.inner,
+        &format!("certificate {} for a client system", issued.hash),
+    );
+    let form = if wanted.password.is_some() {
+        "pkcs12"
+    } else {
+        "pem"
+    };
+    Ok(Json(
+        serde_json::json!({ form: *issued.file, "sha256": issued.hash }),
+    ))
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,8 @@ use axum::Form;
 use axum::extract::Path;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -139,27 +141,39 @@ fn change(model: &mut Value, action: &str, step: &Step) -> Option<()> {
 #[derive(Deserialize)]
 pub struct Client {
     id: String,
+    /// For a PKCS#12 file; without it PEM.
+    #[serde(default)]
+    password: String,
 }
 
 /// A certificate for a practice system, with its key: it is made and given away this once.
 pub async fn certificate(visitor: Visitor, Form(client): Form<Client>) -> Response {
     let path = format!("clients/{}/certificate", escaped(&client.id));
-    match visitor.send(Method::POST, &path, &json!({})).await {
+    let wanted = match client.password.as_str() {
+        "" => json!({}),
+        password => json!({ "password": password }),
+    };
+    match visitor.send(Method::POST, &path, &wanted).await {
         Err(problem) => problem.into_response(),
         Ok(made) => {
+            let pkcs12 = STANDARD.decode(text(&made, "pkcs12")).unwrap_or_default();
+            let (kind, ending, file) = match pkcs12.is_empty() {
+                true => ("application/x-pem-file", "pem", text(&made, "pem").into_bytes()),
+                false => ("application/x-pkcs12", "p12", pkcs12),
+            };
             let safe = client
                 .id
                 .chars()
                 .filter(|c| c.is_ascii_alphanumeric())
                 .collect::<String>();
             let headers = [
-                (header::CONTENT_TYPE, "application/x-pem-file".to_owned()),
+                (header::CONTENT_TYPE, kind.to_owned()),
                 (
                     header::CONTENT_DISPOSITION,
-                    format!("attachment; filename=\"{safe}.pem\""),
+                    format!("attachment; filename=\"{safe}.{ending}\""),
                 ),
             ];
-            (StatusCode::OK, headers, text(&made, "pem")).into_response()
+            (StatusCode::OK, headers, file).into_response()
         }
     }
 }

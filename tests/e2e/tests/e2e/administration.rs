@@ -1,5 +1,7 @@
 //! The administration's interface: who may use it, and that it is what `docs/admin-api.yaml` says.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use e2e::Morning;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -208,4 +210,56 @@ async fn logs_say_what_went_wrong() {
     inner.reset_condition("EC_CRYPTOPERATION_ALARM").unwrap();
     assert!(!alarm());
     assert!(inner.reset_condition("EC_TSL_Expiring").is_err());
+}
+
+/// A practice system gets its key and certificate as it can take them, and with either it is let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_practice_system_gets_its_certificate() {
+    let morning = Morning::before().await.unwrap();
+    let (world, folder) = (&morning.world, morning.folder.path());
+    let client = world.konnektor().unwrap().inner().model().client_systems[0]
+        .id
+        .clone();
+    let user = format!("admin:{}", world.admin_password);
+    let issue = format!(
+        "https://{}/api/v1/clients/{client}/certificate",
+        world.addresses.admin
+    );
+    let curl = async |words: &[&str]| {
+        let output = Command::new("curl")
+            .args(["-s", "-k"])
+            .args(words)
+            .output()
+            .await
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let made = async |wanted: &str| {
+        let (_, text) = curl(&["-u", &user, "-X", "POST", "-d", wanted, &issue]).await;
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let directory = format!("https://{}/connector.sds", world.addresses.konnektor);
+    assert!(!curl(&[&directory]).await.0);
+    let (pem, p12) = (folder.join("client.pem"), folder.join("client.p12"));
+    std::fs::write(&pem, made("").await["pem"].as_str().unwrap()).unwrap();
+    assert!(
+        curl(&["--cert", pem.to_str().unwrap(), &directory])
+            .await
+            .1
+            .contains("ConnectorServices")
+    );
+    let answer = made("{\"password\":\"ein Passwort\"}").await;
+    assert!(answer["pem"].is_null(), "{answer}");
+    std::fs::write(&p12, STANDARD.decode(answer["pkcs12"].as_str().unwrap()).unwrap()).unwrap();
+    let with = format!("{}:ein Passwort", p12.display());
+    let (_, text) = curl(&["--cert-type", "P12", "--cert", &with, &directory]).await;
+    assert!(text.contains("ConnectorServices"), "{text}");
+    for bad in ["{\"password\":\"kurz\"}", "{\"pass\":1}", "7"] {
+        let answer = made(bad).await;
+        assert_eq!(answer["code"], 4000, "{answer}");
+        assert!(!answer.to_string().contains("kurz"), "{answer}");
+    }
 }

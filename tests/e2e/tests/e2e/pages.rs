@@ -225,6 +225,23 @@ impl Person<'_> {
         self.keys("Labor").await;
         self.press("form[action='/setup/assign'] button").await;
         self.sees("Zweites PVS → Labor").await;
+        // its certificate, as a file for programs that want a password and as one for those that do not
+        for (password, wanted) in [
+            ("ein Passwort", "application/x-pkcs12"),
+            ("", "application/x-pem-file"),
+        ] {
+            let script = "const [password, done] = arguments;
+                const body = new URLSearchParams({ id: 'Zweites PVS', password });
+                fetch('/setup/certificate', { method: 'POST', body })
+                    .then(async answer => done([answer.headers.get('content-type'), (await answer.blob()).size]))
+                    .catch(error => done([String(error), 0]));";
+            let got = self
+                .browser
+                .execute_async(script, vec![password.into()])
+                .await
+                .unwrap();
+            assert!(got[0] == wanted && got[1].as_u64() > Some(500), "{got}");
+        }
         let model = self.morning.world.konnektor().unwrap().inner().model();
         let access = &model.mandants[0].access;
         assert_eq!(access.len(), 2, "{access:?}");
