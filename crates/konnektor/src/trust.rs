@@ -36,12 +36,21 @@ pub struct Adopted {
 
 /// Services remembered at most; a practice has about ten.
 const SERVICES: usize = 32;
+/// Who has not been believed for so long may have another certificate by now.
+const LATELY: Duration = Duration::from_secs(2 * 86_400);
 /// Certificates whose status is asked for before a list is used.
 const QUESTIONS: usize = 4;
 
-/// Services of the TI that were believed, with their certificates, by address.
+/// Services of the TI that were believed, by address.
 #[derive(Default)]
-pub(crate) struct Services(Mutex<BTreeMap<String, (X509, &'static Purpose)>>);
+pub(crate) struct Services(Mutex<BTreeMap<String, Service>>);
+
+/// One of them, and when that was.
+struct Service {
+    certificate: X509,
+    purpose: &'static Purpose,
+    at: Timestamp,
+}
 
 /// A list with what came beside it.
 struct Download {
@@ -218,7 +227,7 @@ impl Inner {
         let (Some(before), Some(after)) = (before, trust_of(space, fresh())) else {
             return Vec::new();
         };
-        let mut live: Vec<(String, X509, &Purpose)> = self.services.all();
+        let mut live: Vec<(String, X509, &Purpose)> = self.services.lately(now);
         let own = self.certificates_in_use();
         live.extend(
             own.into_iter()
@@ -266,7 +275,13 @@ impl Inner {
         purpose: &'static Purpose,
         list: u64,
     ) {
-        self.services.note(address, certificate, purpose);
+        let at = self.clock.now();
+        let service = Service {
+            certificate,
+            purpose,
+            at,
+        };
+        self.services.note(address, service);
         // whoever adopts another list now proves that one with the next service
         let Ok(_one) = self.adopting.try_lock() else {
             return;
@@ -549,18 +564,24 @@ impl Inner {
 }
 
 impl Services {
-    fn note(&self, address: &str, certificate: X509, purpose: &'static Purpose) {
+    fn note(&self, address: &str, service: Service) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() < SERVICES || all.contains_key(address) {
-            all.insert(address.to_owned(), (certificate, purpose));
+        if all.len() >= SERVICES && !all.contains_key(address) {
+            let oldest = all.iter().min_by_key(|(_, service)| service.at);
+            let oldest = oldest.map(|(address, _)| address.clone());
+            all.remove(&oldest.unwrap_or_default());
         }
+        all.insert(address.to_owned(), service);
     }
 
-    fn all(&self) -> Vec<(String, X509, &'static Purpose)> {
+    fn lately(&self, now: Timestamp) -> Vec<(String, X509, &'static Purpose)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = all.iter();
-        all.map(|(address, (certificate, purpose))| (address.clone(), certificate.clone(), *purpose))
-            .collect()
+        let lately = all
+            .iter()
+            .filter(|(_, service)| service.at.checked_add(LATELY).is_ok_and(|end| end >= now));
+        let lately =
+            lately.map(|(address, service)| (address.clone(), service.certificate.clone(), service.purpose));
+        lately.collect()
     }
 }
 
