@@ -6,9 +6,10 @@ use crate::{Session, TerminalError};
 use asn1::tlv;
 use card::{Command, Response};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Largest firmware, bytes.
-pub const LARGEST: usize = 256 << 20;
+pub const LARGEST: u64 = 256 << 20;
 /// Least and most time that a terminal gets for a block, or for its end; some erase flash meanwhile.
 const TIMES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(900));
 /// What a terminal may have for a block that says no limit: SICCT's shortest envelope.
@@ -127,8 +128,8 @@ fn refused(step: &'static str, response: &Response) -> TerminalError {
 /// it may be begun with again, in another session.
 pub async fn download(
     session: &Session,
-    firmware: &[u8],
-    told: impl Fn(usize),
+    mut firmware: impl AsyncRead + Unpin,
+    told: impl Fn(u64),
 ) -> Result<Finish, TerminalError> {
     let begun = session.send(0, &command::download_init(), TIMES.1).await?;
     // "begun already" is a warning
@@ -136,16 +137,22 @@ pub async fn download(
         return Err(refused("DOWNLOAD INIT", &begun));
     }
     let mut parameters = Parameters::parse(&begun.data).ok_or(TerminalError::Garbage)?;
-    let mut gone = 0;
-    while let Some(block) = firmware.get(gone..).filter(|rest| !rest.is_empty()) {
-        let block = block.get(..parameters.block).unwrap_or(block);
+    let (mut gone, mut block) = (0, Vec::new());
+    loop {
+        block.clear();
+        let mut part = (&mut firmware).take(parameters.block as u64);
+        let length = part.read_to_end(&mut block).await;
+        let length = length.map_err(|error| TerminalError::Firmware(error.to_string()))?;
+        if length == 0 {
+            break;
+        }
         let answer = session
-            .send(0, &command::download_data(block), parameters.wait)
+            .send(0, &command::download_data(&block), parameters.wait)
             .await?;
         if !answer.is_ok() {
             return Err(refused("DOWNLOAD DATA", &answer));
         }
-        gone += block.len();
+        gone += length as u64;
         told(gone);
         // who says nothing new means what was said before
         parameters = Parameters::parse(&answer.data).unwrap_or(parameters);

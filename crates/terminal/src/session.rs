@@ -37,6 +37,9 @@ pub enum TerminalError {
     /// The terminal answered nonsense.
     #[error("terminal answered nonsense")]
     Garbage,
+    /// What it was to be given cannot be read here.
+    #[error("firmware: {0}")]
+    Firmware(String),
 }
 
 impl TerminalError {
@@ -64,6 +67,7 @@ impl TerminalError {
             TerminalError::Timeout(_) | TerminalError::Garbage | TerminalError::Refused { .. } => {
                 Code::TERMINAL_ACCESS
             }
+            TerminalError::Firmware(_) => Code::INTERNAL,
         }
     }
 }

@@ -134,7 +134,7 @@ async fn give(
     request: Request,
 ) -> Result<StatusCode, Failure> {
     let inner = &admin.inner;
-    let path = receive(inner, request, terminal::firmware::LARGEST as u64).await?;
+    let path = receive(inner, request, terminal::firmware::LARGEST).await?;
     inner.give_terminal(&id, &path).inspect_err(|_| {
         let _ = std::fs::remove_file(&path);
     })?;

@@ -7,6 +7,7 @@ use crate::{Failure, Inner};
 use base::id::CtId;
 use base::{Code, Severity};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use terminal::command::{self, sw};
@@ -159,9 +160,12 @@ impl Inner {
     pub(crate) async fn install_firmware(
         self: &Arc<Self>,
         id: &CtId,
-        firmware: &[u8],
+        firmware: &Path,
         expected: Option<Version>,
-    ) -> Result<Version, Failure> {
+    ) -> Result<(), Failure> {
+        let unreadable =
+            |error: std::io::Error| Failure::new(Code::INTERNAL, format!("{}: {error}", firmware.display()));
+        let length = firmware.metadata().map_err(unreadable)?.len();
         let login = self.terminal_login(id)?.ok_or_else(|| {
             Failure::new(
                 Code::TERMINAL_ADMIN_LOGIN,
@@ -195,14 +199,14 @@ impl Inner {
         let give = async || {
             let (events, _unused) = mpsc::unbounded_channel();
             let session = self.open(&record, (&login.user, &login.password), events).await?;
-            let told = |bytes: usize| {
-                let percent = bytes
-                    .saturating_mul(100)
-                    .checked_div(firmware.len())
-                    .unwrap_or_default();
+            let told = |bytes: u64| {
+                let percent = bytes.saturating_mul(100).checked_div(length).unwrap_or_default();
                 updating.show(u8::try_from(percent).unwrap_or(100));
             };
-            let finish = download(&session, firmware, told).await;
+            let finish = match tokio::fs::File::open(firmware).await {
+                Ok(file) => download(&session, file, told).await,
+                Err(error) => Err(TerminalError::Firmware(error.to_string())),
+            };
             // a farewell to somebody who may be gone already
             let _ = session.send(0, &command::close_session(), COMMAND_TIMEOUT).await;
             session.close().await;
@@ -245,7 +249,7 @@ impl Inner {
             "KSR/UPDATE/END",
             failed.map(Failure::parameters).unwrap_or_default(),
         );
-        outcome
+        outcome.map(|_| ())
     }
 
     /// It must come back, prove its pairing, and say what it is.

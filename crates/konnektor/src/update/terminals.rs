@@ -333,7 +333,7 @@ impl Inner {
         let [file] = update.files.as_slice() else {
             return Err(failed(&"one file expected"));
         };
-        if file.size > terminal::firmware::LARGEST as u64 {
+        if file.size > terminal::firmware::LARGEST {
             return Err(failed(&"larger than a terminal's firmware may be"));
         }
         let folder = &self.config.update.folder;
@@ -355,25 +355,13 @@ impl Inner {
             .map_err(|failure| failure.within(Code::TERMINAL_UPDATE_DOWNLOAD))?;
         let Version(a, b, c) = version_of(update);
         let installed = self
-            .install_file(id, &path, Some(terminal::Version(a, b, c)))
+            .install_firmware(id, &path, Some(terminal::Version(a, b, c)))
             .await;
         let keep = matches!(&installed, Err(failure) if failure.code() == Code::TERMINAL_BUSY);
         if !keep {
             let _ = std::fs::remove_file(&path);
         }
         installed
-    }
-
-    async fn install_file(
-        self: &Arc<Self>,
-        id: &CtId,
-        path: &Path,
-        expected: Option<terminal::Version>,
-    ) -> Result<(), Failure> {
-        let firmware = tokio::fs::read(path).await;
-        let firmware =
-            firmware.map_err(|error| Failure::new(Code::INTERNAL, format!("{}: {error}", path.display())))?;
-        self.install_firmware(id, &firmware, expected).await.map(|_| ())
     }
 
     /// A terminal gets a firmware that an administrator has brought; the file is gone afterwards.
@@ -391,7 +379,7 @@ impl Inner {
                 return;
             };
             let outcome = match Following::begin(&this, &id) {
-                Some(_this) => this.install_file(&id, &path, None).await,
+                Some(_this) => this.install_firmware(&id, &path, None).await,
                 None => Err(Failure::new(Code::TERMINAL_BUSY, "it is being updated")),
             };
             let _ = std::fs::remove_file(&path);

@@ -112,7 +112,7 @@ impl Connection {
         let mut loading = self.loading();
         let bytes = loading.as_mut().ok_or(sw::NOT_ALLOWED)?;
         let block = tlv::find(&command.data, 0x73).ok_or(0x6A88u16)?;
-        if block.len() > BLOCK || bytes.len() + block.len() > LARGEST {
+        if block.len() > BLOCK || (bytes.len() + block.len()) as u64 > LARGEST {
             return Err(0x6700);
         }
         bytes.extend_from_slice(block);
