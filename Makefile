@@ -102,7 +102,8 @@ bench: setup $(VENV)/.ready
 
 fuzz: tools
 	@for target in $$(cd fuzz && cargo fuzz list); do \
-	  (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$${SECONDS_EACH:-60}) || exit 1; done
+	  mkdir -p fuzz/corpus/$$target; seeds=; [ ! -e fuzz/seeds/$$target ] || seeds=seeds/$$target; \
+	  (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run $$target corpus/$$target $$seeds -- -max_total_time=$${SECONDS_EACH:-60}) || exit 1; done
 
 # the long tests, by name
 soak: setup $(VENV)/.ready
