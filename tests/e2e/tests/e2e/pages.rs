@@ -306,11 +306,14 @@ impl Person<'_> {
         self.every_page("de", pictures.as_deref()).await;
         self.browser.set_window_size(360, 740).await.unwrap();
         self.every_page("de 360", None).await;
+        // the answer leads back here: whoever goes on before it has come is led back, too
         self.press("form[action='/language'] button").await;
+        self.sees("My access").await;
         self.open("/").await;
         self.sees("Does everything work?").await;
         self.every_page("en 360", None).await;
         self.press("form[action='/language'] button").await;
+        self.sees("Mein Zugang").await;
         self.weighs_little().await;
         let invited = self.invite().await;
         assert_eq!(invited.len(), 19);
