@@ -3,6 +3,7 @@
 use crate::model::Peer;
 use crate::password::{self, Login};
 use crate::protocol::{UNAUTHENTICATED, UNREADABLE};
+use crate::tls_service::drips;
 use crate::{ClientAuthentication, Failure, Inner, Konnektor, VERSION};
 use base::{Clock, Code, limits};
 use crypto::tls::{ClientCertificate, Identity, PeerVerifier, ServerChoice};
@@ -202,9 +203,6 @@ pub(crate) struct Patient<B> {
 }
 
 impl<B> Patient<B> {
-    /// After [`BODY`] so many bytes a second must have come on average.
-    const SLOWEST: u64 = 4096;
-
     pub(crate) fn new(body: B, clock: Arc<dyn Clock>) -> Self {
         let began = clock.elapsed();
         Self {
@@ -236,12 +234,10 @@ where
             };
             this.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             let took = this.clock.elapsed().saturating_sub(this.began);
-            return Poll::Ready(
-                match took > BODY && this.bytes / took.as_secs().max(1) < Self::SLOWEST {
-                    true => Some(Err("the request comes too slowly".into())),
-                    false => Some(Ok(frame)),
-                },
-            );
+            return Poll::Ready(match drips(this.bytes, took) {
+                true => Some(Err("the request comes too slowly".into())),
+                false => Some(Ok(frame)),
+            });
         }
         let clock = &this.clock;
         let waiting = this.waiting.get_or_insert_with(|| clock.sleep(BODY));

@@ -94,9 +94,14 @@ pub(crate) async fn soap(
     String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
 }
 
-/// After so many seconds a download must have come as fast as this on average, bytes a second.
+/// After so many seconds whatever is sent must have come as fast as this on average, bytes a second.
 const GRACE: u64 = 60;
 const SLOWEST: u64 = 4096;
+
+/// Does somebody only drip? He would keep everybody else waiting for ever.
+pub(crate) fn drips(bytes: u64, took: Duration) -> bool {
+    took.as_secs() > GRACE && bytes / took.as_secs() < SLOWEST
+}
 
 /// A large file of this size from a service of the TI, into `path`; what is there of it already is not asked for again. Whoever gives
 /// nothing for a while, or hardly anything, is given up, whoever gives more than announced, too.
@@ -151,9 +156,8 @@ pub(crate) async fn download(
     let (began, whole) = (inner.clock.elapsed(), left);
     let receiving = async {
         loop {
-            // who only drips would keep everybody else waiting for ever
-            let took = inner.clock.elapsed().saturating_sub(began).as_secs();
-            if left > 0 && took > GRACE && (whole - left) / took < SLOWEST {
+            let took = inner.clock.elapsed().saturating_sub(began);
+            if left > 0 && drips(whole - left, took) {
                 return Err(failed(&format!("slower than {SLOWEST} bytes a second")));
             }
             let frame = inner.clock.timeout(LIMIT, body.frame()).await;
