@@ -8,6 +8,7 @@ use base::{Code, Timestamp, limits};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pki::space::{Origin, Record};
+use pki::tsl::Tsl;
 use pki::{How, Space};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,18 @@ pub(crate) enum Matter<'m> {
     Networks(Cow<'m, str>),
 }
 
+impl Matter<'_> {
+    /// What a refusal is called.
+    fn code(&self) -> Code {
+        match self {
+            Matter::List(_) => Code::TSL_FORMAT,
+            Matter::Crl(_) => Code::CRL_INVALID,
+            Matter::Vl(_) => Code::VL_IMPORT,
+            Matter::Networks(_) => Code::LEGACY_NETWORKS,
+        }
+    }
+}
+
 /// It, with what it is judged by.
 #[derive(Serialize, Deserialize)]
 struct Case<'m> {
@@ -76,8 +89,12 @@ pub fn judge() -> Result<(), String> {
     };
     let (space, _) = Space::open(case.record, Arc::new(origin), Duration::ZERO);
     match case.matter {
-        // by hand more is looked at
-        Matter::List(xml) => drop(space.offer_list(&xml, How::ByHand, case.now)),
+        Matter::List(xml) => {
+            // also what a signer nobody knows would keep from being read
+            drop(Tsl::read(&xml));
+            // by hand more is looked at
+            drop(space.offer_list(&xml, How::ByHand, case.now));
+        }
         Matter::Crl(text) => {
             let der = STANDARD.decode(text).map_err(|error| words(&error))?;
             drop(space.offer_crl(&der, case.now));
@@ -108,6 +125,7 @@ impl Inner {
         let Some(program) = self.judge.get() else {
             return Ok(());
         };
+        let code = matter.code();
         let anyway = |reason: &dyn std::fmt::Display| {
             tracing::warn!(%reason, "no process of its own to judge a list");
             Ok(())
@@ -148,7 +166,7 @@ impl Inner {
             let text = format!(
                 "a process of its own that judged it {how}; the list is refused, what is in use stays"
             );
-            Err(Failure::new(Code::TSL_FORMAT, text))
+            Err(Failure::new(code, text))
         };
         match self.clock.timeout(LIMIT, judging).await {
             None => refused(format!("did not come to an end in {} s", LIMIT.as_secs())),

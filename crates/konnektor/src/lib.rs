@@ -8,6 +8,7 @@
 //! the TI and [`net`] makes the machine the practice's router, both by crate `network`, with the networks beside the TI (`legacy`); [`ldap`] lets the directory be read; [`doctor`]
 //! walks the whole chain and says whose it is to mend what is broken. [`update`] judges releases, hands them to the supervisor (crate
 //! `slots`) and shows it that the one that runs works; [`users`] says who administers, by [`admin`] alone, which pages use, too;
+//! [`trust`] fetches and uses lists, which [`judge`] has a process of its own judge first;
 //! [`clients`] issues certificates to practice systems; `runbooks` keeps check lists and the walks through them.
 //!
 //! Chapters: gemSpec_Kon 4.1.1, 4.1.3 to 4.1.10, 4.1.13, VSDM.

@@ -455,6 +455,7 @@ impl Inner {
         // whoever missed an announcement is outside the TI by now, so the roots must help here too
         let verified = match verified {
             Err(TslError::Signer(SignerError::Chain)) => {
+                self.judge_apart(Matter::List(xml.as_str().into())).await?;
                 let vouched = space.vouched_anchors(&xml, now);
                 let vouched: Vec<&X509> = vouched.iter().collect();
                 pki::detached::verify(xml.as_bytes(), &signature, &vouched, now)

@@ -62,6 +62,7 @@ async fn what_kills_a_judge_kills_nothing_else() {
             assert!(failure.detail().contains("died"), "{}", failure.detail());
         }
         let failure = inner.adopt_crl(b"?").await.unwrap_err();
+        assert_eq!(failure.code(), base::Code::CRL_INVALID);
         assert!(failure.detail().contains("died"), "{}", failure.detail());
         let failure = inner.adopt_vl("?", How::ByHand).await.unwrap_err();
         assert!(failure.detail().contains("died"), "{}", failure.detail());
