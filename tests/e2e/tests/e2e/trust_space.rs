@@ -9,7 +9,7 @@ use konnektor::Inner;
 use konnektor::state::{Condition, Other};
 use langlauf::practice::{Operation, Practice};
 use pki::issue::{Authority, Name, Profile, Request, profile};
-use pki::{How, Purpose, Responders, StatusEvidence, Trust};
+use pki::{CheckError, How, Purpose, Responders, StatusEvidence, Trust};
 use std::sync::Arc;
 use std::time::Duration;
 use testti::services::OcspFault;
@@ -425,11 +425,38 @@ async fn a_list_that_would_stop_the_work_is_not_used() {
         "{:?}",
         taken.notes
     );
-    // nobody has worked with that one: back is where somebody has
     publisher.publish().unwrap();
     inner.update_now().await.unwrap();
     let good = number();
     assert!(is_served(&world.practice).await);
+    // the list in use has ended: then one with a mistake is better than none, and nothing dies on a date
+    let end = morning.clock.now().checked_add(Duration::from_secs(3)).unwrap();
+    publisher
+        .publish_as(|_, edition| edition.next_update = end)
+        .unwrap();
+    inner.update_now().await.unwrap();
+    without(&world.pki.smcb_ca).unwrap();
+    let ended = async || morning.clock.now() > end;
+    let waiting = world.wait_for("end", LIMIT, &*morning.clock, ended);
+    waiting.await.unwrap();
+    inner.update_now().await.unwrap();
+    let maker = Maker {
+        morning: &morning,
+        from: days(morning.clock.now(), -10),
+        to: days(morning.clock.now(), 100),
+    };
+    let colleague = X509::parse(&maker.make(&world.pki.smcb_ca, &profile::SMC_B_AUT)).unwrap();
+    let card = || {
+        let checked = inner
+            .trust()
+            .unwrap()
+            .check_offline(&colleague, &Purpose::KNOWN, morning.clock.now());
+        checked.map(|_| ())
+    };
+    assert!(matches!(card(), Err(CheckError::Issuer(_))), "{:?}", card());
+    publisher.publish().unwrap();
+    inner.update_now().await.unwrap();
+    assert_eq!(card(), Ok(()));
     // revoked is revoked
     let (from, der) = (
         days(morning.clock.now(), -3000),
@@ -443,6 +470,11 @@ async fn a_list_that_would_stop_the_work_is_not_used() {
         .unwrap();
     inner.update_now().await.unwrap();
     assert!(number() > good);
+    assert!(
+        matches!(card(), Err(CheckError::IssuerRevoked(_))),
+        "{:?}",
+        card()
+    );
 }
 
 /// A service that brings the status of its certificate along saves the question, and is not believed if that is bad.
