@@ -1,7 +1,10 @@
 //! The trust space of the instance: fetching lists (TUC_KON_031, 032, 040), having [`pki::Space`] judge them, storing and
 //! using them. What is refused changes nothing; what is adopted is stored before it is used.
 
-use crate::cards::Card;
+mod look;
+
+pub(crate) use look::Services;
+
 use crate::events::Event;
 use crate::judge::Matter;
 use crate::state::{Condition, Function, Other};
@@ -10,12 +13,11 @@ use asn1::X509;
 use base::{Code, Severity, Timestamp, limits};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use card::CardKind;
+use look::trust_of;
 use pki::space::{Note, Offer, Origin, Record};
 use pki::tsl::{SignerError, TslError};
-use pki::{CheckError, How, Purpose, Responders, Space, Trust};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use pki::{CheckError, How, Purpose, Space};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long a download may take.
@@ -32,24 +34,6 @@ pub struct Adopted {
     pub unchanged: bool,
     /// What is worth telling.
     pub notes: Vec<String>,
-}
-
-/// Services remembered at most; a practice has about ten.
-const SERVICES: usize = 32;
-/// Who has not been believed for so long may have another certificate by now.
-const LATELY: Duration = Duration::from_secs(2 * 86_400);
-/// Certificates whose status is asked for before a list is used.
-const QUESTIONS: usize = 4;
-
-/// Services of the TI that were believed, by address.
-#[derive(Default)]
-pub(crate) struct Services(Mutex<BTreeMap<String, Service>>);
-
-/// One of them, and when that was.
-struct Service {
-    certificate: X509,
-    purpose: &'static Purpose,
-    at: Timestamp,
 }
 
 /// A list with what came beside it.
@@ -199,124 +183,6 @@ impl Inner {
                 format!("signer of the trust list: {error}"),
             )),
         }
-    }
-
-    /// Certificates in use here that are good now and would not be with this space: reported, for a list may take a CA
-    /// away on purpose.
-    fn losses(&self, space: &Space) -> Vec<String> {
-        let (Some(before), Some(after)) = (self.trust(), trust_of(space, self.responders.clone())) else {
-            return Vec::new();
-        };
-        let now = self.clock.now();
-        let in_use = self.certificates_in_use();
-        let lost = in_use.iter().filter(|(_, certificate)| {
-            let good = |trust: &Trust| trust.check_offline(certificate, &Purpose::KNOWN, now).is_ok();
-            good(&before) && !good(&after)
-        });
-        lost.map(|(what, _)| format!("{what} is not trusted any more with the new trust list"))
-            .collect()
-    }
-
-    /// One look at real work before the list in use is given up: what works with it and would not with this one. A CA that is gone is
-    /// taken for a mistake as long as the list in use is valid, for a list says "revoked" of those that are not to be believed any more;
-    /// that, and a certificate that is revoked, is obeyed.
-    async fn would_break(&self, space: &Space) -> Vec<String> {
-        let now = self.clock.now();
-        let before = self.trust().filter(|trust| trust.list().next_update >= now);
-        let fresh = || Arc::new(Responders::new(*self.responders.settings()));
-        let (Some(before), Some(after)) = (before, trust_of(space, fresh())) else {
-            return Vec::new();
-        };
-        let mut live: Vec<(String, X509, &Purpose)> = self.services.lately(now);
-        let own = self.certificates_in_use();
-        live.extend(
-            own.into_iter()
-                .map(|(what, certificate)| (what, certificate, &Purpose::KNOWN)),
-        );
-        let mut broken = Vec::new();
-        for (what, certificate, purpose) in &live {
-            let judged = after.check_offline(certificate, purpose, now);
-            match judged {
-                Ok(_) | Err(CheckError::IssuerRevoked(_)) => {}
-                Err(error) if before.check_offline(certificate, purpose, now).is_ok() => {
-                    broken.push(format!("{what}: {error}"));
-                }
-                Err(_) => {}
-            }
-        }
-        if !broken.is_empty() || !self.config.online {
-            return broken;
-        }
-        // does the status of the same certificates come from where this list says, by whom this list names?
-        let Some(again) = trust_of(&self.space(), fresh()) else {
-            return broken;
-        };
-        for (what, certificate, _) in live.iter().take(QUESTIONS) {
-            let Err(CheckError::Status(error)) = after.check(certificate, &Purpose::ANY, &*self.clock).await
-            else {
-                continue;
-            };
-            if again
-                .check(certificate, &Purpose::ANY, &*self.clock)
-                .await
-                .is_ok()
-            {
-                broken.push(format!("status of {what}: {error}"));
-            }
-        }
-        broken
-    }
-
-    /// A service of the TI was believed, by the list of this number.
-    pub(crate) fn note_service(
-        &self,
-        address: &str,
-        certificate: X509,
-        purpose: &'static Purpose,
-        list: u64,
-    ) {
-        let at = self.clock.now();
-        let service = Service {
-            certificate,
-            purpose,
-            at,
-        };
-        self.services.note(address, service);
-        // whoever adopts another list now proves that one with the next service
-        let Ok(_one) = self.adopting.try_lock() else {
-            return;
-        };
-        let space = self.space();
-        if space.is_list_proven() || space.list().is_none_or(|used| used.sequence != list) {
-            return;
-        }
-        let proven = space.prove_list();
-        match self.store.put("trust", "space", proven.record()) {
-            Ok(()) => *self.space.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(proven),
-            Err(error) => tracing::error!(%error, "that the trust list has proven itself is not stored"),
-        }
-    }
-
-    /// Certificates this instance lives on: its own, of terminals, of cards in them that are not a patient's.
-    fn certificates_in_use(&self) -> Vec<(String, X509)> {
-        let own = &self.identities;
-        let mut all: Vec<(String, X509)> = [&own.ak_brainpool, &own.ak_nist, &own.sak]
-            .into_iter()
-            .filter_map(|identity| X509::parse(identity.chain.first()?).ok())
-            .map(|certificate| ("the Konnektor's own certificate".to_owned(), certificate))
-            .collect();
-        for terminal in self.terminals.all() {
-            let session = terminal.session.as_ref();
-            let certificate = session.and_then(|session| X509::parse(session.certificate()).ok());
-            let id = &terminal.record.config.id;
-            all.extend(certificate.map(|certificate| (format!("terminal {id}"), certificate)));
-        }
-        let patients = |card: &Arc<Card>| card.found.kind == CardKind::Egk;
-        for card in self.cards.all().iter().filter(|card| !patients(card)) {
-            let place = format!("{} in {}", card.found.kind.as_str(), card.ct_id);
-            all.extend(card.found.aut.clone().map(|certificate| (place, certificate)));
-        }
-        all
     }
 
     /// CAs an administrator has imported for encryption to people outside the TI (CERT_IMPORTED_CA_LIST, TIP1-A_5433).
@@ -562,35 +428,6 @@ impl Inner {
         }
         last.map_or(Ok(()), Err)
     }
-}
-
-impl Services {
-    fn note(&self, address: &str, service: Service) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= SERVICES && !all.contains_key(address) {
-            let oldest = all.iter().min_by_key(|(_, service)| service.at);
-            let oldest = oldest.map(|(address, _)| address.clone());
-            all.remove(&oldest.unwrap_or_default());
-        }
-        all.insert(address.to_owned(), service);
-    }
-
-    fn lately(&self, now: Timestamp) -> Vec<(String, X509, &'static Purpose)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = all
-            .iter()
-            .filter(|(_, service)| service.at.checked_add(LATELY).is_ok_and(|end| end >= now));
-        let lately =
-            lately.map(|(address, service)| (address.clone(), service.certificate.clone(), service.purpose));
-        lately.collect()
-    }
-}
-
-/// What a space has certificates judged by.
-fn trust_of(space: &Space, responders: Arc<Responders>) -> Option<Trust> {
-    let trust = Trust::new(space.list()?.clone(), space.list_grace(), responders);
-    let trust = trust.with_crl(space.crl().cloned()).with_vl(space.vl().cloned());
-    Some(trust.with_past(space.past()))
 }
 
 /// The file beside `url` with another ending.
